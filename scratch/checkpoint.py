@@ -1,0 +1,118 @@
+"""Checkpoints: one .safetensors file, that either twin reads. Nothing is ever unpickled.
+
+The parameters stand in it under their names, as in a torch state dict; beside them, where a whole training is saved,
+the optimizer's vectors under ``"optimizer."``, the best epoch's parameters as ``"best"``, the progress in the metadata.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from scratch import checks
+from scratch.parameters import Parameters
+from scratch.train import Progress, State
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scratch.network import Network
+
+    Array = NDArray[Any]
+
+_SLOT = "optimizer."
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Write a file so that at any moment, and after any crash, ``path`` is the whole old or the whole new one."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def save_parameters(path: str | Path, params: Parameters) -> None:
+    """Write parameters to a .safetensors file, replacing an old one only when the new one is whole.
+
+    Raises
+        ValueError: a parameter is NaN or infinite; nothing is written
+    """
+    write_atomically(path, save(_finite(params)))
+
+
+def save_state(path: str | Path, state: State) -> None:
+    """Write a whole training to a .safetensors file, replacing an old one only when the new one is whole.
+
+    Raises
+        ValueError: a parameter is NaN or infinite; nothing is written
+    """
+    tensors = _finite(state.params) | {_SLOT + key: vector for key, vector in state.slots.items()}
+    if state.best is not None:
+        tensors["best"] = state.best
+    write_atomically(path, save(tensors, {"progress": json.dumps(dataclasses.asdict(state.progress))}))
+
+
+def load_parameters(path: str | Path, network: Network) -> Parameters:
+    """The parameters of ``network`` from a file that either function wrote, in the dtype that they have there.
+
+    Raises
+        FileNotFoundError: no such file
+        ValueError: a damaged file, or parameters of another network
+    """
+    return _parameters(path, network, _read(path)[0])
+
+
+def load_state(path: str | Path, network: Network) -> State:
+    """The training that ``save_state`` wrote.
+
+    Raises
+        FileNotFoundError: no such file
+        ValueError: a damaged file, one of another network, or one with parameters alone
+    """
+    tensors, metadata = _read(path)
+    params = _parameters(path, network, tensors)
+    if "progress" not in metadata:
+        raise ValueError(f"{path} holds parameters alone, expected a training saved by save_state")
+    vectors = {key: value for key, value in tensors.items() if key not in params}
+    for key, vector in vectors.items():
+        checks.float_array(f"{key} in {path}", vector, params.vector.shape, params.dtype)
+    slots = {key.removeprefix(_SLOT): value for key, value in vectors.items() if key.startswith(_SLOT)}
+    return State(params, slots, Progress(**json.loads(metadata["progress"])), vectors.get("best"))
+
+
+def _finite(params: Parameters) -> dict[str, Array]:
+    for name, value in params.items():
+        checks.finite(name, value)
+    return dict(params)
+
+
+def _read(path: str | Path) -> tuple[dict[str, Array], dict[str, str]]:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is not there, expected a .safetensors checkpoint")
+    try:
+        with safe_open(str(path), "np") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or no .safetensors file ({error})") from error
+
+
+def _parameters(path: str | Path, network: Network, tensors: dict[str, Array]) -> Parameters:
+    shapes = network.shapes()
+    own = {key: value for key, value in tensors.items() if not key.startswith(_SLOT) and key != "best"}
+    if own.keys() != shapes.keys():
+        raise ValueError(f"{path} holds the parameters {sorted(own)}, expected those of the network: {sorted(shapes)}")
+    params = Parameters(shapes, own[next(iter(shapes))].dtype if shapes else np.float64)
+    for name, value in own.items():
+        checks.float_array(f"{name} in {path}", value, shapes[name], params.dtype)
+        params[name] = value
+    return params

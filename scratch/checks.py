@@ -1,0 +1,83 @@
+"""What every entry point checks, and the sentences it says: the argument, what came, what was expected."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+T = TypeVar("T")
+
+
+def float_array(name: str, x: Any, shape: Sequence[int | str], dtype: Any = None) -> None:
+    """Raise unless ``x`` is a float32 or float64 array (of ``dtype``, if one is given) of this shape.
+
+    ``shape`` holds a number for an axis of known length and a word for one of any length ≥ 1:
+    ``("batch", 784)``.
+
+    Raises
+        TypeError: not an array, or of another dtype (nothing is cast silently)
+        ValueError: another shape (nothing is broadcast silently)
+    """
+    if not hasattr(x, "dtype"):
+        raise TypeError(f"{name} is a {type(x).__name__}, expected a NumPy array")
+    if dtype is not None and x.dtype != dtype:
+        raise TypeError(
+            f"{name} has dtype {x.dtype}, expected {np.dtype(dtype).name}; "
+            f"convert it with {name}.astype({np.dtype(dtype).name!r})"
+        )
+    if x.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name} has dtype {x.dtype}, expected float32 or float64")
+    has_shape(name, x, shape)
+
+
+def has_shape(name: str, x: Any, shape: Sequence[int | str]) -> None:
+    """Raise ValueError unless ``x`` has this shape; a word stands for any length ≥ 1."""
+    fits = x.ndim == len(shape) and all(
+        n > 0 if isinstance(want, str) else n == want for n, want in zip(x.shape, shape, strict=True)
+    )
+    if not fits:
+        comma = "," if len(shape) == 1 else ""
+        raise ValueError(
+            f"{name} has shape {tuple(x.shape)}, expected ({', '.join(map(str, shape))}{comma})"
+            + (" with at least one row" if 0 in x.shape else "")
+        )
+
+
+def finite(name: str, x: np.ndarray) -> None:
+    """Raise ValueError if ``x`` holds a NaN or an infinity, and say where the first one is."""
+    if not np.isfinite(x).all():
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
+        raise ValueError(f"{name} holds {x[index]} at index {index}, expected finite numbers")
+
+
+def choice(name: str, value: str, known: Mapping[str, T]) -> T:
+    """The entry of ``known`` called ``value``; else a ValueError that names the nearest one."""
+    if value in known:
+        return known[value]
+    near = difflib.get_close_matches(str(value), list(known), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{name} is {value!r}, expected one of {', '.join(map(repr, known))}{hint}")
+
+
+def whole(name: str, value: Any, least: int) -> None:
+    """Raise unless ``value`` is an integer ≥ ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} is {value!r}, expected an integer")
+    if value < least:
+        raise ValueError(f"{name} is {value}, expected at least {least}")
+
+
+def number(name: str, value: Any, least: float, below: float = math.inf, *, above: bool = False) -> None:
+    """Raise unless ``least ≤ value < below`` (``least < value`` with ``above``)."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} is {value!r}, expected a number")
+    if not (least < value < below if above else least <= value < below):
+        low = f"greater than {least:g}" if above else f"at least {least:g}"
+        high = "" if below == math.inf else f" and less than {below:g}"
+        raise ValueError(f"{name} is {value!r}, expected a number {low}{high}")

@@ -1,0 +1,135 @@
+"""Gradients against central differences, along random directions, with the kinks set aside.
+
+Finite differences need no second implementation, so this is what NumPy alone can say about a backward pass.
+Autograd says more, and to more digits: see ``torch_impl.parity``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scratch import checks
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+    from scratch.losses import Loss
+    from scratch.network import Network
+    from scratch.parameters import Parameters
+
+    Array = NDArray[Any]
+
+STEP = float(np.finfo(np.float64).eps ** (1 / 3))  # where the h² of truncation meets the ε/h of rounding
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A directional derivative of the loss, in a random direction of one tensor."""
+
+    tensor: str
+    analytic: float  # ⟨gradient, v⟩
+    numeric: float  # (L(w + h v) − L(w − h v)) / 2h
+    scale: float  # ‖gradient‖, or 1 where that is less: what an error counts against
+
+    @property
+    def error(self) -> float:
+        return abs(self.analytic - self.numeric) / self.scale
+
+
+@dataclass(frozen=True)
+class GradcheckResult:
+    """Every slope that was compared, and the verdict."""
+
+    slopes: tuple[Slope, ...]
+    set_aside: int  # directions that crossed a kink, where a difference tells nothing
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        return all(slope.error <= self.tolerance for slope in self.slopes)
+
+    @property
+    def worst(self) -> Slope:
+        return max(self.slopes, key=lambda slope: slope.error)
+
+    def __str__(self) -> str:
+        verdict = "right" if self.ok else "WRONG"
+        worst = self.worst
+        return (
+            f"{verdict}: {len(self.slopes)} slopes, largest error {worst.error:.1e} in {worst.tensor} "
+            f"(backward {worst.analytic:+.9e}, differences {worst.numeric:+.9e}); "
+            f"{self.set_aside} directions set aside at kinks"
+        )
+
+
+def gradcheck(
+    network: Network,
+    loss: Loss,
+    params: Parameters,
+    x: Array,
+    y: Array,
+    rng: Generator,
+    *,
+    directions: int = 3,
+    tolerance: float = 1e-7,
+) -> GradcheckResult:
+    """Compare ``network.backward`` with central differences, for the input and each parameter tensor.
+
+    A direction v is drawn in one tensor at a time, so a failure names the tensor. Where w − h v and w + h v lie on two
+    sides of a kink (of ReLU at 0, of MAE at its target, …) the direction is set aside and another one drawn;
+    a tensor of which every direction crosses one, after ten times ``directions``, has no slope in the result.
+    Stochastic layers are taken as in evaluation.
+
+    Raises
+        TypeError: ``params`` and ``x`` are not float64, in which alone differences are sharp enough
+        ValueError: shapes that do not fit
+    """
+    checks.float_array("x", x, ("batch", network.n_in), np.float64)
+    checks.float_array("params.vector", params.vector, params.vector.shape, np.float64)
+    params, x, grads = params.copy(), x.copy(), params.like()
+
+    logits, caches = network.forward(params, x)
+    _, dlogits = loss(logits, y)
+    dx = network.backward(dlogits, caches, grads)
+    assert dx is not None  # need_dx is True
+
+    slopes, set_aside = [], 0
+    for name, tensor, gradient in [("x", x, dx), *((name, params[name], grads[name]) for name in params)]:
+        found = 0
+        for _ in range(10 * directions):
+            if found == directions:
+                break
+            v = rng.standard_normal(tensor.shape)
+            v /= np.linalg.norm(v)
+            (ahead, sides_ahead), (behind, sides_behind) = (
+                _moved(network, loss, params, x, y, tensor, h * v) for h in (STEP, -STEP)
+            )
+            if (sides_ahead != sides_behind).any():
+                set_aside += 1
+                continue
+            found += 1
+            scale = max(1.0, float(np.linalg.norm(gradient)))
+            slopes.append(Slope(name, float((gradient * v).sum()), (ahead - behind) / (2 * STEP), scale))
+    return GradcheckResult(tuple(slopes), set_aside, tolerance)
+
+
+def _moved(
+    network: Network, loss: Loss, params: Parameters, x: Array, y: Array, tensor: Array, dv: Array
+) -> tuple[float, Array]:
+    """The loss with ``tensor`` moved by ``dv``, and on which side of each kink every value lies then."""
+    before = tensor.copy()
+    tensor += dv
+    sides = [np.zeros(0, bool)]
+    z = x
+    for i, layer in enumerate(network.layers):
+        sides += [(z > kink).ravel() for kink in getattr(layer, "kinks", ())]
+        z, _ = layer.forward(z, *params.group(str(i)))
+    if loss.kinks_at_target:
+        sides.append((z > y).ravel())
+    value, _ = loss.value_and_grad(z, y)
+    tensor[...] = before
+    return float(value), np.concatenate(sides)

@@ -1,0 +1,68 @@
+"""The one source of initial weights. Torch's twin copies them and never draws its own."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scratch import checks
+from scratch.parameters import Parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.random import Generator
+    from numpy.typing import DTypeLike, NDArray
+
+    from scratch.network import Network
+
+    Array = NDArray[Any]
+    Draw = Callable[[Generator, tuple[int, ...]], Array]
+
+
+def initial_parameters(
+    network: Network,
+    rng: Generator,
+    *,
+    weights: str | Draw = "he",
+    bias: float = 0.0,
+    dtype: DTypeLike = np.float64,
+) -> Parameters:
+    """Initial parameters of ``network``: every matrix drawn from ``rng``, every vector filled with ``bias``.
+
+    ``weights`` is "he", "xavier", "normal" (standard deviation 0.01) or a function of (rng, shape), such as
+    ``functools.partial(normal, std=0.1)``. The numbers are drawn in float64 and then rounded to ``dtype``, so a
+    float32 network starts from the float64 one's weights.
+
+    Raises
+        TypeError: ``dtype`` is neither float32 nor float64
+        ValueError: ``weights`` is not one of the names
+    """
+    draw = checks.choice("weights", weights, INITIALIZERS) if isinstance(weights, str) else weights
+    params = Parameters(network.shapes(), dtype)
+    for value in params.values():
+        value[...] = draw(rng, value.shape) if value.ndim >= 2 else bias
+    return params
+
+
+def he(rng: Generator, shape: tuple[int, ...]) -> Array:
+    """Normal with standard deviation √(2 / fan_in): keeps the variance through ReLU layers (He et al., 2015)."""
+    return rng.standard_normal(shape) * math.sqrt(2 / math.prod(shape[1:]))
+
+
+def xavier(rng: Generator, shape: tuple[int, ...]) -> Array:
+    """Uniform in ±√(6 / (fan_in + fan_out)): keeps the variance both ways (Glorot & Bengio, 2010, eq. 16)."""
+    fan_in, fan_out = math.prod(shape[1:]), shape[0] * math.prod(shape[2:])
+    bound = math.sqrt(6 / (fan_in + fan_out))
+    return rng.uniform(-bound, bound, shape)
+
+
+def normal(rng: Generator, shape: tuple[int, ...], std: float = 0.01) -> Array:
+    """Normal with standard deviation ``std``, whatever the fan."""
+    return rng.standard_normal(shape) * std
+
+
+INITIALIZERS: dict[str, Draw] = {"he": he, "xavier": xavier, "normal": partial(normal, std=0.01)}

@@ -1,0 +1,79 @@
+"""Metrics of classifiers, on integer arrays of classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scratch import checks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class PerClass:
+    """Precision, recall, F1 score and number of samples of every class, each an array (classes,)."""
+
+    precision: Array
+    recall: Array
+    f1: Array
+    support: Array
+
+
+def predicted_classes(logits: Array) -> Array:
+    """The classes (n,) that logits (n, classes) speak for; a single column speaks for class 1 where it is > 0."""
+    checks.float_array("logits", logits, ("n", "classes"))
+    return (logits[:, 0] > 0).astype(np.int64) if logits.shape[1] == 1 else logits.argmax(axis=1)
+
+
+def accuracy(labels: Array, predicted: Array) -> float:
+    """The fraction of samples whose predicted class is their label; both (n,).
+
+    Raises
+        TypeError, ValueError: no integer arrays of one shape (n,)
+    """
+    _check(labels, predicted)
+    return float((labels == predicted).mean())
+
+
+def confusion_matrix(labels: Array, predicted: Array, n_classes: int) -> Array:
+    """Counts (n_classes, n_classes): row i, column j holds the samples of class i that were taken for class j.
+
+    Raises
+        TypeError, ValueError: no integer arrays of one shape (n,), or a class outside 0 … n_classes − 1
+    """
+    checks.whole("n_classes", n_classes, 1)
+    _check(labels, predicted, n_classes)
+    return np.bincount(labels * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def per_class(confusion: Array) -> PerClass:
+    """Precision, recall and F1 score of every class from a confusion matrix; 0 where there is nothing to divide by.
+
+    Raises
+        ValueError: ``confusion`` is not square
+    """
+    checks.has_shape("confusion", confusion, ("classes", confusion.shape[0]))
+    hits, taken, support = confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1)
+    return PerClass(
+        precision=hits / np.maximum(taken, 1),
+        recall=hits / np.maximum(support, 1),
+        f1=2 * hits / np.maximum(taken + support, 1),  # = 2 P R / (P + R)
+        support=support,
+    )
+
+
+def _check(labels: Array, predicted: Array, n_classes: int | None = None) -> None:
+    for name, classes in {"labels": labels, "predicted": predicted}.items():
+        if not hasattr(classes, "dtype") or not np.issubdtype(classes.dtype, np.integer):
+            raise TypeError(f"{name} is {getattr(classes, 'dtype', type(classes).__name__)}, expected integer classes")
+        checks.has_shape(name, classes, ("n",) if classes is labels else (len(labels),))
+        if n_classes is not None and (classes.min() < 0 or classes.max() >= n_classes):
+            raise ValueError(
+                f"{name} holds classes from {classes.min()} to {classes.max()}, expected 0 to {n_classes - 1}"
+            )

@@ -1,0 +1,235 @@
+"""Optimizers on flat vectors; the L1/L2 penalty and the clipping of gradients beside them.
+
+An optimizer is a record of hyperparameters, with torch's names and defaults. Its state is a dict of vectors as long as
+the parameters, with the keys of torch's state: ``slots()`` makes them, ``update()`` changes both in place.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from scratch import checks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scratch.parameters import Parameters
+
+    Array = NDArray[Any]
+    Slots = dict[str, Array]
+
+
+class Optimizer(Protocol):
+    """A rule that turns gradients into steps."""
+
+    @property
+    def lr(self) -> float: ...
+
+    def slots(self, w: Array) -> Slots:
+        """The state before the first step, for parameters like ``w``."""
+        ...
+
+    def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int) -> None:
+        """Step number ``t`` (1, 2, …): change ``w`` and ``slots`` in place by the gradient ``g``."""
+        ...
+
+
+@dataclass(frozen=True)
+class SGD:
+    """v ← μ v + (1 − dampening) g,  w ← w − lr v  (v = g at the first step);  Nesterov: w ← w − lr (g + μ v).
+
+    As in torch the learning rate stands outside the velocity, so that it acts at once when it changes
+    (Sutskever et al., 2013, and many textbooks have it inside). ``weight_decay`` λ adds λ w to g.
+    """
+
+    lr: float = 1e-3
+    momentum: float = 0.0
+    dampening: float = 0.0
+    weight_decay: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            raise ValueError(
+                f"nesterov is True with momentum {self.momentum:g} and dampening {self.dampening:g}, "
+                "expected momentum > 0 and dampening 0"
+            )
+
+    def slots(self, w: Array) -> Slots:
+        return {"momentum_buffer": np.zeros_like(w)} if self.momentum else {}
+
+    def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int) -> None:
+        g = _decayed(g, w, self.weight_decay)
+        if self.momentum:
+            v = slots["momentum_buffer"]
+            v *= self.momentum
+            v += g if t == 1 else (1 - self.dampening) * g  # v ← μ v + (1 − dampening) g
+            g = g + self.momentum * v if self.nesterov else v
+        w -= lr * g
+
+
+@dataclass(frozen=True)
+class Adagrad:
+    """s ← s + g²,  w ← w − lr g / (√s + ε)  (Duchi et al., 2011)."""
+
+    lr: float = 1e-2
+    weight_decay: float = 0.0
+    eps: float = 1e-10
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def slots(self, w: Array) -> Slots:
+        return {"sum": np.zeros_like(w)}
+
+    def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int) -> None:  # noqa: ARG002
+        g = _decayed(g, w, self.weight_decay)
+        s = slots["sum"]
+        s += g * g
+        w -= lr * g / (np.sqrt(s) + self.eps)
+
+
+@dataclass(frozen=True)
+class RMSprop:
+    """s ← α s + (1 − α) g²,  u = g / (√s + ε),  w ← w − lr u;  with momentum v ← μ v + u,  w ← w − lr v.
+
+    Hinton's lecture 6e (2012), with ε outside the root as in torch.
+    """
+
+    lr: float = 1e-2
+    alpha: float = 0.99
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def slots(self, w: Array) -> Slots:
+        slots = {"square_avg": np.zeros_like(w)}
+        return slots | {"momentum_buffer": np.zeros_like(w)} if self.momentum else slots
+
+    def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int) -> None:  # noqa: ARG002
+        g = _decayed(g, w, self.weight_decay)
+        s = slots["square_avg"]
+        s *= self.alpha
+        s += (1 - self.alpha) * g * g  # s ← α s + (1 − α) g²
+        u = g / (np.sqrt(s) + self.eps)
+        if self.momentum:
+            v = slots["momentum_buffer"]
+            v *= self.momentum
+            v += u  # v ← μ v + u
+            u = v
+        w -= lr * u
+
+
+@dataclass(frozen=True)
+class Adam:
+    """m ← β₁ m + (1 − β₁) g,  v ← β₂ v + (1 − β₂) g²,  w ← w − lr m̂ / (√v̂ + ε).
+
+    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) correct the start at zero (Kingma & Ba, 2015, algorithm 1).
+    ``weight_decay`` λ adds λ w to g, so it is scaled by 1/√v̂ too; :class:`AdamW` decouples it.
+    """
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def slots(self, w: Array) -> Slots:
+        return {"exp_avg": np.zeros_like(w), "exp_avg_sq": np.zeros_like(w)}
+
+    def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int) -> None:
+        g = _decayed(g, w, self.weight_decay)
+        _adam_step(w, g, slots, lr, t, self.betas, self.eps)
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Adam with decoupled weight decay: first w ← w − lr λ w, then Adam's step (Loshchilov & Hutter, 2019)."""
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 1e-2
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def slots(self, w: Array) -> Slots:
+        return {"exp_avg": np.zeros_like(w), "exp_avg_sq": np.zeros_like(w)}
+
+    def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int) -> None:
+        w *= 1 - lr * self.weight_decay
+        _adam_step(w, g, slots, lr, t, self.betas, self.eps)
+
+
+def _adam_step(w: Array, g: Array, slots: Slots, lr: float, t: int, betas: tuple[float, float], eps: float) -> None:
+    (beta1, beta2), m, v = betas, slots["exp_avg"], slots["exp_avg_sq"]
+    m += (1 - beta1) * (g - m)  # m ← β₁ m + (1 − β₁) g
+    v *= beta2
+    v += (1 - beta2) * g * g  # v ← β₂ v + (1 − β₂) g²
+    root = np.sqrt(v) / math.sqrt(1 - beta2**t)  # √v̂
+    w -= lr / (1 - beta1**t) * m / (root + eps)  # w ← w − lr m̂ / (√v̂ + ε)
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """l1 Σ|w| + l2/2 Σw²  over the weights: parameters with at least two axes, so no bias.
+
+    The ½ makes the gradient l2 · w, so that ``l2`` means what ``weight_decay`` means. The derivative of |w| at 0 is 0.
+    """
+
+    l1: float = 0.0
+    l2: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.number("l1", self.l1, 0)
+        checks.number("l2", self.l2, 0)
+
+    def __bool__(self) -> bool:
+        return self.l1 > 0 or self.l2 > 0
+
+    def add_grad(self, params: Parameters, grads: Parameters) -> float:
+        """Add the penalty's gradient to ``grads``; return its value."""
+        value = 0.0
+        for name, W in params.items():
+            if W.ndim >= 2:
+                value += float(self.l1 * np.abs(W).sum() + self.l2 / 2 * (W * W).sum())
+                dW = grads[name]
+                dW += self.l1 * np.sign(W) + self.l2 * W  # ∂/∂W = l1 sign W + l2 W
+        return value
+
+
+def clip_by_global_norm(g: Array, max_norm: float) -> float:
+    """Scale ``g`` in place so that its norm is at most ``max_norm``; return the norm it had (Pascanu et al., 2013).
+
+    The factor is max_norm / (norm + 1e-6), as in torch.nn.utils.clip_grad_norm_.
+    """
+    norm = float(np.sqrt(np.dot(g, g)))
+    factor = max_norm / (norm + 1e-6)
+    if factor < 1:
+        g *= factor
+    return norm
+
+
+def _decayed(g: Array, w: Array, weight_decay: float) -> Array:
+    return g + weight_decay * w if weight_decay else g
+
+
+def _check(optimizer: Any) -> None:
+    """Raise unless every hyperparameter is in its range."""
+    for name, value in vars(optimizer).items():
+        if name == "betas":
+            for i, beta in enumerate(value):
+                checks.number(f"betas[{i}]", beta, 0, below=1)
+        elif name != "nesterov":
+            checks.number(name, value, 0, below=1 if name in ("momentum", "dampening", "alpha") else math.inf)

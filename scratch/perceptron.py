@@ -1,0 +1,65 @@
+"""Rosenblatt's perceptron: the one model here without a gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scratch import checks
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Perceptron:
+    """Class 1 where w · x + b > 0, else class 0; w (in,)."""
+
+    w: Array
+    b: float
+    mistakes: tuple[int, ...]  # corrections in each epoch of its training; the last is 0 if it converged
+
+    @property
+    def converged(self) -> bool:
+        return bool(self.mistakes) and self.mistakes[-1] == 0
+
+    def predict(self, x: Array) -> Array:
+        """The classes (batch,) of x (batch, in)."""
+        checks.float_array("x", x, ("batch", len(self.w)))
+        return (x @ self.w + self.b > 0).astype(np.int64)
+
+
+def fit_perceptron(x: Array, y: Array, rng: Generator, epochs: int = 100) -> Perceptron:
+    """Rosenblatt's rule (1958): at every misclassified sample  w ← w + (y − ŷ) x,  b ← b + (y − ŷ).
+
+    x (n, in), y (n,) of classes 0 and 1. Samples come in a new random order each epoch; it ends at the first epoch
+    without a mistake, which comes if and only if a hyperplane parts the classes (Novikoff, 1962), or after ``epochs``.
+
+    Raises
+        TypeError, ValueError: x or y of another kind or shape, NaN or inf in x, a class other than 0 and 1
+    """
+    checks.float_array("x", x, ("n", "in"))
+    checks.finite("x", x)
+    checks.whole("epochs", epochs, 1)
+    if not hasattr(y, "dtype") or not np.issubdtype(y.dtype, np.integer):
+        raise TypeError(f"y is {getattr(y, 'dtype', type(y).__name__)}, expected integer classes 0 and 1")
+    checks.has_shape("y", y, (len(x),))
+    if y.min() < 0 or y.max() > 1:
+        raise ValueError(f"y holds classes from {y.min()} to {y.max()}, expected 0 and 1")
+    w, b, mistakes = np.zeros(x.shape[1], x.dtype), 0.0, []
+    for _ in range(epochs):
+        mistakes.append(0)
+        for i in rng.permutation(len(x)):
+            error = int(y[i]) - int(x[i] @ w + b > 0)
+            if error:
+                w += error * x[i]
+                b += error
+                mistakes[-1] += 1
+        if mistakes[-1] == 0:
+            break
+    return Perceptron(w, b, tuple(mistakes))

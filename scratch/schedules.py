@@ -1,0 +1,86 @@
+"""Learning-rate schedules: records that map a step (0, 1, …) to a factor of the optimizer's learning rate.
+
+The factor at a step depends on that step alone, so a resumed training needs no state of them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from scratch import checks
+
+
+class Schedule(Protocol):
+    """The learning rate's course, as a fraction of the optimizer's."""
+
+    def __call__(self, step: int) -> float:
+        """The factor of the learning rate at ``step``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Constant:
+    """1 at every step."""
+
+    def __call__(self, step: int) -> float:  # noqa: ARG002
+        return 1.0
+
+
+@dataclass(frozen=True)
+class StepDecay:
+    """gamma^⌊step / every⌋: a fall by ``gamma`` every so many steps (torch's StepLR)."""
+
+    every: int
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        checks.whole("every", self.every, 1)
+        checks.number("gamma", self.gamma, 0, above=True)
+
+    def __call__(self, step: int) -> float:
+        return self.gamma ** (step // self.every)
+
+
+@dataclass(frozen=True)
+class ExponentialDecay:
+    """gamma^step (torch's ExponentialLR)."""
+
+    gamma: float
+
+    def __post_init__(self) -> None:
+        checks.number("gamma", self.gamma, 0, above=True)
+
+    def __call__(self, step: int) -> float:
+        return self.gamma**step
+
+
+@dataclass(frozen=True)
+class CosineDecay:
+    """Half a cosine from 1 to ``final`` over ``steps`` steps, then ``final`` (Loshchilov & Hutter, 2017)."""
+
+    steps: int
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.whole("steps", self.steps, 1)
+        checks.number("final", self.final, 0)
+
+    def __call__(self, step: int) -> float:
+        fraction = min(step / self.steps, 1.0)
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * fraction)) / 2
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """1/steps, 2/steps, … 1, then the schedule ``after``, from its beginning (Goyal et al., 2017)."""
+
+    steps: int
+    after: Schedule = Constant()
+
+    def __post_init__(self) -> None:
+        checks.whole("steps", self.steps, 1)
+
+    def __call__(self, step: int) -> float:
+        return (step + 1) / self.steps if step < self.steps else self.after(step - self.steps)

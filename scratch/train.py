@@ -1,0 +1,255 @@
+"""Training: what a recipe is, seeded minibatches, and fit() as a generator of records.
+
+Everything random in a training comes from the recipe's seed by a rule without memory: the order of an epoch from
+(seed, epoch), the dropout masks of a step from (seed, step). So a training resumed at step k goes on exactly
+as one that never stopped, and torch's twin, which uses the same rule, sees the same batches and masks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scratch import checks
+from scratch.optim import Penalty, clip_by_global_norm
+from scratch.parameters import Parameters
+from scratch.schedules import Constant, Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+    from scratch.losses import Loss
+    from scratch.network import Network
+    from scratch.optim import Optimizer, Slots
+
+    Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when the validation loss has had no new minimum for ``patience`` epochs."""
+
+    patience: int
+
+    def __post_init__(self) -> None:
+        checks.whole("patience", self.patience, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train: everything but the network, its initial parameters and the data.
+
+    ``epochs`` passes over the data in batches of ``batch_size`` (the last of an epoch may be shorter); the learning
+    rate of step k is ``optimizer.lr * schedule(k)``; ``max_norm`` clips the gradient's global norm.
+    """
+
+    loss: Loss
+    optimizer: Optimizer
+    epochs: int
+    batch_size: int
+    schedule: Schedule = Constant()
+    penalty: Penalty = Penalty()
+    max_norm: float | None = None
+    early_stopping: EarlyStopping | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks.whole("epochs", self.epochs, 0)
+        checks.whole("batch_size", self.batch_size, 1)
+        checks.whole("seed", self.seed, 0)
+        if self.max_norm is not None:
+            checks.number("max_norm", self.max_norm, 0, above=True)
+
+
+@dataclass
+class Progress:
+    """How far a training is, and its best epoch so far by validation loss."""
+
+    step: int = 0
+    best_loss: float = math.inf
+    best_epoch: int = -1
+    stopped: bool = False  # by early stopping
+
+    def observe(self, epoch: int, validation_loss: float, rule: EarlyStopping) -> bool:
+        """Note an epoch's validation loss; True if it is the best so far."""
+        if validation_loss < self.best_loss:
+            self.best_loss, self.best_epoch = validation_loss, epoch
+            return True
+        self.stopped = epoch - self.best_epoch >= rule.patience
+        return False
+
+
+@dataclass
+class State:
+    """All that a training changes. Between two records of fit() it is whole: save it, and resume from it."""
+
+    params: Parameters
+    slots: Slots
+    progress: Progress = field(default_factory=Progress)
+    best: Array | None = None  # the parameter vector of the best epoch, with early stopping
+
+    @classmethod
+    def start(cls, params: Parameters, recipe: Recipe) -> State:
+        """The state before the first step. It trains a copy: ``params`` stays as it is."""
+        params = params.copy()
+        return cls(params, recipe.optimizer.slots(params.vector))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The mean loss over a data set, and the logits (n, out)."""
+
+    loss: float
+    logits: Any
+
+
+@dataclass(frozen=True)
+class Record:
+    """One training step, as it was just done.
+
+    ``loss`` is the value that the step went down on, penalty included, before the update; ``logits`` are those of the
+    samples ``batch`` (indices into the data). ``validation`` comes with the last step of an epoch, if asked for.
+    """
+
+    step: int  # steps done, this one included
+    epoch: int  # 0, 1, …
+    epoch_ends: bool
+    lr: float
+    loss: float
+    batch: Array
+    logits: Any
+    validation: Evaluation | None = None
+
+
+class DivergenceError(ArithmeticError):
+    """The loss turned NaN or infinite. The state is that of the last good step."""
+
+    def __init__(self, step: int, lr: float, loss: float) -> None:
+        super().__init__(
+            f"the loss is {loss} at step {step} (learning rate {lr:g}); the weights are those of the step before. "
+            "Train with a smaller learning rate, a warm-up, or clipped gradients (max_norm)"
+        )
+
+
+def minibatches(n: int, batch_size: int, rng: Generator) -> Iterator[Array]:
+    """The indices 0 … n − 1 in random order, ``batch_size`` at a time; the last batch may be shorter."""
+    checks.whole("n", n, 1)
+    checks.whole("batch_size", batch_size, 1)
+    order = rng.permutation(n)
+    for start in range(0, n, batch_size):
+        yield order[start : start + batch_size]
+
+
+def order_rng(seed: int, epoch: int) -> Generator:
+    """The generator that orders an epoch's samples."""
+    return np.random.default_rng((seed, 0, epoch))
+
+
+def mask_rng(seed: int, step: int) -> Generator:
+    """The generator that draws the dropout masks of step 0, 1, …"""
+    return np.random.default_rng((seed, 1, step))
+
+
+def steps(n: int, recipe: Recipe, start: int) -> Iterator[tuple[int, int, bool, Array]]:
+    """(step, epoch, whether it ends the epoch, indices of its batch) of every step from ``start`` to the last."""
+    per_epoch = -(-n // recipe.batch_size)
+    for epoch in range(start // per_epoch, recipe.epochs):
+        for i, batch in enumerate(minibatches(n, recipe.batch_size, order_rng(recipe.seed, epoch))):
+            step = epoch * per_epoch + i
+            if step >= start:
+                yield step, epoch, i == per_epoch - 1, batch
+
+
+def fit(
+    network: Network,
+    recipe: Recipe,
+    x: Array,
+    y: Array,
+    state: State,
+    validation: tuple[Array, Array] | None = None,
+) -> Iterator[Record]:
+    """Train ``state`` in place, from where it is; yield a record after every step.
+
+        state = State.start(params, recipe)
+        for record in fit(network, recipe, x, y, state):
+            print(record.step, record.loss)
+
+    x (n, in) in the parameters' dtype, y as the loss takes it; ``validation`` is an (x, y) of its own, evaluated at the
+    end of every epoch. With early stopping the parameters of the best epoch are put back at the end.
+
+    Raises
+        TypeError, ValueError: data of a wrong dtype or shape, or with NaN or inf; early stopping without validation.
+            Nothing has been changed.
+        DivergenceError: the loss turned NaN or infinite
+    """
+    check_data(network, recipe, x, y, state.params.dtype, validation)
+    return _steps(network, recipe, x, y, state, validation)
+
+
+def _steps(
+    network: Network, recipe: Recipe, x: Array, y: Array, state: State, validation: tuple[Array, Array] | None
+) -> Iterator[Record]:
+    params, grads, progress = state.params, state.params.like(), state.progress
+    stopping = recipe.early_stopping
+    for step, epoch, epoch_ends, batch in steps(len(x), recipe, progress.step):
+        if progress.stopped:
+            break
+        rng = mask_rng(recipe.seed, step) if network.stochastic else None
+        value, logits = gradient(network, recipe, params, x[batch], y[batch], grads, rng)
+        lr = recipe.optimizer.lr * recipe.schedule(step)
+        if not math.isfinite(value):
+            raise DivergenceError(step, lr, value)
+        if recipe.max_norm is not None:
+            clip_by_global_norm(grads.vector, recipe.max_norm)
+        recipe.optimizer.update(params.vector, grads.vector, state.slots, lr, step + 1)
+        progress.step = step + 1
+
+        seen = None
+        if epoch_ends and validation is not None:
+            seen = evaluate(network, recipe.loss, params, *validation)
+            if stopping is not None and progress.observe(epoch, seen.loss, stopping):
+                state.best = params.vector.copy()
+        yield Record(step + 1, epoch, epoch_ends, lr, value, batch, logits, seen)
+    if state.best is not None:
+        params.vector[:] = state.best
+
+
+def gradient(
+    network: Network, recipe: Recipe, params: Parameters, x: Array, y: Array, grads: Parameters, rng: Generator | None
+) -> tuple[float, Array]:
+    """Write ∂(loss + penalty)/∂params into ``grads``; return the value and the logits."""
+    logits, caches = network.forward(params, x, rng)
+    value, dlogits = recipe.loss.value_and_grad(logits, y)
+    network.backward(dlogits, caches, grads, need_dx=False)
+    return float(value) + (recipe.penalty.add_grad(params, grads) if recipe.penalty else 0.0), logits
+
+
+def evaluate(
+    network: Network, loss: Loss, params: Parameters, x: Array, y: Array, batch_size: int = 1024
+) -> Evaluation:
+    """The mean loss and the logits over a data set, as in evaluation (no dropout, no penalty)."""
+    starts = range(0, len(x), batch_size)
+    logits = np.concatenate([network.forward(params, x[i : i + batch_size])[0] for i in starts])
+    return Evaluation(float(loss.value_and_grad(logits, y)[0]), logits)
+
+
+def check_data(
+    network: Network, recipe: Recipe, x: Array, y: Array, dtype: Any, validation: tuple[Array, Array] | None
+) -> None:
+    """Raise TypeError or ValueError unless the data fit the network, the loss and the dtype."""
+    if recipe.early_stopping is not None and validation is None:
+        raise ValueError("validation is None, expected (x, y): early stopping watches the validation loss")
+    zeros = Parameters(network.shapes(), dtype)
+    for prefix, data in {"": (x, y), "validation ": validation}.items():
+        if data is not None:
+            features, targets = data
+            checks.float_array(f"{prefix}x", features, ("n", network.n_in), dtype)
+            checks.finite(f"{prefix}x", features)
+            outputs, _ = network.forward(zeros, features[:1])
+            recipe.loss.check_targets(targets, (len(features), outputs.shape[1]), dtype, f"{prefix}y")
