@@ -1,0 +1,10 @@
+"""The same networks in PyTorch and Lightning, gradients by autograd.
+
+``torch_impl.lit`` is imported by those who need it: Lightning takes seconds to load.
+"""
+
+from torch_impl.convert import copy_to_module, parameters_of
+from torch_impl.network import Twin, twin
+from torch_impl.train import TwinState, evaluate, fit
+
+__all__ = ["Twin", "TwinState", "copy_to_module", "evaluate", "fit", "parameters_of", "twin"]

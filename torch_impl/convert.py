@@ -1,0 +1,73 @@
+"""From NumPy to torch and back: parameters and optimizer state. Always copies, never shared memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from scratch import Parameters
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import nn
+
+    Array = NDArray[Any]
+
+
+def copy_to_module(params: Parameters, module: nn.Module) -> None:
+    """Copy ``params`` into the parameters of ``module`` that have their names.
+
+    Raises
+        ValueError: other names or shapes; nothing has been copied
+    """
+    state = module.state_dict()
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    if shapes != params.shapes:
+        raise ValueError(f"module has the parameters {shapes}, expected those of params: {params.shapes}")
+    for name, value in params.items():
+        state[name].copy_(torch.from_numpy(value))  # a state dict refers to the module's own tensors
+
+
+def parameters_of(module: nn.Module) -> Parameters:
+    """A copy of the parameters of ``module``, as NumPy sees them."""
+    state = module.state_dict()
+    dtypes = {value.dtype for value in state.values()}
+    if len(dtypes) != 1:
+        raise TypeError(f"module has parameters of dtypes {sorted(map(str, dtypes))}, expected one dtype")
+    params = Parameters(
+        {name: tuple(value.shape) for name, value in state.items()}, str(dtypes.pop()).removeprefix("torch.")
+    )
+    for name, value in state.items():
+        params[name] = value.detach().cpu().numpy()
+    return params
+
+
+def copy_to_optimizer(slots: dict[str, Array], step: int, optimizer: torch.optim.Optimizer) -> None:
+    """Give a torch optimizer the state ``slots`` that one of scratch's has after ``step`` steps."""
+    if step == 0:
+        return  # torch makes its state at the first step
+    start = 0
+    for p in _parameters(optimizer):
+        end = start + p.numel()
+        values = {key: torch.from_numpy(v[start:end].copy()).view(p.shape).to(p.device) for key, v in slots.items()}
+        if not isinstance(optimizer, torch.optim.SGD):  # the one that does not count its steps
+            values["step"] = torch.tensor(float(step))
+        optimizer.state[p] = values
+        start = end
+
+
+def slots_of(optimizer: torch.optim.Optimizer, slots: dict[str, Array]) -> dict[str, Array]:
+    """A copy of a torch optimizer's state, in vectors like ``slots`` (those of scratch before the first step)."""
+    parameters = _parameters(optimizer)
+    if not all(key in optimizer.state[p] for key in slots for p in parameters):
+        return {key: vector.copy() for key, vector in slots.items()}
+    return {
+        key: np.concatenate([optimizer.state[p][key].detach().cpu().numpy().ravel() for p in parameters])
+        for key in slots
+    }
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]

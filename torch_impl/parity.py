@@ -1,0 +1,183 @@
+"""Hand-written against autograd: every tensor of a layer, a loss or a network, and how far the two are apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+import scratch
+from torch_impl.network import module, twin
+from torch_impl.train import torch_loss
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+    from scratch import Network, Parameters
+    from scratch.layers import Layer
+    from scratch.losses import Loss
+
+    Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One tensor by hand and by autograd."""
+
+    tensor: str
+    hand: Array
+    autograd: Array
+
+    @property
+    def relative(self) -> float:
+        """The largest difference of an element over the largest element of autograd's; NaN if either holds one."""
+        apart = np.abs(self.hand - self.autograd).max(initial=0)
+        scale = np.abs(self.autograd).max(initial=0)
+        return float(apart / scale) if scale > 0 else float(apart)
+
+    @property
+    def worst(self) -> tuple[int, ...]:
+        """The index of the element that differs most."""
+        apart = np.abs(self.hand - self.autograd)
+        return tuple(int(i) for i in np.unravel_index(np.nanargmax(apart), apart.shape)) if apart.size else ()
+
+    def __str__(self) -> str:
+        hand, autograd = self.hand[self.worst], self.autograd[self.worst]
+        return f"{self.tensor}: {self.relative:.1e} relative at {self.worst} (hand {hand!r}, autograd {autograd!r})"
+
+
+def layer_parity(
+    layer: Layer, params: dict[str, Array], x: Array, dy: Array, seed: int | None = None
+) -> list[Difference]:
+    """y, dx and every parameter's gradient of one layer, with the upstream gradient ``dy``.
+
+    ``params`` holds the layer's parameters by name. A ``seed`` draws the dropout masks of both; without one the layer
+    is taken as in evaluation.
+    """
+    draws = seed is not None and getattr(layer, "stochastic", False)
+    stochastic = {"rng": np.random.default_rng(seed)} if draws else {}
+    y, cache = layer.forward(x, *params.values(), **stochastic)
+    grads = {name: np.full_like(value, np.nan) for name, value in params.items()}  # backward overwrites them
+    dx = layer.backward(dy, cache, *grads.values())
+
+    reference = module(layer).to(torch.from_numpy(x).dtype).train(seed is not None)
+    reference.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in params.items()})
+    x_torch = torch.from_numpy(x.copy()).requires_grad_()
+    y_torch = reference(x_torch, np.random.default_rng(seed)) if draws else reference(x_torch)
+    y_torch.backward(torch.from_numpy(dy.copy()))
+    named = dict(reference.named_parameters())
+    return [
+        _difference("y", y, y_torch),
+        _difference("dx", dx, x_torch.grad),
+        *(_difference(f"d{name}", grad, named[name].grad) for name, grad in grads.items()),
+    ]
+
+
+def loss_parity(loss: Loss, logits: Array, y: Array) -> list[Difference]:
+    """The value and dlogits of one loss."""
+    value, dlogits = loss(logits, y)
+    logits_torch = torch.from_numpy(logits.copy()).requires_grad_()
+    value_torch = torch_loss(loss)(logits_torch, torch.from_numpy(y))
+    value_torch.backward()
+    return [_difference("value", value, value_torch), _difference("dlogits", dlogits, logits_torch.grad)]
+
+
+def network_parity(
+    network: Network,
+    loss: Loss,
+    params: Parameters,
+    x: Array,
+    y: Array,
+    seed: int | None = None,
+    device: str | torch.device = "cpu",
+) -> list[Difference]:
+    """The logits, the loss, the gradient at every layer boundary and of every parameter, of a whole network.
+
+    A ``seed`` draws the dropout masks of both; without one the network is taken as in evaluation.
+    """
+
+    def rng() -> Generator | None:
+        return None if seed is None else np.random.default_rng(seed)
+
+    grads = params.like()
+    logits, caches = network.forward(params, x, rng())
+    value, dlogits = loss(logits, y)
+    boundaries = {len(network.layers): dlogits} | dict(network.backward_steps(dlogits, caches, grads))
+
+    reference = twin(network, params, device).train(seed is not None)
+    inputs: dict[int, torch.Tensor] = {}
+    for i, part in enumerate(reference):
+        part.register_forward_pre_hook(lambda _, args, i=i: _keep(inputs, i, args[0]))
+    x_torch = torch.from_numpy(x.copy()).to(device).requires_grad_()
+    logits_torch = inputs[len(network.layers)] = reference(x_torch, rng())
+    logits_torch.retain_grad()
+    value_torch = torch_loss(loss)(logits_torch, torch.from_numpy(y).to(device))
+    value_torch.backward()
+    named = dict(reference.named_parameters())
+    return [
+        _difference("logits", logits, logits_torch),
+        _difference("loss", value, value_torch),
+        *(_difference(f"boundary {i}", boundaries[i], inputs[i].grad) for i in sorted(inputs, reverse=True)),
+        *(_difference(f"d{name}", grad, named[name].grad) for name, grad in grads.items()),
+    ]
+
+
+def _keep(inputs: dict[int, torch.Tensor], i: int, x: torch.Tensor) -> None:
+    x.retain_grad()
+    inputs[i] = x
+
+
+def _difference(tensor: str, hand: Any, autograd: torch.Tensor | None) -> Difference:
+    assert autograd is not None, f"autograd gave no {tensor}"
+    return Difference(tensor, np.asarray(hand), autograd.detach().cpu().numpy())
+
+
+def every_layer() -> dict[str, Layer]:
+    """One of each of scratch's layers, by name; those with a width take 5 inputs."""
+    return {
+        "Linear": scratch.Linear(5, 3),
+        "Dropout": scratch.Dropout(0.3),
+        "Identity": scratch.Identity(),
+        "ReLU": scratch.ReLU(),
+        "LeakyReLU": scratch.LeakyReLU(0.1),
+        "ELU": scratch.ELU(0.7),
+        "Sigmoid": scratch.Sigmoid(),
+        "Tanh": scratch.Tanh(),
+        "SiLU": scratch.SiLU(),
+        "GELU": scratch.GELU(),
+        "GELU, tanh": scratch.GELU("tanh"),
+        "Softmax": scratch.Softmax(),
+    }
+
+
+def every_loss(logits: Array, rng: Generator) -> dict[str, tuple[Loss, Array]]:
+    """Each of scratch's losses with random targets for ``logits`` (batch, out); MAE's first target is at its kink."""
+    batch, n_out = logits.shape
+    targets = rng.standard_normal(logits.shape).astype(logits.dtype)
+    targets[0, 0] = logits[0, 0]
+    soft = rng.dirichlet(np.ones(n_out), batch).astype(logits.dtype)
+    return {
+        "CrossEntropy, classes": (scratch.CrossEntropy(), rng.integers(0, n_out, (batch,))),
+        "CrossEntropy, soft targets": (scratch.CrossEntropy(), soft),
+        "BCEWithLogits": (scratch.BCEWithLogits(), rng.random(logits.shape).astype(logits.dtype)),
+        "MSE": (scratch.MSE(), targets),
+        "MAE": (scratch.MAE(), targets),
+    }
+
+
+def random_case(
+    layer: Layer, rng: Generator, batch: int, dtype: str = "float64"
+) -> tuple[dict[str, Array], Array, Array]:
+    """Random parameters, input (batch, 5) and upstream gradient of a layer; one input is exactly at each kink.
+
+    Upstream gradients are random, not ones: a softmax whose upstream is ones has gradient zero, and would test nothing.
+    """
+    params = {name: rng.standard_normal(shape).astype(dtype) for name, shape in layer.shapes().items()}
+    x = (2 * rng.standard_normal((batch, 5))).astype(dtype)
+    for i, kink in enumerate(getattr(layer, "kinks", ())):
+        x[0, i] = kink
+    y, _ = layer.forward(x, *params.values())
+    return params, x, rng.standard_normal(y.shape).astype(dtype)
