@@ -1,0 +1,1 @@
+"""Both twins on XOR, moons, circles, digits and MNIST: ``python -m experiments``."""

@@ -1,0 +1,207 @@
+"""The command line: python -m experiments COMMAND."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from experiments.config import TASKS, Config
+from scratch import DivergenceError
+
+# Torch takes seconds to load, and `--help` need not wait for it: what needs torch is imported where it is used.
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jsonargparse import Namespace
+
+    from experiments.run import Experiment, RunFolder
+
+# What may differ when a run is resumed; with anything else changed it would be another run.
+FREE_ON_RESUME = {"impl", "device", "devices", "data_dir", "out", "checkpoint_every"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command: 0 if it did what was asked, 1 if a training failed, 2 for bad input, 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser = command_line()
+    options = parser.parse_args(arguments)
+    try:
+        if options.subcommand == "demo":
+            return demo(options.demo)
+        return train(parser, arguments, options)
+    except DivergenceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def train(parser: ArgumentParser, arguments: list[str], options: Namespace) -> int:
+    """The commands named after a task, and compare."""
+    command = [options.subcommand]
+    if options.subcommand == "compare":
+        command.append(options.compare.task)
+    task = command[-1]
+
+    def own(options: Namespace) -> Namespace:
+        for word in command:
+            options = options[word]
+        return options
+
+    resume = own(options).resume
+    if resume is not None:
+        saved = Path(resume) / "config.yaml"
+        if not saved.is_file():
+            raise ValueError(f"resume is {resume!r}, expected the folder of a run, with its config.yaml")
+        # The run's own options first, so that what was typed comes on top, and can be checked.
+        options = parser.parse_args([*command, "--config", str(saved), *arguments[len(command) :]])
+        _check_unchanged(own(options), yaml.safe_load(saved.read_text()), resume)
+    config = _config(task, own(options))
+
+    from experiments import report, run
+
+    experiment = run.Experiment.of(config)
+    folder = run.RunFolder(Path(resume)) if resume is not None else run.RunFolder.create(config)
+    report.header(experiment, folder)
+    try:
+        outcomes = train_and_report(experiment, folder)
+    except run.Interrupted:
+        again = f"python -m experiments {' '.join(command)} --resume {folder.path}"
+        report.console.print(f"Interrupted. What was reached is saved; go on with\n\n    {again}\n", soft_wrap=True)
+        return 130
+    if options.subcommand == "compare":
+        from experiments.compare import EQUAL, difference_tables
+
+        largest = difference_tables(outcomes)
+        equal = largest <= EQUAL
+        report.console.print(
+            f"The largest difference of any weight is [bold]{largest:.1e}[/]."
+            + (f" Equal to {EQUAL:g}: {'yes' if equal else 'NO'}." if config.dtype == "float64" else "")
+        )
+        return 0 if equal or config.dtype == "float32" else 1
+    return 0
+
+
+def train_and_report(experiment: Experiment, folder: RunFolder) -> list[Any]:
+    """Train, print the table of the twins, draw the pictures, say what is in the folder."""
+    from experiments import plots, report, run
+
+    outcomes = run.run(experiment, folder)
+    report.outcomes_table(outcomes)
+    if experiment.config.task == "xor":
+        report.perceptron_line(experiment.data.train)
+    plots.draw_all(experiment, outcomes, folder)
+    report.contents(folder)
+    return outcomes
+
+
+def demo(options: Namespace) -> int:
+    """The command demo."""
+    import time
+
+    from experiments import demo, report, run
+
+    start = time.perf_counter()
+    demo.parity(options.seed)
+    out = Path(options.out or f"runs/demo-{time.strftime('%Y%m%d-%H%M%S')}")
+    for task in demo.TASKS:
+        report.console.rule(task, align="left")
+        config = TASKS[task](seed=options.seed, out=str(out / task))
+        experiment = run.Experiment.of(config)
+        folder = run.RunFolder.create(config)
+        report.header(experiment, folder)
+        try:
+            train_and_report(experiment, folder)
+        except run.Interrupted:
+            report.console.print("Interrupted.")
+            return 130
+    seconds = time.perf_counter() - start
+    report.console.rule(align="left")
+    report.console.print(
+        f"All done in {seconds:.0f} s. The pictures are in [bold]{out}[/].\n"
+        "Next, MNIST with both twins (it is downloaded to ./data if it is nowhere else):\n\n"
+        "    python -m experiments mnist\n",
+        soft_wrap=True,
+    )
+    return 0
+
+
+def command_line() -> ArgumentParser:
+    """The parser of all commands."""
+    parser = ArgumentParser(
+        prog="python -m experiments", description="Train hand-written backprop and its PyTorch twin, and compare them."
+    )
+    commands = parser.add_subcommands(required=True)
+    for name, task in TASKS.items():
+        commands.add_subcommand(name, _task_parser(task), help=_first_line(task))
+
+    text = "All three implementations on the same batches, in float64; exit status 1 if a weight differs by over 1e-12"
+    comparing = ArgumentParser(description=text)
+    commands.add_subcommand("compare", comparing, help=text)
+    tasks = comparing.add_subcommands(dest="task", required=True)
+    for name, task in TASKS.items():
+        tasks.add_subcommand(name, _task_parser(task, impl="all", dtype="float64"), help=_first_line(task))
+
+    text = "The main job in a minute: every layer and loss against autograd, then XOR, moons and digits with both twins"
+    demo = ArgumentParser(description=text)
+    demo.add_argument("--out", type=str | None, default=None, help="folder of the runs; else runs/demo-DATE-TIME")
+    demo.add_argument("--seed", type=int, default=0, help="of all that is random")
+    commands.add_subcommand("demo", demo, help=text)
+    return parser
+
+
+def _task_parser(task: type[Config], **defaults: Any) -> ArgumentParser:
+    """The options of a task, made from the fields of its config."""
+    parser = ArgumentParser(description=task.__doc__)
+    parser.add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
+    parser.add_argument("--resume", type=str | None, default=None, help="go on with the run in this folder")
+    parser.add_argument("--task", type=str, default=task.__name__.lower(), help="==SUPPRESS==")
+    types = get_type_hints(task)
+    for f in dataclasses.fields(task):
+        kind, default = types[f.name], defaults.get(f.name, f.default)
+        name, text = "--" + f.name.replace("_", "-"), f.metadata["help"]
+        if get_origin(kind) is tuple:
+            parser.add_argument(name, type=get_args(kind)[0], nargs="+", default=list(default), help=text, metavar="N")
+        else:
+            parser.add_argument(name, type=kind, default=default, help=text)
+    return parser
+
+
+def _config(task: str, options: Namespace) -> Config:
+    """The record of what was parsed.
+
+    Raises
+        ValueError: an option is out of its range, or a config file is another task's
+    """
+    values = options.as_dict()
+    if values["task"] != task:
+        raise ValueError(f"the config file is of the task {values['task']!r}, expected {task!r}")
+    for extra in ("task", "config", "resume"):
+        values.pop(extra, None)
+    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return TASKS[task](**fields)
+
+
+def _check_unchanged(options: Namespace, saved: dict[str, Any], folder: str) -> None:
+    for name, value in saved.items():
+        if name not in FREE_ON_RESUME and options[name] != value:
+            raise ValueError(
+                f"{name} is {options[name]!r}, but {value!r} in {folder}; a resumed run keeps its options "
+                f"(free are {', '.join(sorted(FREE_ON_RESUME))})"
+            )
+
+
+def _first_line(task: type[Config]) -> str:
+    return (task.__doc__ or "").splitlines()[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Every picture. The only file that imports matplotlib; it draws on figures of its own, so no display is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+import scratch
+from experiments.run import as_array, classes
+from scratch.activations import sigmoid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from experiments.run import Experiment, Outcome, Row, RunFolder
+
+    Array = NDArray[Any]
+
+BLUE, ORANGE, GREY = "#1f6feb", "#e8710a", "#57606a"
+DPI = 150
+
+
+def draw_all(experiment: Experiment, outcomes: Sequence[Outcome], folder: RunFolder) -> list[Path]:
+    """Every picture that suits the task, as PNG files in the run's folder."""
+    figures = {"learning-curves": learning_curves([outcome.rows for outcome in outcomes])}
+    if experiment.data.train.x.shape[1] == 2:
+        figures["decision-boundary"] = decision_boundaries(experiment, outcomes)
+    if experiment.data.image_shape is not None:
+        figures["confusion-matrix"] = confusion_matrices(experiment, outcomes)
+        figures["most-wrong"] = most_wrong(experiment, outcomes[0])
+    paths = []
+    for name, figure in figures.items():
+        paths.append(folder.path / f"{name}.png")
+        figure.savefig(paths[-1], dpi=DPI)
+    return paths
+
+
+def learning_curves(histories: Sequence[list[Row]]) -> Figure:
+    """Loss and accuracy by epoch, training and validation, the twins laid over each other.
+
+    The first twin is drawn wide and pale, the next ones thin upon it: where they are equal, one lies within the other.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots(1, 2)
+    styles: list[dict[str, Any]] = [
+        {"linewidth": 5.0, "alpha": 0.35},
+        {"linewidth": 1.6},
+        {"linewidth": 1.6, "color": "black", "linestyle": ":"},
+    ]
+    for history, style in zip(histories, styles[1:] if len(histories) == 1 else styles, strict=False):
+        epochs = [row.epoch for row in history]
+        for ax, quantity in zip(axes, ("loss", "accuracy"), strict=True):
+            for part, name, color in (("train", "training", BLUE), ("val", "validation", ORANGE)):
+                values = [getattr(row, f"{part}_{quantity}") for row in history]
+                if not np.isnan(values).all():
+                    label = f"{name}, {history[0].impl}"
+                    marker = "o" if len(epochs) == 1 else ""
+                    ax.plot(epochs, values, label=label, marker=marker, **{"color": color, **style})
+    for ax, quantity in zip(axes, ("Loss", "Accuracy"), strict=True):
+        ax.set(xlabel="epoch", title=quantity)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _plain(ax)
+    axes[0].set_yscale("log")
+    axes[1].legend(frameon=False, fontsize=9, loc="lower right")
+    return figure
+
+
+def decision_boundaries(experiment: Experiment, outcomes: Sequence[Outcome]) -> Figure:
+    """The probability of class 1 over the plane, the boundary at one half, the test points; a panel a twin."""
+    figure = Figure(figsize=(4.4 * len(outcomes) + 0.6, 4.2), layout="constrained")
+    axes = figure.subplots(1, len(outcomes), squeeze=False, sharey=True)[0]
+    test = experiment.data.test
+    low, high = test.x.min(axis=0) - 0.6, test.x.max(axis=0) + 0.6
+    across, up = (np.linspace(a, b, 240, dtype=test.x.dtype) for a, b in zip(low, high, strict=True))
+    grid = np.stack(np.meshgrid(across, up), axis=-1)
+    for ax, outcome in zip(axes, outcomes, strict=True):
+        logits, _ = experiment.network.forward(outcome.params, grid.reshape(-1, 2))
+        p = sigmoid(logits).reshape(grid.shape[:2])
+        shades = ax.contourf(across, up, p, levels=np.linspace(0, 1, 21), cmap="RdBu_r", alpha=0.65)
+        ax.contour(across, up, p, levels=[0.5], colors="black", linewidths=1)
+        for label, color in ((0, "#0b3d91"), (1, "#9c1c1c")):
+            x = test.x[test.labels == label]
+            size = 60 if len(test.x) < 10 else 14
+            ax.scatter(*x.T, s=size, color=color, edgecolor="white", linewidth=0.5, label=f"class {label}")
+        ax.set(title=f"{outcome.impl}: {outcome.test_accuracy:.1%} of the test points right", xlabel="x₁")
+    axes[0].set_ylabel("x₂")
+    axes[0].legend(loc="upper right", fontsize=9)
+    figure.colorbar(shades, ax=axes, label="probability of class 1", ticks=[0, 0.25, 0.5, 0.75, 1])
+    return figure
+
+
+def confusion_matrices(experiment: Experiment, outcomes: Sequence[Outcome]) -> Figure:
+    """Test samples by true and predicted class; a panel a twin. Errors are shaded, the diagonal is not."""
+    n = experiment.data.n_classes
+    figure = Figure(figsize=(5 * len(outcomes), 5), layout="constrained")
+    axes = figure.subplots(1, len(outcomes), squeeze=False)[0]
+    for ax, outcome in zip(axes, outcomes, strict=True):
+        counts = scratch.confusion_matrix(experiment.data.test.labels, classes(outcome.test.logits), n)
+        errors = counts - np.diag(counts.diagonal())
+        ax.imshow(errors, cmap="Oranges", vmin=0, vmax=max(1, errors.max()) * 1.3)
+        for i in range(n):
+            for j in range(n):
+                if counts[i, j]:
+                    ax.text(j, i, counts[i, j], ha="center", va="center", fontsize=8, color=GREY if i == j else "black")
+        ax.set(
+            title=f"{outcome.impl}: {int(errors.sum())} of {int(counts.sum()):,} wrong",
+            xlabel="predicted", ylabel="true", xticks=range(n), yticks=range(n),
+        )  # fmt: skip
+        ax.tick_params(length=0)
+    return figure
+
+
+def most_wrong(experiment: Experiment, outcome: Outcome, count: int = 18) -> Figure:
+    """The misclassified test images, those first whose true class got the least probability."""
+    data, labels = experiment.data, experiment.data.test.labels
+    assert data.image_shape is not None
+    logits = as_array(outcome.test.logits)
+    p, _ = scratch.Softmax().forward(logits)
+    wrong = np.flatnonzero(p.argmax(axis=1) != labels)
+    worst = wrong[np.argsort(p[wrong, labels[wrong]])][:count]
+    rows = max(1, -(-len(worst) // 6))
+    figure = Figure(figsize=(9, 1.75 * rows + 0.5), layout="constrained")
+    figure.suptitle(f"{outcome.impl}: the worst {len(worst)} of {len(wrong)} misclassified test images")
+    axes = figure.subplots(rows, 6, squeeze=False).ravel()
+    for ax in axes:
+        ax.set_axis_off()
+    for ax, i in zip(axes, worst, strict=False):
+        ax.imshow(data.test.x[i].reshape(data.image_shape), cmap="gray_r")
+        ax.set_title(f"{labels[i]} taken for {p[i].argmax()} ({p[i].max():.0%})", fontsize=9)
+    return figure
+
+
+def _plain(ax: Axes) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(alpha=0.25)
