@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.subcommand == "demo":
             return demo(options.demo)
+        if options.subcommand == "results":
+            return results(options.results)
         return train(parser, arguments, options)
     except DivergenceError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -82,10 +84,8 @@ def train(parser: ArgumentParser, arguments: list[str], options: Namespace) -> i
 
         largest = difference_tables(outcomes)
         equal = largest <= EQUAL
-        report.console.print(
-            f"The largest difference of any weight is [bold]{largest:.1e}[/]."
-            + (f" Equal to {EQUAL:g}: {'yes' if equal else 'NO'}." if config.dtype == "float64" else "")
-        )
+        verdict = f" Equal to {EQUAL:g}: {'yes' if equal else 'NO'}." if config.dtype == "float64" else ""
+        report.console.print(f"The largest difference of any weight is [bold]{largest:.1e}[/].{verdict}")
         return 0 if equal or config.dtype == "float32" else 1
     return 0
 
@@ -134,10 +134,29 @@ def demo(options: Namespace) -> int:
     return 0
 
 
+def results(options: Namespace) -> int:
+    """The command results."""
+    import time
+
+    from experiments import results, run
+
+    unknown = [task for task in options.tasks if task not in TASKS]
+    if unknown:
+        raise ValueError(f"tasks has {unknown[0]!r}, expected some of {', '.join(TASKS)}")
+    out = Path(options.out or f"runs/results-{time.strftime('%Y%m%d-%H%M%S')}")
+    try:
+        results.results(options.tasks, options.seeds, out)
+    except run.Interrupted:
+        return 130
+    return 0
+
+
 def command_line() -> ArgumentParser:
     """The parser of all commands."""
     parser = ArgumentParser(
-        prog="python -m experiments", description="Train hand-written backprop and its PyTorch twin, and compare them."
+        prog="python -m experiments",
+        allow_abbrev=False,
+        description="Train hand-written backprop and its PyTorch twin, and compare them.",
     )
     commands = parser.add_subcommands(required=True)
     for name, task in TASKS.items():
@@ -148,17 +167,24 @@ def command_line() -> ArgumentParser:
     commands.add_subcommand("compare", comparing, help=text)
     tasks = comparing.add_subcommands(dest="task", required=True)
     for name, task in TASKS.items():
-        tasks.add_subcommand(name, _task_parser(task, impl="all", dtype="float64"), help=_first_line(task))
+        tasks.add_subcommand(name, _task_parser(task, comparing=True), help=_first_line(task))
 
     text = "The main job in a minute: every layer and loss against autograd, then XOR, moons and digits with both twins"
     demo = ArgumentParser(description=text)
     demo.add_argument("--out", type=str | None, default=None, help="folder of the runs; else runs/demo-DATE-TIME")
     demo.add_argument("--seed", type=int, default=0, help="of all that is random")
     commands.add_subcommand("demo", demo, help=text)
+
+    text = "The table of docs/results.md: the default config of every task over several seeds, with both twins"
+    results = ArgumentParser(description=text)
+    results.add_argument("--tasks", type=str, nargs="+", default=list(TASKS), help="which of them", metavar="TASK")
+    results.add_argument("--seeds", type=int, default=5, help="how many")
+    results.add_argument("--out", type=str | None, default=None, help="folder of the runs; else runs/results-DATE-TIME")
+    commands.add_subcommand("results", results, help=text)
     return parser
 
 
-def _task_parser(task: type[Config], **defaults: Any) -> ArgumentParser:
+def _task_parser(task: type[Config], comparing: bool = False) -> ArgumentParser:
     """The options of a task, made from the fields of its config."""
     parser = ArgumentParser(description=task.__doc__)
     parser.add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
@@ -166,8 +192,12 @@ def _task_parser(task: type[Config], **defaults: Any) -> ArgumentParser:
     parser.add_argument("--task", type=str, default=task.__name__.lower(), help="==SUPPRESS==")
     types = get_type_hints(task)
     for f in dataclasses.fields(task):
-        kind, default = types[f.name], defaults.get(f.name, f.default)
         name, text = "--" + f.name.replace("_", "-"), f.metadata["help"]
+        kind, default = types[f.name], cast("Any", f.default)
+        if comparing and f.name == "impl":
+            kind, default, text = Literal["all"], "all", "==SUPPRESS=="
+        if comparing and f.name == "dtype":
+            default = "float64"
         if get_origin(kind) is tuple:
             parser.add_argument(name, type=get_args(kind)[0], nargs="+", default=list(default), help=text, metavar="N")
         else:

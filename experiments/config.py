@@ -88,6 +88,7 @@ class Config:
         checks.number("bias", self.bias, -np.inf)
         checks.number("checkpoint_every", self.checkpoint_every, 0)
         checks.whole("epochs", self.epochs, 1)
+        checks.whole("batch_size", self.batch_size, 1)
         checks.whole("seed", self.seed, 0)
         checks.whole("devices", self.devices, 1)
         for i, width in enumerate(self.hidden):

@@ -58,14 +58,10 @@ def header(experiment: Experiment, folder: RunFolder | None) -> None:
     config, data = experiment.config, experiment.data
     sizes = [len(data.train.x), 0 if data.validation is None else len(data.validation.x), len(data.test.x)]
     names = ["train", "validation", "test"]
-    widths = "-".join(str(n) for n in (data.train.x.shape[1], *config.hidden, data.n_out))
-    n_parameters = len(experiment.initial.vector)
     steps = -(-sizes[0] // config.batch_size)
-    extras = [f"dropout {config.dropout:g}"] * (config.dropout > 0)
-    extras += [f"input dropout {config.input_dropout:g}"] * (config.input_dropout > 0)
     lines = {
         "data": f"{config.task}: " + ", ".join(f"{n:,} {name}" for n, name in zip(sizes, names, strict=True) if n),
-        "network": ", ".join([f"{widths} {config.activation}", *extras, f"{n_parameters:,} parameters"]),
+        "network": f"{network_line(experiment)}, {len(experiment.initial.vector):,} parameters",
         "training": f"{config.optimizer}, learning rate {config.lr:g} {config.schedule}, {config.epochs} epochs of "
         f"{steps:,} step{'s' * (steps > 1)}, batches of {min(config.batch_size, sizes[0])}, {config.dtype}, "
         f"seed {config.seed}",
@@ -78,6 +74,14 @@ def header(experiment: Experiment, folder: RunFolder | None) -> None:
         grid.add_row(f"[bold]{name}", text)
     console.print(grid)
     console.print()
+
+
+def network_line(experiment: Experiment) -> str:
+    """The network's widths, activation and dropout."""
+    config, data = experiment.config, experiment.data
+    widths = "-".join(str(n) for n in (data.train.x.shape[1], *config.hidden, data.n_out))
+    dropout = {"dropout": config.dropout, "input dropout": config.input_dropout}
+    return ", ".join([f"{widths} {config.activation}", *(f"{name} {p:g}" for name, p in dropout.items() if p)])
 
 
 def device_line(experiment: Experiment) -> str:
@@ -114,11 +118,12 @@ def outcomes_table(outcomes: Sequence[Outcome]) -> None:
     add("seconds", (o.rows[-1].seconds for o in outcomes), "{:.1f}", difference=False)
     add("samples/s", (o.rows[-1].samples_per_second for o in outcomes), "{:,.0f}", difference=False)
     console.print(table)
-    if len(outcomes) == 2:
-        a, b = (o.params.vector for o in outcomes)
+    if len(outcomes) > 1:
+        first, *others = (o.params.vector for o in outcomes)
+        apart = max(np.abs(first - other).max() for other in others)
         console.print(
-            f"The largest difference between any two weights is [bold]{np.abs(a - b).max():.1e}[/] ({a.dtype}; "
-            f"weights up to {np.abs(a).max():.2g})."
+            f"The largest difference of any weight is [bold]{apart:.1e}[/] ({first.dtype}; the largest weight is "
+            f"{np.abs(first).max():.2g})."
         )
 
 

@@ -238,6 +238,8 @@ class Experiment:
         """
         device = choose_device(config.device)  # first, since the data may take a download
         data = config.load()
+        if config.patience is not None and data.validation is None:
+            raise ValueError(f"patience is {config.patience}, but {config.task} has no validation data to watch")
         network = config.network(data)
         return cls(config, data, network, config.recipe(data), config.initial_parameters(network), device)
 

@@ -147,18 +147,18 @@ class GELU(Activation):
     def __post_init__(self) -> None:
         checks.choice("approximate", self.approximate, {"none": 0, "tanh": 0})
 
-    def forward(self, x: Array) -> tuple[Array, tuple[Array, Array]]:
+    def forward(self, x: Array) -> tuple[Array, tuple[Array, Array, Array]]:
         if self.approximate == "tanh":
-            phi = (1 + np.tanh(_SQRT_2_OVER_PI * (x + 0.044715 * x**3))) / 2
+            u = math.sqrt(8 / math.pi) * (x + 0.044715 * x**3)
+            phi, rest = sigmoid(u), sigmoid(-u)  # Φ ≈ (1 + tanh(u/2)) / 2 = σ(u), and 1 − Φ without cancellation
         else:
-            phi = erfc(-x / math.sqrt(2)) / 2
-        return x * phi, (x, phi)
+            phi, rest = erfc(-x / math.sqrt(2)) / 2, x
+        return x * phi, (x, phi, rest)
 
-    def backward(self, dy: Array, cache: tuple[Array, Array]) -> Array:
-        x, phi = cache
+    def backward(self, dy: Array, cache: tuple[Array, Array, Array]) -> Array:
+        x, phi, rest = cache
         if self.approximate == "tanh":
-            du = _SQRT_2_OVER_PI * (1 + 3 * 0.044715 * x * x)
-            dphi = 2 * phi * (1 - phi) * du  # ½ (1 − t²) u′, with t = 2Φ − 1
+            dphi = phi * rest * math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * x * x)  # Φ′ ≈ σ (1 − σ) u′
         else:
             dphi = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)  # Φ′ = the normal density
         return dy * (phi + x * dphi)  # y′ = Φ + x Φ′
@@ -179,9 +179,6 @@ class Softmax(Activation):
     def backward(self, dy: Array, cache: Array) -> Array:
         y = cache
         return y * (dy - (dy * y).sum(axis=-1, keepdims=True))  # ∂L/∂x_k = y_k (dy_k − Σ_j dy_j y_j)
-
-
-_SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 
 
 def sigmoid(x: Array) -> Array:

@@ -112,7 +112,7 @@ def _parameters(path: str | Path, network: Network, tensors: dict[str, Array]) -
     if own.keys() != shapes.keys():
         raise ValueError(f"{path} holds the parameters {sorted(own)}, expected those of the network: {sorted(shapes)}")
     params = Parameters(shapes, own[next(iter(shapes))].dtype if shapes else np.float64)
-    for name, value in own.items():
-        checks.float_array(f"{name} in {path}", value, shapes[name], params.dtype)
-        params[name] = value
+    for name, shape in shapes.items():
+        checks.float_array(f"{name} in {path}", own[name], shape, params.dtype)
+        params[name] = own[name]
     return params

@@ -194,9 +194,9 @@ class RowsOf:
 
 
 class Recorder(Callback):
-    """Gives ``on_record`` the records that the other twins' fit() yields."""
+    """Stops a training that diverges; gives ``on_record`` the records that the other twins' fit() yields."""
 
-    def __init__(self, on_record: Callable[[Record], object]) -> None:
+    def __init__(self, on_record: Callable[[Record], object] | None) -> None:
         self.on_record = on_record
         self.last: Record | None = None  # waits for the validation at the end of its epoch
 
@@ -212,12 +212,12 @@ class Recorder(Callback):
         record = Record(step, trainer.current_epoch, ends, lr, value, batch[2], outputs["logits"])
         if ends:
             self.last = record
-        elif trainer.is_global_zero:
+        elif trainer.is_global_zero and self.on_record is not None:
             self.on_record(record)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, LitTwin)
-        if trainer.is_global_zero and self.last is not None:
+        if trainer.is_global_zero and self.last is not None and self.on_record is not None:
             seen = pl_module.evaluation() if pl_module.validation else None
             self.on_record(Record(**{**vars(self.last), "validation": seen}))
 
@@ -251,7 +251,7 @@ def fit(
     params: Parameters,
     validation: tuple[Array, Array] | None = None,
     *,
-    on_record: Callable[[Record], object] = lambda record: None,  # noqa: ARG005
+    on_record: Callable[[Record], object] | None = None,
     folder: str | Path | None = None,
     device: str | torch.device = "cpu",
     devices: int = 1,
@@ -297,6 +297,7 @@ def fit(
             enable_checkpointing=folder is not None,
             gradient_clip_val=recipe.max_norm,
             num_sanity_val_steps=0,
+            limit_val_batches=None if validation is not None else 0,
             use_distributed_sampler=False,  # EpochBatches gives every process its share
             enable_progress_bar=False,
             enable_model_summary=False,

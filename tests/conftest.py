@@ -1,0 +1,24 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.data import mnist_problem
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20240607)
+
+
+@pytest.fixture(autouse=True)
+def _marks(request):
+    """Skip, with the reason, what this machine cannot run."""
+    if request.node.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU here")
+    if request.node.get_closest_marker("mnist"):
+        problem = mnist_problem(Path(os.environ.get("TWINGRAD_DATA") or "data"))
+        if problem:
+            pytest.skip(f"no MNIST: {problem}; set TWINGRAD_DATA to its folder")

@@ -1,0 +1,219 @@
+"""The command line, as a person would use it."""
+
+import csv
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import scratch
+from experiments.__main__ import main
+from experiments.config import TASKS, Moons
+
+ROOT = Path(__file__).parent.parent.parent
+QUICK = ["--samples", "100", "--epochs", "3", "--hidden", "8"]
+
+
+def command(*arguments, **options):
+    process = [sys.executable, "-m", "experiments", *map(str, arguments)]
+    return subprocess.Popen(process, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+
+
+def rows(folder):
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("impl", ["both", "all"])
+def test_a_run_leaves_everything_in_its_folder(impl, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["moons", *QUICK, "--impl", impl, "--out", str(out)]) == 0
+    impls = ["scratch", "torch"] + ["lightning"] * (impl == "all")
+    assert [(row["impl"], int(row["epoch"])) for row in rows(out)] == [(i, e) for i in impls for e in (1, 2, 3)]
+    pictures = {"learning-curves.png", "decision-boundary.png"}
+    weights = {f"{i}.safetensors" for i in impls}
+    states = {"scratch-training.safetensors", "torch-training.safetensors", *["lightning"] * (impl == "all")}
+    assert {p.name for p in out.iterdir()} == {"config.yaml", "metrics.csv"} | pictures | weights | states
+    printed = capsys.readouterr().out
+    for words in (
+        "moons: 60 train, 20 validation, 20 test",
+        "2-8-1 relu",
+        "test accuracy",
+        "largest difference",
+        str(out),
+    ):
+        assert words in re.sub(r"\s+", " ", printed), printed
+
+
+def test_config_yaml_holds_every_option_and_makes_the_same_run(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["moons", *QUICK, "--seed", "4", "--impl", "scratch", "--out", str(first)]) == 0
+    config = yaml.safe_load((first / "config.yaml").read_text())
+    assert config.keys() - {"task"} == vars(Moons()).keys()
+    assert main(["moons", "--config", str(first / "config.yaml"), "--out", str(second)]) == 0
+    a, b = ((p / "scratch.safetensors").read_bytes() for p in (first, second))
+    assert a == b
+
+
+def test_pictures_of_images(tmp_path):
+    out = tmp_path / "run"
+    assert main(["digits", "--epochs", "2", "--impl", "torch", "--out", str(out)]) == 0
+    for name in ("learning-curves", "confusion-matrix", "most-wrong"):
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["moons", "--batch-size", "0"], "batch_size is 0, expected at least 1"),
+        (["moons", "--lr", "-1"], "lr is -1.0, expected a number at least 0"),
+        (["moons", "--noise", "-1"], "noise is -1.0"),
+        (["moons", "--hidden", "8", "0"], r"hidden\[1\] is 0, expected at least 1"),
+        (["moons", "--dropout", "1"], "p is 1.0|dropout is 1.0"),
+        (["moons", "--momentum", "0.9"], "momentum is 0.9 with optimizer 'adam', which has none"),
+        (["moons", "--device", "cuda:99"], "device is 'cuda:99', which is not to be had here"),
+        (["moons", "--device", "gpu"], "device is 'gpu'"),
+        (["moons", "--devices", "2"], "devices is 2 with impl 'both', expected impl 'lightning'"),
+        (["moons", "--resume", "nowhere"], "resume is 'nowhere', expected the folder of a run"),
+        (["xor", "--patience", "3"], "patience is 3, but xor has no validation data"),
+        (["moons", "--patience", "0"], "patience is 0"),
+        (["results", "--tasks", "mnits"], "tasks has 'mnits', expected some of xor"),
+    ],
+)
+def test_bad_options_are_named_and_nothing_is_written(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert re.search(message, error), error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mnits"], "invalid choice: 'mnits'"),
+        (["moons", "--epochs", "many"], "epochs"),
+        (["moons", "--optimizer", "adan"], "optimizer"),
+        (["moons", "--epoch", "3"], "--epoch"),
+        ([], "xor"),
+    ],
+)
+def test_what_the_parser_refuses_exits_with_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["moons", *QUICK, "--out", str(tmp_path)]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_help_names_every_option_with_its_default(task, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main([task, "--help"])
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    for name in vars(TASKS[task]()):
+        assert f"--{name.replace('_', '-')}" in text
+
+
+def test_a_training_that_diverges_exits_with_1(tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["--optimizer", "sgd", "--lr", "1e30", "--epochs", "20", "--impl", "scratch", "--out", str(out)]
+    with np.errstate(all="ignore"):
+        assert main(["moons", *arguments]) == 1
+    assert re.search(r"error: the loss is (nan|inf) at step \d+ \(learning rate", capsys.readouterr().err)
+
+
+def test_compare_says_how_far_all_three_are_apart(tmp_path, capsys):
+    assert main(["compare", "moons", *QUICK, "--out", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    assert "scratch – lightning" in printed
+    assert "Equal to 1e-12: yes" in re.sub(r"\s+", " ", printed)
+
+
+LONG = ["--samples", "400", "--epochs", "40", "--hidden", "16", "--dropout", "0.2", "--checkpoint-every", "0"]
+
+
+@pytest.mark.parametrize("impl", ["scratch", "torch", "lightning"])
+def test_a_training_that_is_killed_and_resumed_ends_with_the_same_weights(impl, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert main(["moons", *LONG, "--impl", impl, "--out", str(whole)]) == 0
+    for epochs in (5, 20):
+        arguments = ["--resume", killed] if killed.exists() else [*LONG, "--impl", impl, "--out", killed]
+        process = command("moons", *arguments)
+        wait_for(lambda n=epochs: (killed / "metrics.csv").exists() and len(rows(killed)) >= n, process)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert not (killed / f"{impl}.safetensors").exists()
+    assert main(["moons", "--resume", str(killed)]) == 0
+    a, b = (scratch_weights(folder, impl) for folder in (whole, killed))
+    np.testing.assert_array_equal(a.vector, b.vector)
+    assert [row["epoch"] for row in rows(killed)] == [str(i) for i in range(1, 41)]
+    for name in ("train_loss", "val_loss", "val_accuracy"):
+        assert [row[name] for row in rows(killed)] == [row[name] for row in rows(whole)]
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    arguments = ["moons", *LONG, "--impl", "scratch", "--checkpoint-every", "1000"]
+    assert main([*arguments, "--out", str(whole)]) == 0
+    process = command(*arguments, "--epochs", "40", "--out", stopped)
+    wait_for(lambda: (stopped / "metrics.csv").exists() and len(rows(stopped)) >= 5, process)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"python -m experiments moons --resume {stopped}" in printed
+    assert "Traceback" not in printed
+    assert main(["moons", "--resume", str(stopped)]) == 0
+    a, b = (scratch_weights(folder, "scratch") for folder in (whole, stopped))
+    np.testing.assert_array_equal(a.vector, b.vector)
+
+
+def test_a_resumed_run_keeps_its_options(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["moons", *QUICK, "--impl", "scratch", "--out", str(out)]) == 0
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    assert main(["moons", "--resume", str(out), "--epochs", "9"]) == 2
+    assert f"epochs is 9, but 3 in {out}" in capsys.readouterr().err
+    assert main(["circles", "--resume", str(out)]) == 2
+    assert "the config file is of the task 'moons', expected 'circles'" in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+
+def scratch_weights(folder, impl):
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    network = scratch.mlp((2, *config["hidden"], 1), scratch.ReLU(), dropout=config["dropout"])
+    return scratch.load_parameters(folder / f"{impl}.safetensors", network)
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.mnist
+def test_one_mnist_epoch_is_equal_to_1e_12_in_all_three(tmp_path, capsys):
+    """784-256-128-10, Adam, batch 128, float64."""
+    assert main(["compare", "mnist", "--dtype", "float64", "--epochs", "1", "--out", str(tmp_path / "run")]) == 0
+    printed = re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert "784-256-128-10" in printed
+    assert "adam, " in printed
+    assert "batches of 128, float64" in printed
+    assert "Equal to 1e-12: yes" in printed

@@ -1,0 +1,96 @@
+import os
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+import scratch
+from scratch import Adam, CrossEntropy, EarlyStopping, Recipe, State, Tanh, mlp
+from scratch import checkpoint as checkpoints
+from torch_impl import twin
+
+NETWORK = mlp((5, 4, 3), Tanh())
+
+
+def trained(rng, dtype="float64"):
+    recipe = Recipe(
+        loss=CrossEntropy(), optimizer=Adam(), epochs=2, batch_size=4, early_stopping=EarlyStopping(5), seed=3
+    )
+    state = State.start(scratch.initial_parameters(NETWORK, rng, dtype=dtype), recipe)
+    x, y = rng.standard_normal((9, 5)).astype(dtype), rng.integers(0, 3, 9)
+    list(scratch.fit(NETWORK, recipe, x, y, state, (x, y)))
+    return state
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_loaded_is_what_was_saved(rng, tmp_path, dtype):
+    state = trained(rng, dtype)
+    path = tmp_path / "state.safetensors"
+    scratch.save_state(path, state)
+    loaded = scratch.load_state(path, NETWORK)
+    np.testing.assert_array_equal(loaded.params.vector, state.params.vector)
+    assert loaded.params.dtype == dtype
+    assert loaded.progress == state.progress
+    np.testing.assert_array_equal(loaded.best, state.best)
+    assert loaded.slots.keys() == state.slots.keys() == {"exp_avg", "exp_avg_sq"}
+    for key in state.slots:
+        np.testing.assert_array_equal(loaded.slots[key], state.slots[key])
+    np.testing.assert_array_equal(scratch.load_parameters(path, NETWORK).vector, state.params.vector)
+
+
+def test_torch_reads_the_parameters_as_a_state_dict(rng, tmp_path):
+    state = trained(rng)
+    scratch.save_parameters(tmp_path / "weights.safetensors", state.params)
+    module = twin(NETWORK, state.params.like())
+    module.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    np.testing.assert_array_equal(module[0].weight.detach().numpy(), state.params["0.weight"])
+
+
+def test_a_write_that_fails_leaves_the_old_file(rng, tmp_path, monkeypatch):
+    state = trained(rng)
+    path = tmp_path / "state.safetensors"
+    scratch.save_state(path, state)
+    before = path.read_bytes()
+
+    def fail(_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    state.params.vector[:] = 0
+    with pytest.raises(OSError, match="no space"):
+        scratch.save_state(path, state)
+    assert path.read_bytes() == before
+
+
+def test_weights_that_are_not_finite_are_not_written(rng, tmp_path):
+    state = trained(rng)
+    state.params["2.bias"][1] = np.nan
+    for save, what in ((scratch.save_state, state), (scratch.save_parameters, state.params)):
+        with pytest.raises(ValueError, match=r"2.bias holds nan at index \(1,\)"):
+            save(tmp_path / "state.safetensors", what)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_files_are_named(rng, tmp_path):
+    state = trained(rng)
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"state.safetensors is not there"):
+        scratch.load_state(path, NETWORK)
+    scratch.save_state(path, state)
+    with pytest.raises(ValueError, match=r"holds the parameters .* expected those of the network"):
+        scratch.load_state(path, mlp((5, 4, 4, 3), Tanh()))
+    with pytest.raises(ValueError, match=r"0.weight in .* has shape \(4, 5\), expected \(6, 5\)"):
+        scratch.load_state(path, mlp((5, 6, 3), Tanh()))
+    for length in (0, 5, 100, path.stat().st_size - 1):
+        (tmp_path / "cut").write_bytes(path.read_bytes()[:length])
+        with pytest.raises(ValueError, match="cut is damaged or no .safetensors file"):
+            scratch.load_state(tmp_path / "cut", NETWORK)
+    scratch.save_parameters(path, state.params)
+    with pytest.raises(ValueError, match="holds parameters alone"):
+        scratch.load_state(path, NETWORK)
+
+
+def test_nothing_is_unpickled():
+    import inspect
+
+    assert "pickle" not in inspect.getsource(checkpoints).replace("unpickled", "")

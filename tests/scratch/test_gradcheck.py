@@ -1,0 +1,63 @@
+"""gradcheck accepts what is right, and finds what is wrong."""
+
+import numpy as np
+import pytest
+
+from scratch import MAE, CrossEntropy, Linear, Network, ReLU, gradcheck, initial_parameters, mlp
+from tests.scratch.test_losses import LOSSES
+from tests.scratch.test_network import ACTIVATIONS
+from torch_impl.parity import every_loss
+
+
+@pytest.mark.parametrize("loss_name", LOSSES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_right_backwards_pass(name, loss_name, rng):
+    network = mlp((5, 7, 3), ACTIVATIONS[name])
+    params = initial_parameters(network, rng, weights="xavier", bias=0.1)
+    x = rng.standard_normal((7, 5))
+    loss, y = every_loss(np.ones((7, 3)), rng)[loss_name]
+    result = gradcheck(network, loss, params, x, y, rng)
+    assert result.ok, result
+    assert {slope.tensor for slope in result.slopes} == {"x", *params}
+
+
+def test_kinks_are_set_aside(rng):
+    network = Network((ReLU(), Linear(5, 3)))
+    params, y = initial_parameters(network, rng), rng.integers(0, 3, 7)
+    x = rng.standard_normal((7, 5))
+    x[2, 3] = 0  # any direction crosses it
+    result = gradcheck(network, CrossEntropy(), params, x, y, rng)
+    assert result.ok
+    assert result.set_aside == 30
+    assert {slope.tensor for slope in result.slopes} == set(params)
+    targets = rng.standard_normal((7, 3))
+    targets[0, 0] = network.forward(params, x)[0][0, 0]
+    assert gradcheck(network, MAE(), params, x, targets, rng).set_aside > 30
+
+
+def test_a_gradient_off_by_a_thousandth_is_found(rng, monkeypatch):
+    network = mlp((5, 7, 3), ReLU())
+    params, x, y = initial_parameters(network, rng, bias=0.1), rng.standard_normal((7, 5)), rng.integers(0, 3, 7)
+    right = Linear.backward
+
+    def off(self, dy, cache, dW, db, need_dx=True):
+        dx = right(self, dy, cache, dW, db, need_dx)
+        db *= 1.001
+        return dx
+
+    monkeypatch.setattr(Linear, "backward", off)
+    result = gradcheck(network, CrossEntropy(), params, x, y, rng)
+    assert not result.ok
+    assert result.worst.tensor in ("0.bias", "2.bias")
+    assert str(result).startswith("WRONG")
+
+
+def test_bad_input_is_named(rng):
+    network = mlp((5, 7, 3), ReLU())
+    params = initial_parameters(network, rng, dtype="float32")
+    with pytest.raises(TypeError, match="x has dtype float32, expected float64"):
+        gradcheck(network, CrossEntropy(), params, np.zeros((7, 5), "float32"), np.zeros(7, int), rng)
+    with pytest.raises(TypeError, match=r"params.vector has dtype float32, expected float64"):
+        gradcheck(network, CrossEntropy(), params, np.zeros((7, 5)), np.zeros(7, int), rng)
+    with pytest.raises(ValueError, match="y holds classes from 5 to 5"):
+        gradcheck(network, CrossEntropy(), initial_parameters(network, rng), np.zeros((7, 5)), np.full(7, 5), rng)

@@ -1,0 +1,37 @@
+from functools import partial
+
+import numpy as np
+import pytest
+
+from scratch import ReLU, initial_parameters, mlp
+from scratch.init import he, normal, xavier
+
+NETWORK = mlp((400, 300, 10), ReLU())
+
+
+def test_scales_are_those_of_the_papers(rng):
+    assert he(rng, (300, 400)).std() == pytest.approx((2 / 400) ** 0.5, rel=0.02)
+    bound = (6 / 700) ** 0.5
+    W = xavier(rng, (300, 400))
+    assert bound * 0.999 < np.abs(W).max() <= bound
+    assert W.std() == pytest.approx(bound / 3**0.5, rel=0.02)
+    assert normal(rng, (300, 400)).std() == pytest.approx(0.01, rel=0.02)
+
+
+def test_one_seed_gives_the_same_weights_in_either_dtype():
+    double = initial_parameters(NETWORK, np.random.default_rng(1), bias=0.5)
+    single = initial_parameters(NETWORK, np.random.default_rng(1), bias=0.5, dtype="float32")
+    np.testing.assert_array_equal(double.vector.astype("float32"), single.vector)
+    np.testing.assert_array_equal(double["0.bias"], 0.5)
+
+
+def test_any_function_can_draw(rng):
+    params = initial_parameters(NETWORK, rng, weights=partial(normal, std=3.0))
+    assert params["0.weight"].std() == pytest.approx(3, rel=0.02)
+
+
+def test_bad_input_is_named(rng):
+    with pytest.raises(ValueError, match="weights is 'xaver', expected one of .* did you mean 'xavier'"):
+        initial_parameters(NETWORK, rng, weights="xaver")
+    with pytest.raises(TypeError, match="dtype is float16"):
+        initial_parameters(NETWORK, rng, dtype="float16")

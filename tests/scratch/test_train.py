@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+
+import scratch
+from scratch import (
+    MSE,
+    SGD,
+    Adam,
+    BCEWithLogits,
+    CosineDecay,
+    CrossEntropy,
+    DivergenceError,
+    EarlyStopping,
+    Penalty,
+    Recipe,
+    ReLU,
+    State,
+    Tanh,
+    fit,
+    minibatches,
+    mlp,
+)
+
+NETWORK = mlp((5, 8, 3), Tanh(), dropout=0.2)
+
+
+def problem(rng, n=23):
+    return rng.standard_normal((n, 5)), rng.integers(0, 3, n)
+
+
+def recipe(**changes):
+    base = {"loss": CrossEntropy(), "optimizer": Adam(0.05), "epochs": 6, "batch_size": 8, "schedule": CosineDecay(18)}
+    return Recipe(**{**base, **changes})
+
+
+def start(rng, recipe, network=NETWORK):
+    return State.start(scratch.initial_parameters(network, rng), recipe)
+
+
+def test_minibatches_are_a_permutation_with_a_short_last_batch(rng):
+    batches = list(minibatches(23, 8, rng))
+    assert [len(batch) for batch in batches] == [8, 8, 7]
+    assert sorted(np.concatenate(batches)) == list(range(23))
+
+
+def test_records_tell_what_was_done(rng):
+    x, y = problem(rng)
+    r = recipe()
+    state = start(rng, r)
+    records = list(fit(NETWORK, r, x, y, state, (x, y)))
+    assert [record.step for record in records] == list(range(1, 19))
+    assert [record.epoch for record in records] == [i // 3 for i in range(18)]
+    assert [record.epoch_ends for record in records] == [i % 3 == 2 for i in range(18)]
+    assert [record.lr for record in records] == pytest.approx([0.05 * CosineDecay(18)(i) for i in range(18)])
+    assert all((record.validation is not None) == record.epoch_ends for record in records)
+    assert records[-1].validation.loss < records[2].validation.loss
+    last = scratch.evaluate(NETWORK, r.loss, state.params, x, y)
+    assert last.loss == records[-1].validation.loss
+    np.testing.assert_array_equal(last.logits, records[-1].validation.logits)
+    assert records[0].logits.shape == (8, 3)
+    assert len(records[2].batch) == 7
+
+
+def test_the_initial_parameters_stay_as_they_are(rng):
+    x, y = problem(rng)
+    params = scratch.initial_parameters(NETWORK, rng)
+    before = params.vector.copy()
+    list(fit(NETWORK, recipe(), x, y, State.start(params, recipe())))
+    np.testing.assert_array_equal(params.vector, before)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 7, 17])
+def test_resumed_at_any_step_the_weights_are_the_same_bit_for_bit(stop, rng, tmp_path):
+    x, y = problem(rng)
+    r = recipe(optimizer=SGD(0.1, momentum=0.9), penalty=Penalty(1e-3, 1e-3), max_norm=0.5)
+    params = scratch.initial_parameters(NETWORK, rng)
+    whole = State.start(params, r)
+    list(fit(NETWORK, r, x, y, whole, (x, y)))
+    part = State.start(params, r)
+    for record in fit(NETWORK, r, x, y, part, (x, y)):
+        if record.step == stop:
+            break
+    scratch.save_state(tmp_path / "state.safetensors", part)
+    resumed = scratch.load_state(tmp_path / "state.safetensors", NETWORK)
+    rest = list(fit(NETWORK, r, x, y, resumed, (x, y)))
+    assert len(rest) == 18 - stop
+    np.testing.assert_array_equal(resumed.params.vector, whole.params.vector)
+    np.testing.assert_array_equal(resumed.slots["momentum_buffer"], whole.slots["momentum_buffer"])
+
+
+def test_early_stopping_stops_and_puts_the_best_weights_back(rng):
+    x, y = problem(rng)
+    x_val, y_val = problem(rng)
+    r = recipe(epochs=100, early_stopping=EarlyStopping(4), schedule=scratch.Constant())
+    state = start(rng, r)
+    losses = [rec.validation.loss for rec in fit(NETWORK, r, x, y, state, (x_val, y_val)) if rec.epoch_ends]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 5 < 100
+    assert scratch.evaluate(NETWORK, r.loss, state.params, x_val, y_val).loss == losses[best]
+    assert list(fit(NETWORK, r, x, y, state, (x_val, y_val))) == []  # stopped is stopped
+
+
+def test_a_loss_that_diverges_stops_the_training_before_the_step(rng):
+    x, y = rng.standard_normal((23, 5)), rng.standard_normal((23, 1))
+    network = mlp((5, 8, 1), ReLU())
+    r = Recipe(loss=MSE(), optimizer=SGD(1e3), epochs=50, batch_size=8)
+    state, vectors = start(rng, r, network), []
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(
+            DivergenceError, match=r"the loss is (nan|inf) at step \d+ \(learning rate 1000\).*smaller learning rate"
+        ),
+    ):
+        vectors.extend(state.params.vector.copy() for _ in fit(network, r, x, y, state))
+    np.testing.assert_array_equal(state.params.vector, vectors[-1])
+
+
+def bad(x=None, y=None, validation=None, **changes):
+    def attempt(rng):
+        good_x, good_y = problem(rng)
+        r = recipe(**changes)
+        state = start(rng, r)
+        before = state.params.vector.copy()
+        try:
+            fit(NETWORK, r, good_x if x is None else x, good_y if y is None else y, state, validation)
+        finally:
+            np.testing.assert_array_equal(state.params.vector, before)
+
+    return attempt
+
+
+@pytest.mark.parametrize(
+    ("attempt", "message"),
+    [
+        (bad(x=np.zeros((23, 4))), r"x has shape \(23, 4\), expected \(n, 5\)"),
+        (bad(x=np.zeros((0, 5)), y=np.zeros(0, int)), "with at least one row"),
+        (bad(x=np.zeros((23, 5), "float32")), "x has dtype float32, expected float64"),
+        (bad(x=np.full((23, 5), np.inf)), r"x holds inf at index \(0, 0\), expected finite numbers"),
+        (bad(y=np.zeros(22, int)), r"y has shape \(22,\), expected \(23,\)"),
+        (bad(y=np.full(23, 3)), "y holds classes from 3 to 3, expected 0 to 2"),
+        (bad(y=np.zeros((23, 3)), loss=BCEWithLogits(), x=np.full((23, 5), np.nan)), "x holds nan"),
+        (bad(validation=(np.zeros((2, 5)), np.array([0, 9]))), "validation y holds classes from 0 to 9"),
+        (bad(validation=(np.zeros((2, 4)), np.array([0, 1]))), "validation x has shape"),
+        (bad(early_stopping=EarlyStopping(3)), r"validation is None, expected \(x, y\)"),
+        (lambda rng: recipe(batch_size=0), "batch_size is 0, expected at least 1"),
+        (lambda rng: recipe(epochs=-1), "epochs is -1"),
+        (lambda rng: recipe(epochs=1.5), "epochs is 1.5, expected an integer"),
+        (lambda rng: recipe(max_norm=0), "max_norm is 0, expected a number greater than 0"),
+        (lambda rng: recipe(seed=-1), "seed is -1"),
+        (lambda rng: EarlyStopping(0), "patience is 0"),
+        (lambda rng: list(minibatches(0, 8, rng)), "n is 0"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_changed(attempt, message, rng):
+    with pytest.raises((ValueError, TypeError), match=message):
+        attempt(rng)

@@ -1,0 +1,135 @@
+"""The Lightning twin beside scratch."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import scratch
+from scratch import MSE, SGD, Adam, DivergenceError, EarlyStopping, State
+from tests.torch_impl.trainings import NETWORK, data, initial, recipe
+from torch_impl import lit
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def by_scratch(r, validation=None, dtype="float64"):
+    x, y, _ = data(dtype)
+    state = State.start(initial(dtype), r)
+    return state, list(scratch.fit(NETWORK, r, x, y, state, validation))
+
+
+@pytest.mark.parametrize("optimizer", [None, Adam(0.02)], ids=str)
+def test_the_training_is_equal_to_scratchs_step_by_step(optimizer):
+    r = recipe() if optimizer is None else recipe(optimizer=optimizer)
+    x, y, validation = data()
+    state, ours = by_scratch(r, validation)
+    theirs = []
+    params = lit.fit(NETWORK, r, x, y, initial(), validation, on_record=theirs.append)
+    np.testing.assert_allclose(params.vector, state.params.vector, rtol=0, atol=1e-12)
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a.step, a.epoch, a.epoch_ends, a.lr) == (b.step, b.epoch, b.epoch_ends, b.lr)
+        np.testing.assert_array_equal(a.batch, b.batch)
+        assert a.loss == pytest.approx(b.loss, rel=1e-12)
+        assert (a.validation is None) == (b.validation is None)
+        if a.validation:
+            assert a.validation.loss == pytest.approx(b.validation.loss, rel=1e-12)
+            np.testing.assert_allclose(a.validation.logits, b.validation.logits.numpy(), rtol=0, atol=1e-12)
+
+
+def test_it_stops_early_with_the_best_weights(tmp_path):
+    r = recipe(epochs=100, early_stopping=EarlyStopping(3), schedule=scratch.Constant())
+    x, y, validation = data()
+    state, ours = by_scratch(r, validation)
+    theirs = []
+    params = lit.fit(NETWORK, r, x, y, initial(), validation, on_record=theirs.append, folder=tmp_path)
+    assert len(ours) == len(theirs) < 300
+    np.testing.assert_allclose(params.vector, state.params.vector, rtol=0, atol=1e-12)
+
+
+class Stop(Exception):  # noqa: N818
+    pass
+
+
+def test_a_resumed_training_is_the_same_bit_for_bit(tmp_path):
+    r = recipe(early_stopping=EarlyStopping(50))
+    x, y, validation = data("float32")
+    whole = lit.fit(NETWORK, r, x, y, initial("float32"), validation, folder=tmp_path / "whole")
+
+    def kill(record):
+        if record.step == 11:
+            raise Stop
+
+    with pytest.raises(Stop):
+        lit.fit(NETWORK, r, x, y, initial("float32"), validation, on_record=kill, folder=tmp_path / "part")
+    assert lit.steps_done(tmp_path / "part") == 9
+    steps = []
+    resumed = lit.fit(
+        NETWORK,
+        r,
+        x,
+        y,
+        initial("float32"),
+        validation,
+        on_record=lambda r: steps.append(r.step),
+        folder=tmp_path / "part",
+    )
+    assert steps == list(range(10, 19))
+    np.testing.assert_array_equal(resumed.vector, whole.vector)
+    assert list((tmp_path / "part" / "tensorboard").iterdir())
+
+
+def test_two_processes_train_as_one(tmp_path):
+    """DDP on gloo: shares of a batch that differ in size, and dropout masks, included."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import sys
+            import scratch
+            from tests.torch_impl.trainings import NETWORK, data, initial, recipe
+            from torch_impl import lit
+
+            if __name__ == "__main__":
+                x, y, validation = data()
+                params = lit.fit(NETWORK, recipe(epochs=3), x, y, initial(), validation, devices=2)
+                scratch.save_parameters(sys.argv[1], params)
+            """
+        )
+    )
+    command = [sys.executable, str(script), str(tmp_path / "weights.safetensors")]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    two = scratch.load_parameters(tmp_path / "weights.safetensors", NETWORK)
+    state, _ = by_scratch(recipe(epochs=3))
+    np.testing.assert_allclose(two.vector, state.params.vector, rtol=0, atol=1e-12)
+
+
+def environment():
+    import os
+
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def test_bad_input_is_named():
+    x, y, _ = data()
+    with pytest.raises(TypeError, match="x has dtype float32"):
+        lit.fit(NETWORK, recipe(), x.astype("float32"), y, initial())
+    with pytest.raises(ValueError, match="device is 'cuda:99'"):
+        lit.fit(NETWORK, recipe(), x, y, initial(), device="cuda:99")
+    with pytest.raises(ValueError, match="validation is None"):
+        lit.fit(NETWORK, recipe(early_stopping=EarlyStopping(2)), x, y, initial())
+
+
+def test_a_loss_that_diverges_stops_the_training():
+    x, _, _ = data()
+    network = scratch.mlp((5, 8, 3), scratch.ReLU())
+    params = scratch.initial_parameters(network, np.random.default_rng(0))
+    r = recipe(loss=MSE(), optimizer=SGD(1e4), epochs=100, max_norm=None, schedule=scratch.Constant())
+    with pytest.raises(DivergenceError, match=r"the loss is (nan|inf) at step \d+"):
+        lit.fit(network, r, x, np.ones((23, 3)), params)

@@ -1,0 +1,116 @@
+"""Whole trainings of scratch and the plain torch loop, side by side."""
+
+import numpy as np
+import pytest
+
+import scratch
+import torch_impl
+from scratch import MAE, MSE, SGD, Adam, AdamW, BCEWithLogits, DivergenceError, EarlyStopping, RMSprop, State
+from tests.torch_impl.trainings import NETWORK, data, initial, recipe
+from torch_impl import TwinState
+from torch_impl.train import torch_loss
+
+
+@pytest.mark.parametrize("optimizer", [None, Adam(0.02), AdamW(0.02), RMSprop(0.01, momentum=0.9)], ids=str)
+def test_both_trainings_are_equal_step_by_step(optimizer):
+    r = recipe() if optimizer is None else recipe(optimizer=optimizer)
+    x, y, validation = data()
+    ours = State.start(initial(), r)
+    theirs = TwinState.start(NETWORK, r, ours)
+    records = zip(
+        scratch.fit(NETWORK, r, x, y, ours, validation),
+        torch_impl.fit(NETWORK, r, x, y, theirs, validation),
+        strict=True,
+    )
+    for a, b in records:
+        assert (a.step, a.epoch, a.epoch_ends, a.lr) == (b.step, b.epoch, b.epoch_ends, b.lr)
+        np.testing.assert_array_equal(a.batch, b.batch)
+        assert a.loss == pytest.approx(b.loss, rel=1e-12)
+        np.testing.assert_allclose(a.logits, b.logits.numpy(), rtol=0, atol=1e-12)
+        if a.validation:
+            assert a.validation.loss == pytest.approx(b.validation.loss, rel=1e-12)
+    end = theirs.to_scratch(r)
+    np.testing.assert_allclose(ours.params.vector, end.params.vector, rtol=0, atol=1e-12)
+    for key in ours.slots:
+        np.testing.assert_allclose(ours.slots[key], end.slots[key], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [BCEWithLogits(), MSE(), MAE()], ids=str)
+def test_trainings_are_equal_with_every_loss(loss):
+    r = recipe(loss=loss)
+    x, _, _ = data()
+    y = np.random.default_rng(2).random((23, 3))
+    ours = State.start(initial(), r)
+    theirs = TwinState.start(NETWORK, r, ours)
+    for a, b in zip(scratch.fit(NETWORK, r, x, y, ours), torch_impl.fit(NETWORK, r, x, y, theirs), strict=True):
+        assert a.loss == pytest.approx(b.loss, rel=1e-12)
+    np.testing.assert_allclose(ours.params.vector, theirs.to_scratch(r).params.vector, rtol=0, atol=1e-12)
+
+
+def test_both_stop_early_at_the_same_epoch_with_the_same_weights():
+    r = recipe(epochs=100, early_stopping=EarlyStopping(3), schedule=scratch.Constant())
+    x, y, validation = data()
+    ours = State.start(initial(), r)
+    theirs = TwinState.start(NETWORK, r, ours)
+    a = list(scratch.fit(NETWORK, r, x, y, ours, validation))
+    b = list(torch_impl.fit(NETWORK, r, x, y, theirs, validation))
+    assert len(a) == len(b) < 300
+    assert ours.progress.best_epoch == theirs.progress.best_epoch
+    np.testing.assert_allclose(ours.params.vector, theirs.to_scratch(r).params.vector, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9), Adam(0.02), SGD(0.1)], ids=str)
+@pytest.mark.parametrize("stop", [1, 5, 12])
+def test_a_resumed_torch_training_is_the_same_bit_for_bit(optimizer, stop, tmp_path):
+    r = recipe(optimizer=optimizer, early_stopping=EarlyStopping(50))
+    x, y, validation = data("float32")
+    start = State.start(initial("float32"), r)
+    whole = TwinState.start(NETWORK, r, start)
+    list(torch_impl.fit(NETWORK, r, x, y, whole, validation))
+    part = TwinState.start(NETWORK, r, start)
+    for record in torch_impl.fit(NETWORK, r, x, y, part, validation):
+        if record.step == stop:
+            break
+    scratch.save_state(tmp_path / "state.safetensors", part.to_scratch(r))
+    resumed = TwinState.start(NETWORK, r, scratch.load_state(tmp_path / "state.safetensors", NETWORK))
+    list(torch_impl.fit(NETWORK, r, x, y, resumed, validation))
+    np.testing.assert_array_equal(resumed.to_scratch(r).params.vector, whole.to_scratch(r).params.vector)
+
+
+def test_one_twin_takes_over_from_the_other():
+    r = recipe(optimizer=Adam(0.02))
+    x, y, _ = data()
+    whole = State.start(initial(), r)
+    list(scratch.fit(NETWORK, r, x, y, whole))
+    state = State.start(initial(), r)
+    for record in scratch.fit(NETWORK, r, x, y, state):
+        if record.step == 5:
+            break
+    taken = TwinState.start(NETWORK, r, state)
+    for record in torch_impl.fit(NETWORK, r, x, y, taken):
+        if record.step == 11:
+            break
+    state = taken.to_scratch(r)
+    list(scratch.fit(NETWORK, r, x, y, state))
+    np.testing.assert_allclose(state.params.vector, whole.params.vector, rtol=0, atol=1e-12)
+
+
+def test_a_loss_that_diverges_stops_the_training():
+    r = recipe(loss=MSE(), optimizer=SGD(1e4), epochs=100, max_norm=None, schedule=scratch.Constant())
+    x, _, _ = data()
+    network = scratch.mlp((5, 8, 3), scratch.ReLU())
+    state = State.start(scratch.initial_parameters(network, np.random.default_rng(0)), r)
+    with pytest.raises(DivergenceError, match=r"the loss is (nan|inf) at step \d+ \(learning rate 10000\)"):
+        list(torch_impl.fit(network, r, x, np.ones((23, 3)), TwinState.start(network, r, state)))
+
+
+def test_bad_input_is_named():
+    r = recipe()
+    x, y, _ = data()
+    state = TwinState.start(NETWORK, r, State.start(initial(), r))
+    with pytest.raises(TypeError, match="x has dtype float32, expected float64"):
+        torch_impl.fit(NETWORK, r, x.astype("float32"), y, state)
+    with pytest.raises(ValueError, match="y holds classes from 3 to 3, expected 0 to 2"):
+        torch_impl.fit(NETWORK, r, x, np.full(23, 3), state)
+    with pytest.raises(TypeError, match="no torch counterpart of"):
+        torch_loss(object())
