@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import SUPPRESS, ArgumentParser
 
 from experiments.config import TASKS, Config
 from scratch import DivergenceError
@@ -77,7 +77,7 @@ def train(parser: ArgumentParser, arguments: list[str], options: Namespace) -> i
         outcomes = train_and_report(experiment, folder)
     except run.Interrupted:
         again = f"python -m experiments {' '.join(command)} --resume {folder.path}"
-        report.console.print(f"Interrupted. What was reached is saved; go on with\n\n    {again}\n", soft_wrap=True)
+        report.console.print(f"Interrupted. Go on from the last checkpoint with\n\n    {again}\n", soft_wrap=True)
         return 130
     if options.subcommand == "compare":
         from experiments.compare import EQUAL, difference_tables
@@ -189,13 +189,13 @@ def _task_parser(task: type[Config], comparing: bool = False) -> ArgumentParser:
     parser = ArgumentParser(description=task.__doc__)
     parser.add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
     parser.add_argument("--resume", type=str | None, default=None, help="go on with the run in this folder")
-    parser.add_argument("--task", type=str, default=task.__name__.lower(), help="==SUPPRESS==")
+    parser.add_argument("--task", type=str, default=task.__name__.lower(), help=SUPPRESS)
     types = get_type_hints(task)
     for f in dataclasses.fields(task):
         name, text = "--" + f.name.replace("_", "-"), f.metadata["help"]
         kind, default = types[f.name], cast("Any", f.default)
         if comparing and f.name == "impl":
-            kind, default, text = Literal["all"], "all", "==SUPPRESS=="
+            kind, default, text = Literal["all"], "all", SUPPRESS
         if comparing and f.name == "dtype":
             default = "float64"
         if get_origin(kind) is tuple:

@@ -123,7 +123,7 @@ class Config:
         return scratch.mlp(sizes, ACTIVATIONS[self.activation], dropout=self.dropout, input_dropout=self.input_dropout)
 
     def initial_parameters(self, network: Network) -> Parameters:
-        rng = np.random.default_rng((self.seed, 2))  # 0 and 1 are the batches and the masks, in scratch.train
+        rng = np.random.default_rng((self.seed, 2))  # 0 and 1 are the batches and the masks (scratch.train)
         return scratch.initial_parameters(network, rng, weights=self.weights, bias=self.bias, dtype=self.dtype)
 
     def recipe(self, dataset: Data) -> Recipe:

@@ -95,7 +95,7 @@ def mnist(data_dir: str | None, seed: int, dtype: str) -> Data:
     """
     folder = Path(data_dir or os.environ.get("TWINGRAD_DATA") or "data")
     (x, labels), (x_test, labels_test) = (_read_mnist(folder, train) for train in (True, False))
-    order = np.random.default_rng(seed).permutation(len(x))
+    order = np.random.default_rng((seed, 3)).permutation(len(x))  # 0 to 2 are the batches, the masks, the weights
     train, validation = order[5000:], order[:5000]
     mean, std = x[train].mean(dtype=np.float64), x[train].std(dtype=np.float64)
     scaled = [((part - mean) / std).astype(dtype) for part in (x[train], x[validation], x_test)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 
 import scratch
 from experiments.run import as_array, classes
@@ -68,6 +68,9 @@ def learning_curves(histories: Sequence[list[Row]]) -> Figure:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         _plain(ax)
     axes[0].set_yscale("log")
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+    axes[1].yaxis.set_major_formatter(PercentFormatter(1.0))
     axes[1].legend(frameon=False, fontsize=9, loc="lower right")
     return figure
 

@@ -62,8 +62,8 @@ def header(experiment: Experiment, folder: RunFolder | None) -> None:
     lines = {
         "data": f"{config.task}: " + ", ".join(f"{n:,} {name}" for n, name in zip(sizes, names, strict=True) if n),
         "network": f"{network_line(experiment)}, {len(experiment.initial.vector):,} parameters",
-        "training": f"{config.optimizer}, learning rate {config.lr:g} {config.schedule}, {config.epochs} epochs of "
-        f"{steps:,} step{'s' * (steps > 1)}, batches of {min(config.batch_size, sizes[0])}, {config.dtype}, "
+        "training": f"{config.optimizer}, learning rate {config.lr:g} {config.schedule}, {_count(config.epochs, 'epoch')} of "
+        f"{_count(steps, 'step')}, batches of {min(config.batch_size, sizes[0])}, {config.dtype}, "
         f"seed {config.seed}",
         "device": device_line(experiment),
     }
@@ -74,6 +74,10 @@ def header(experiment: Experiment, folder: RunFolder | None) -> None:
         grid.add_row(f"[bold]{name}", text)
     console.print(grid)
     console.print()
+
+
+def _count(n: int, thing: str) -> str:
+    return f"{n:,} {thing}{'s' * (n != 1)}"
 
 
 def network_line(experiment: Experiment) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import signal
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -47,8 +48,8 @@ class Row:
     epoch: int  # epochs done
     step: int  # steps done
     lr: float
-    train_loss: float  # mean of the epoch's batches as they came, penalty included
-    train_accuracy: float  # likewise, with dropout
+    train_loss: float  # mean of the epoch's batches as they came (since the resume, if within it), with the penalty
+    train_accuracy: float  # likewise, with dropout; under DDP, of the first process's samples
     val_loss: float  # NaN where there is no validation set
     val_accuracy: float
     seconds: float  # since the first epoch began, validation included
@@ -159,8 +160,8 @@ class Watch:
         self._new_epoch()
 
     def _new_epoch(self) -> None:
-        self.epoch_losses: list[float] = []
-        self.epoch_hits = self.epoch_samples = 0
+        self.epoch_loss = 0.0
+        self.epoch_steps = self.epoch_hits = self.epoch_samples = 0
 
     def start(self) -> None:
         """Start the clock and show the bar."""
@@ -180,7 +181,8 @@ class Watch:
         if self.bar is None:
             self.start()
         assert self.bar is not None
-        self.epoch_losses.append(record.loss)
+        self.epoch_loss += record.loss
+        self.epoch_steps += 1
         if len(record.batch):
             self.epoch_hits += int((classes(record.logits) == self.labels[record.batch]).sum())
         self.epoch_samples += len(record.batch)
@@ -209,7 +211,7 @@ class Watch:
             epoch=record.epoch + 1,
             step=record.step,
             lr=record.lr,
-            train_loss=sum(self.epoch_losses) / len(self.epoch_losses),
+            train_loss=self.epoch_loss / self.epoch_steps,
             train_accuracy=self.epoch_hits / max(self.epoch_samples, 1),
             val_loss=val_loss,
             val_accuracy=val_accuracy,
@@ -323,6 +325,8 @@ def train_lightning(
     from torch_impl import lit  # seconds, which the other twins need not wait
 
     config, recipe = experiment.config, experiment.recipe
+    if folder.weights(impl).is_file():  # it was done before
+        return scratch.load_parameters(folder.weights(impl), experiment.network), folder.keep_rows(impl, sys.maxsize)
     x, y, validation = experiment.training_data
     done = folder.keep_rows(impl, lit.steps_done(folder.lightning))
     alone = config.devices == 1

@@ -62,6 +62,7 @@ class Linear:
         self, dy: Array, cache: tuple[Array, Array], dW: Array, db: Array, need_dx: bool = True
     ) -> Array | None:
         x, W = cache
+        checks.has_shape("dy", dy, (len(x), self.n_out))
         np.matmul(dy.T, x, out=dW)  # ∂L/∂W = dyᵀ x
         np.sum(dy, axis=0, out=db)  # ∂L/∂b = Σ_batch dy
         return dy @ W if need_dx else None  # ∂L/∂x = dy W

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -48,18 +49,22 @@ class Network:
                 raise ValueError(f"layers[{i}] is {layer}, expected n_in={width}: the width of the layer before it")
             width = getattr(layer, "n_out", width)
 
-    @property
+    @cached_property
     def n_in(self) -> int | str:
         """Columns of the input; the word "in" where no layer says."""
         return next((layer.n_in for layer in self.layers if hasattr(layer, "n_in")), "in")
 
-    @property
+    @cached_property
     def stochastic(self) -> bool:
         """Whether the forward pass in training draws random numbers."""
         return any(getattr(layer, "stochastic", False) for layer in self.layers)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every parameter, by name, in order."""
+        return dict(self._shapes)
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {f"{i}.{key}": s for i, layer in enumerate(self.layers) for key, s in layer.shapes().items()}
 
     def forward(self, params: Parameters, x: Array, rng: Generator | None = None) -> tuple[Array, list[Any]]:
@@ -69,9 +74,11 @@ class Network:
 
         Raises
             TypeError: x is no array, or not of the parameters' dtype
-            ValueError: x has another shape
+            ValueError: x has another shape, or the parameters are another network's
         """
         checks.float_array("x", x, ("batch", self.n_in), params.dtype)
+        if params.shapes != self._shapes:
+            raise ValueError(f"params has {params.shapes}, expected {self._shapes}")
         caches = []
         for i, layer in enumerate(self.layers):
             training = {"rng": rng} if getattr(layer, "stochastic", False) else {}

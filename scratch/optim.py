@@ -213,7 +213,11 @@ def clip_by_global_norm(g: Array, max_norm: float) -> float:
     """Scale ``g`` in place so that its norm is at most ``max_norm``; return the norm it had (Pascanu et al., 2013).
 
     The factor is max_norm / (norm + 1e-6), as in torch.nn.utils.clip_grad_norm_.
+
+    Raises
+        ValueError: ``max_norm`` is not greater than 0
     """
+    checks.number("max_norm", max_norm, 0, above=True)
     norm = float(np.sqrt(np.dot(g, g)))
     factor = max_norm / (norm + 1e-6)
     if factor < 1:

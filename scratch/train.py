@@ -233,10 +233,15 @@ def gradient(
 def evaluate(
     network: Network, loss: Loss, params: Parameters, x: Array, y: Array, batch_size: int = 1024
 ) -> Evaluation:
-    """The mean loss and the logits over a data set, as in evaluation (no dropout, no penalty)."""
+    """The mean loss and the logits over a data set, as in evaluation (no dropout, no penalty).
+
+    Raises
+        TypeError, ValueError: x or y of another dtype or shape than the network and the loss take
+    """
+    checks.float_array("x", x, ("n", network.n_in), params.dtype)
     starts = range(0, len(x), batch_size)
     logits = np.concatenate([network.forward(params, x[i : i + batch_size])[0] for i in starts])
-    return Evaluation(float(loss.value_and_grad(logits, y)[0]), logits)
+    return Evaluation(float(loss(logits, y)[0]), logits)
 
 
 def check_data(

@@ -205,7 +205,8 @@ class Recorder(Callback):
     ) -> None:
         assert isinstance(pl_module, LitTwin)
         recipe, step = pl_module.recipe, trainer.global_step
-        lr, value = recipe.optimizer.lr * recipe.schedule(step - 1), outputs["loss"].item()
+        loss = trainer.strategy.reduce(outputs["loss"], reduce_op="mean")  # of all processes
+        lr, value = recipe.optimizer.lr * recipe.schedule(step - 1), float(loss)
         if not math.isfinite(value):
             raise DivergenceError(step - 1, lr, value)
         ends = batch_idx + 1 == trainer.num_training_batches

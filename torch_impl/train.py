@@ -64,8 +64,15 @@ class TwinState:
 
 
 def torch_optimizer(optimizer: Optimizer, module: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of torch.optim that has this one's name and hyperparameters."""
-    return getattr(torch.optim, type(optimizer).__name__)(module.parameters(), **vars(optimizer))
+    """The optimizer of torch.optim that has this one's name and hyperparameters.
+
+    Raises
+        TypeError: torch.optim has none
+    """
+    counterpart = getattr(torch.optim, type(optimizer).__name__, None)
+    if counterpart is None:
+        raise TypeError(f"optimizer is {optimizer!r}, expected one with a namesake in torch.optim")
+    return counterpart(module.parameters(), **vars(optimizer))
 
 
 def torch_loss(loss: Loss) -> TorchLoss:
@@ -92,11 +99,11 @@ def fit(
     The arguments, batches, masks, records and errors are those of :func:`scratch.fit`, the logits in the records are
     tensors. The data are NumPy arrays; they are copied to the module's device once.
     """
-    vector = nn.utils.parameters_to_vector(state.module.parameters())
-    check_data(network, recipe, x, y, str(vector.dtype).removeprefix("torch."), validation)
+    weight = next(state.module.parameters())
+    check_data(network, recipe, x, y, str(weight.dtype).removeprefix("torch."), validation)
 
     def move(a: Array) -> torch.Tensor:
-        return torch.from_numpy(a).to(vector.device)
+        return torch.from_numpy(a).to(weight.device)
 
     moved = None if validation is None else (move(validation[0]), move(validation[1]))
     return _steps(network, recipe, move(x), move(y), state, moved)

@@ -105,3 +105,17 @@ def test_bad_inputs_are_named(x, message):
     network = Network((Linear(5, 3), Softmax()))
     with pytest.raises((ValueError, TypeError), match=message):
         network.forward(Parameters(network.shapes()), x)
+
+
+def test_parameters_of_another_network_are_named():
+    network = mlp((5, 4, 3), ReLU())
+    with pytest.raises(ValueError, match=r"params has .*'0.weight': \(3, 5\).*, expected .*'0.weight': \(4, 5\)"):
+        network.forward(Parameters(mlp((5, 3), ReLU()).shapes()), np.zeros((7, 5)))
+
+
+def test_an_upstream_gradient_of_another_shape_is_not_broadcast(rng):
+    network = mlp((5, 4, 3), ReLU())
+    params = initial_parameters(network, rng)
+    _, caches = network.forward(params, np.ones((7, 5)))
+    with pytest.raises(ValueError, match=r"dy has shape \(7, 1\), expected \(7, 3\)"):
+        network.backward(np.ones((7, 1)), caches, params.like())

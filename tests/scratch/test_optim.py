@@ -142,6 +142,7 @@ def test_float32_stays_float32(optimizer):
         (lambda: ExponentialDecay(0), "gamma is 0, expected a number greater than 0"),
         (lambda: CosineDecay(2.5), "steps is 2.5, expected an integer"),
         (lambda: Warmup(0), "steps is 0"),
+        (lambda: clip_by_global_norm(np.ones(3), 0.0), "max_norm is 0.0, expected a number greater than 0"),
     ],
 )
 def test_bad_hyperparameters_are_named(make, message):

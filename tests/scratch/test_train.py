@@ -115,6 +115,10 @@ def test_a_loss_that_diverges_stops_the_training_before_the_step(rng):
     np.testing.assert_array_equal(state.params.vector, vectors[-1])
 
 
+def evaluation(x, y):
+    return scratch.evaluate(NETWORK, CrossEntropy(), scratch.Parameters(NETWORK.shapes()), x, y)
+
+
 def bad(x=None, y=None, validation=None, **changes):
     def attempt(rng):
         good_x, good_y = problem(rng)
@@ -149,6 +153,9 @@ def bad(x=None, y=None, validation=None, **changes):
         (lambda rng: recipe(seed=-1), "seed is -1"),
         (lambda rng: EarlyStopping(0), "patience is 0"),
         (lambda rng: list(minibatches(0, 8, rng)), "n is 0"),
+        (lambda rng: evaluation(np.zeros((0, 5)), np.zeros(0, int)), "x has shape"),
+        (lambda rng: evaluation(np.zeros((2, 5), "float32"), np.zeros(2, int)), "x has dtype float32"),
+        (lambda rng: evaluation(np.zeros((2, 5)), np.full(2, 3)), "y holds classes from 3 to 3"),
     ],
 )
 def test_bad_input_is_named_and_nothing_is_changed(attempt, message, rng):
