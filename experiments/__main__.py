@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return demo(options.demo)
         if options.subcommand == "results":
             return results(options.results)
+        if options.subcommand == "backprop-by-hand":
+            return backprop_by_hand(options["backprop-by-hand"])
         return train(parser, arguments, options)
     except DivergenceError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -151,6 +153,14 @@ def results(options: Namespace) -> int:
     return 0
 
 
+def backprop_by_hand(options: Namespace) -> int:
+    """The command backprop-by-hand."""
+    from experiments import by_hand
+
+    by_hand.print_exercise(options.seed, options.lr)
+    return 0
+
+
 def command_line() -> ArgumentParser:
     """The parser of all commands."""
     parser = ArgumentParser(
@@ -174,6 +184,12 @@ def command_line() -> ArgumentParser:
     demo.add_argument("--out", type=str | None, default=None, help="folder of the runs; else runs/demo-DATE-TIME")
     demo.add_argument("--seed", type=int, default=0, help="of all that is random")
     commands.add_subcommand("demo", demo, help=text)
+
+    text = "A 2-2-1 network worked through with every number of the forward, the backward and the update"
+    by_hand = ArgumentParser(description=text)
+    by_hand.add_argument("--seed", type=int, default=0, help="of the numbers: another seed is another exercise")
+    by_hand.add_argument("--lr", type=float, default=0.5, help="learning rate of the update")
+    commands.add_subcommand("backprop-by-hand", by_hand, help=text)
 
     text = "The table of docs/results.md: the default config of every task over several seeds, with both twins"
     results = ArgumentParser(description=text)

@@ -31,7 +31,7 @@ ACTIVATIONS = {
 }
 OPTIMIZERS = {
     "sgd": scratch.SGD,
-    "adagrad": scratch.Adagrad,
+    "adagrad": scratch.AdaGrad,
     "rmsprop": scratch.RMSprop,
     "adam": scratch.Adam,
     "adamw": scratch.AdamW,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 import scratch
 from experiments.run import as_array, classes
@@ -50,9 +50,9 @@ def learning_curves(histories: Sequence[list[Row]]) -> Figure:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots(1, 2)
     styles: list[dict[str, Any]] = [
-        {"linewidth": 5.0, "alpha": 0.35},
-        {"linewidth": 1.6},
-        {"linewidth": 1.6, "color": "black", "linestyle": ":"},
+        {"linewidth": 5.0, "alpha": 0.35, "markersize": 14},
+        {"linewidth": 1.6, "markersize": 7},
+        {"linewidth": 1.6, "color": "black", "linestyle": ":", "markersize": 3},
     ]
     for history, style in zip(histories, styles[1:] if len(histories) == 1 else styles, strict=False):
         epochs = [row.epoch for row in history]
@@ -66,10 +66,12 @@ def learning_curves(histories: Sequence[list[Row]]) -> Figure:
     for ax, quantity in zip(axes, ("Loss", "Accuracy"), strict=True):
         ax.set(xlabel="epoch", title=quantity)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlim(left=0, right=max(1, *(len(history) for history in histories)) + 1)
         _plain(ax)
     axes[0].set_yscale("log")
     axes[0].yaxis.set_major_formatter("{x:g}")
-    axes[0].yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[0].yaxis.set_minor_formatter(NullFormatter())
     axes[1].yaxis.set_major_formatter(PercentFormatter(1.0))
     axes[1].legend(frameon=False, fontsize=9, loc="lower right")
     return figure
@@ -100,9 +102,12 @@ def decision_boundaries(experiment: Experiment, outcomes: Sequence[Outcome]) -> 
 
 
 def confusion_matrices(experiment: Experiment, outcomes: Sequence[Outcome]) -> Figure:
-    """Test samples by true and predicted class; a panel a twin. Errors are shaded, the diagonal is not."""
+    """Test samples by true and predicted class, recall and precision at the margins; a panel a twin.
+
+    Errors are shaded, the diagonal is not.
+    """
     n = experiment.data.n_classes
-    figure = Figure(figsize=(5 * len(outcomes), 5), layout="constrained")
+    figure = Figure(figsize=(4.8 * len(outcomes), 5.2), layout="constrained")
     axes = figure.subplots(1, len(outcomes), squeeze=False)[0]
     for ax, outcome in zip(axes, outcomes, strict=True):
         counts = scratch.confusion_matrix(experiment.data.test.labels, classes(outcome.test.logits), n)
@@ -114,8 +119,12 @@ def confusion_matrices(experiment: Experiment, outcomes: Sequence[Outcome]) -> F
                     ax.text(j, i, counts[i, j], ha="center", va="center", fontsize=8, color=GREY if i == j else "black")
         ax.set(
             title=f"{outcome.impl}: {int(errors.sum())} of {int(counts.sum()):,} wrong",
-            xlabel="predicted", ylabel="true", xticks=range(n), yticks=range(n),
-        )  # fmt: skip
+            xlabel="predicted class, and its precision in %",
+            ylabel="true class, and its recall in %",
+        )
+        scores = scratch.per_class(counts)
+        ax.set_xticks(range(n), [f"{k}\n{100 * p:.1f}" for k, p in enumerate(scores.precision)])
+        ax.set_yticks(range(n), [f"{100 * r:.1f}  {k}" for k, r in enumerate(scores.recall)])
         ax.tick_params(length=0)
     return figure
 

@@ -58,13 +58,12 @@ def header(experiment: Experiment, folder: RunFolder | None) -> None:
     config, data = experiment.config, experiment.data
     sizes = [len(data.train.x), 0 if data.validation is None else len(data.validation.x), len(data.test.x)]
     names = ["train", "validation", "test"]
-    steps = -(-sizes[0] // config.batch_size)
+    epochs, steps = _count(config.epochs, "epoch"), -(-sizes[0] // config.batch_size)
     lines = {
         "data": f"{config.task}: " + ", ".join(f"{n:,} {name}" for n, name in zip(sizes, names, strict=True) if n),
         "network": f"{network_line(experiment)}, {len(experiment.initial.vector):,} parameters",
-        "training": f"{config.optimizer}, learning rate {config.lr:g} {config.schedule}, {_count(config.epochs, 'epoch')} of "
-        f"{_count(steps, 'step')}, batches of {min(config.batch_size, sizes[0])}, {config.dtype}, "
-        f"seed {config.seed}",
+        "training": f"{config.optimizer}, learning rate {config.lr:g} {config.schedule}, {epochs} of "
+        f"{_count(steps, 'step')}, batches of {min(config.batch_size, sizes[0])}, {config.dtype}, seed {config.seed}",
         "device": device_line(experiment),
     }
     if folder is not None:

@@ -8,7 +8,7 @@ from scratch.layers import Dropout, Layer, Linear
 from scratch.losses import MAE, MSE, BCEWithLogits, CrossEntropy
 from scratch.metrics import accuracy, confusion_matrix, per_class, predicted_classes
 from scratch.network import Network, mlp
-from scratch.optim import SGD, Adagrad, Adam, AdamW, Penalty, RMSprop, clip_by_global_norm
+from scratch.optim import SGD, AdaGrad, Adam, AdamW, Penalty, RMSprop, clip_by_global_norm
 from scratch.parameters import Parameters
 from scratch.perceptron import Perceptron, fit_perceptron
 from scratch.schedules import Constant, CosineDecay, ExponentialDecay, StepDecay, Warmup
@@ -20,7 +20,7 @@ __all__ = [
     "MAE",
     "MSE",
     "SGD",
-    "Adagrad",
+    "AdaGrad",
     "Adam",
     "AdamW",
     "BCEWithLogits",

@@ -74,7 +74,7 @@ class SGD:
 
 
 @dataclass(frozen=True)
-class Adagrad:
+class AdaGrad:
     """s ← s + g²,  w ← w − lr g / (√s + ε)  (Duchi et al., 2011)."""
 
     lr: float = 1e-2

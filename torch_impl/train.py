@@ -36,6 +36,15 @@ LOSSES: dict[type, TorchLoss] = {
     scratch.MAE: F.l1_loss,
 }
 
+# The torch counterpart of every optimizer, which takes the same hyperparameters and keeps the same state.
+OPTIMIZERS: dict[type, type[torch.optim.Optimizer]] = {
+    scratch.SGD: torch.optim.SGD,
+    scratch.AdaGrad: torch.optim.Adagrad,
+    scratch.RMSprop: torch.optim.RMSprop,
+    scratch.Adam: torch.optim.Adam,
+    scratch.AdamW: torch.optim.AdamW,
+}
+
 
 @dataclass
 class TwinState:
@@ -64,15 +73,14 @@ class TwinState:
 
 
 def torch_optimizer(optimizer: Optimizer, module: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of torch.optim that has this one's name and hyperparameters.
+    """The torch counterpart of an optimizer, for the parameters of ``module``.
 
     Raises
-        TypeError: torch.optim has none
+        TypeError: OPTIMIZERS has none
     """
-    counterpart = getattr(torch.optim, type(optimizer).__name__, None)
-    if counterpart is None:
-        raise TypeError(f"optimizer is {optimizer!r}, expected one with a namesake in torch.optim")
-    return counterpart(module.parameters(), **vars(optimizer))
+    if type(optimizer) not in OPTIMIZERS:
+        raise TypeError(f"no torch counterpart of {optimizer!r} is known; add one to torch_impl.train.OPTIMIZERS")
+    return OPTIMIZERS[type(optimizer)](module.parameters(), **vars(optimizer))
 
 
 def torch_loss(loss: Loss) -> TorchLoss:

@@ -11,7 +11,7 @@ import scratch
 import torch_impl
 from scratch import (
     SGD,
-    Adagrad,
+    AdaGrad,
     Adam,
     AdamW,
     Constant,
@@ -33,7 +33,7 @@ OPTIMIZERS = {
     "SGD momentum": SGD(0.1, momentum=0.9),
     "SGD dampening": SGD(0.1, momentum=0.9, dampening=0.3, weight_decay=0.01),
     "SGD Nesterov": SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
-    "Adagrad": Adagrad(0.1, weight_decay=0.01),
+    "AdaGrad": AdaGrad(0.1, weight_decay=0.01),
     "RMSprop": RMSprop(0.01, weight_decay=0.01),
     "RMSprop momentum": RMSprop(0.01, momentum=0.9),
     "Adam": Adam(0.01),
@@ -136,7 +136,7 @@ def test_float32_stays_float32(optimizer):
         (lambda: Adam(betas=(0.9, 1.0)), r"betas\[1\] is 1.0"),
         (lambda: AdamW(eps=-1.0), "eps is -1.0"),
         (lambda: RMSprop(alpha=float("nan")), "alpha is nan"),
-        (lambda: Adagrad(weight_decay=-1), "weight_decay is -1"),
+        (lambda: AdaGrad(weight_decay=-1), "weight_decay is -1"),
         (lambda: Penalty(l1=-1), "l1 is -1"),
         (lambda: StepDecay(0), "every is 0, expected at least 1"),
         (lambda: ExponentialDecay(0), "gamma is 0, expected a number greater than 0"),
