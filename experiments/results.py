@@ -23,7 +23,7 @@ def results(tasks: Sequence[str], seeds: int, out: Path) -> None:
     Raises
         Interrupted: Ctrl-C was pressed
     """
-    header = ["task", "network", "seeds", "twin", "test accuracy: mean ± sd", "median", "least", "seconds a run"]
+    header = ["task", "network", "seeds", "twin", "test accuracy: mean ± sd", "median", "least"]
     lines = []
     for task in tasks:
         outcomes = []
@@ -42,7 +42,6 @@ def results(tasks: Sequence[str], seeds: int, out: Path) -> None:
                     f"{accuracies.mean():.2%} ± {deviation:.2%}",
                     f"{np.median(accuracies):.2%}",
                     f"{accuracies.min():.2%}",
-                    f"{np.median([outcome.rows[-1].seconds for outcome in twins]):.1f}",
                 ]
             )
     machine = f"{platform.machine()}, {torch.get_num_threads()} CPU threads"
