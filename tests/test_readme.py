@@ -20,7 +20,7 @@ def test_the_readmes_code_prints_what_it_says(code, printed, tmp_path):
 
 
 def test_the_first_example_has_twelve_lines():
-    assert len(EXAMPLES[0][0].splitlines()) == 12
+    assert len([line for line in EXAMPLES[0][0].splitlines() if line]) == 12
 
 
 def test_what_the_readme_links_to_is_there():
