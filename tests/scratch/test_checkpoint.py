@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,16 +47,17 @@ def test_torch_reads_the_parameters_as_a_state_dict(rng, tmp_path):
     np.testing.assert_array_equal(module[0].weight.detach().numpy(), state.params["0.weight"])
 
 
-def test_a_write_that_fails_leaves_the_old_file(rng, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("where", "call"), [(os, "fsync"), (Path, "replace")], ids=["while writing", "at the end"])
+def test_a_write_that_fails_leaves_the_old_file(where, call, rng, tmp_path, monkeypatch):
     state = trained(rng)
     path = tmp_path / "state.safetensors"
     scratch.save_state(path, state)
     before = path.read_bytes()
 
-    def fail(_):
+    def fail(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(where, call, fail)
     state.params.vector[:] = 0
     with pytest.raises(OSError, match="no space"):
         scratch.save_state(path, state)

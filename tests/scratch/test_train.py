@@ -43,6 +43,17 @@ def test_minibatches_are_a_permutation_with_a_short_last_batch(rng):
     assert sorted(np.concatenate(batches)) == list(range(23))
 
 
+def test_every_epoch_and_every_seed_has_an_order_of_its_own(rng):
+    x, y = problem(rng)
+    orders = []
+    for seed in (0, 1):
+        r = recipe(seed=seed)
+        batches = [record.batch for record in fit(NETWORK, r, x, y, start(rng, r))]
+        orders += [tuple(np.concatenate(batches[i : i + 3])) for i in range(0, 18, 3)]
+    assert len(set(orders)) == 12
+    assert all(sorted(order) == list(range(23)) for order in orders)
+
+
 def test_records_tell_what_was_done(rng):
     x, y = problem(rng)
     r = recipe()
