@@ -33,6 +33,8 @@ _SLOT = "optimizer."
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a file so that at any moment, and after any crash, ``path`` is the whole old or the whole new one."""
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder {path.parent} is not there; make it first, to write {path.name} into it")
     temporary = path.with_name(f".{path.name}.part")
     with temporary.open("wb") as file:
         file.write(data)
@@ -45,8 +47,11 @@ def save_parameters(path: str | Path, params: Parameters) -> None:
     """Write parameters to a .safetensors file, replacing an old one only when the new one is whole.
 
     Raises
+        TypeError: ``params`` are no Parameters
+        FileNotFoundError: the folder is not there
         ValueError: a parameter is NaN or infinite; nothing is written
     """
+    checks.instance("params", params, Parameters, "Parameters (path comes first)")
     write_atomically(path, save(_finite(params)))
 
 
@@ -54,8 +59,11 @@ def save_state(path: str | Path, state: State) -> None:
     """Write a whole training to a .safetensors file, replacing an old one only when the new one is whole.
 
     Raises
+        TypeError: ``state`` is no State
+        FileNotFoundError: the folder is not there
         ValueError: a parameter is NaN or infinite; nothing is written
     """
+    checks.instance("state", state, State, "a State (path comes first)")
     tensors = _finite(state.params) | {_SLOT + key: vector for key, vector in state.slots.items()}
     if state.best is not None:
         tensors["best"] = state.best
@@ -97,6 +105,8 @@ def _finite(params: Parameters) -> dict[str, Array]:
 
 
 def _read(path: str | Path) -> tuple[dict[str, Array], dict[str, str]]:
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder, expected a .safetensors checkpoint")
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is not there, expected a .safetensors checkpoint")
     try:

@@ -65,6 +65,13 @@ def choice(name: str, value: str, known: Mapping[str, T]) -> T:
     raise ValueError(f"{name} is {value!r}, expected one of {', '.join(map(repr, known))}{hint}")
 
 
+def instance(name: str, value: Any, kind: Any, example: str) -> None:
+    """Raise TypeError unless ``value`` is an instance of ``kind``; ``example`` says what one looks like."""
+    if isinstance(value, type) or not isinstance(value, kind):
+        came = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+        raise TypeError(f"{name} is {came}, expected {example}")
+
+
 def whole(name: str, value: Any, least: int) -> None:
     """Raise unless ``value`` is an integer ≥ ``least``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):

@@ -46,24 +46,31 @@ class GradcheckResult:
 
     slopes: tuple[Slope, ...]
     set_aside: int  # directions that crossed a kink, where a difference tells nothing
+    unchecked: tuple[str, ...]  # tensors of which every direction was set aside
     tolerance: float
 
     @property
     def ok(self) -> bool:
-        return all(slope.error <= self.tolerance for slope in self.slopes)
+        """Every tensor was checked, and every slope agrees."""
+        return not self.unchecked and all(slope.error <= self.tolerance for slope in self.slopes)
 
     @property
-    def worst(self) -> Slope:
-        return max(self.slopes, key=lambda slope: slope.error)
+    def worst(self) -> Slope | None:
+        """The slope with the largest error; None if there is no slope at all."""
+        return max(self.slopes, key=lambda slope: slope.error, default=None)
 
     def __str__(self) -> str:
-        verdict = "right" if self.ok else "WRONG"
-        worst = self.worst
-        return (
-            f"{verdict}: {len(self.slopes)} slopes, largest error {worst.error:.1e} in {worst.tensor} "
-            f"(backward {worst.analytic:+.9e}, differences {worst.numeric:+.9e}); "
-            f"{self.set_aside} directions set aside at kinks"
-        )
+        worst, text = self.worst, f"{len(self.slopes)} slopes"
+        if worst is not None:
+            text += (
+                f", largest error {worst.error:.1e} in {worst.tensor} "
+                f"(backward {worst.analytic:+.9e}, differences {worst.numeric:+.9e})"
+            )
+        text += f"; {self.set_aside} directions set aside at kinks"
+        if self.unchecked:
+            text += f"; NOT CHECKED, every direction crosses a kink: {', '.join(self.unchecked)}"
+        wrong = worst is not None and worst.error > self.tolerance
+        return f"{'WRONG' if wrong else 'right' if self.ok else 'incomplete'}: {text}"
 
 
 def gradcheck(
@@ -81,13 +88,16 @@ def gradcheck(
 
     A direction v is drawn in one tensor at a time, so a failure names the tensor. Where w − h v and w + h v lie on two
     sides of a kink (of ReLU at 0, of MAE at its target, …) the direction is set aside and another one drawn;
-    a tensor of which every direction crosses one, after ten times ``directions``, has no slope in the result.
+    a tensor of which every direction crosses one, after ten times ``directions``, is named as unchecked.
     Stochastic layers are taken as in evaluation.
 
     Raises
         TypeError: ``params`` and ``x`` are not float64, in which alone differences are sharp enough
         ValueError: shapes that do not fit
     """
+    checks.instance("rng", rng, np.random.Generator, "a NumPy Generator, as numpy.random.default_rng(seed) makes it")
+    checks.whole("directions", directions, 1)
+    checks.number("tolerance", tolerance, 0)
     checks.float_array("x", x, ("batch", network.n_in), np.float64)
     checks.float_array("params.vector", params.vector, params.vector.shape, np.float64)
     params, x, grads = params.copy(), x.copy(), params.like()
@@ -97,7 +107,9 @@ def gradcheck(
     dx = network.backward(dlogits, caches, grads)
     assert dx is not None  # need_dx is True
 
-    slopes, set_aside = [], 0
+    slopes: list[Slope] = []
+    unchecked: list[str] = []
+    set_aside = 0
     for name, tensor, gradient in [("x", x, dx), *((name, params[name], grads[name]) for name in params)]:
         found = 0
         for _ in range(10 * directions):
@@ -114,7 +126,9 @@ def gradcheck(
             found += 1
             scale = max(1.0, float(np.linalg.norm(gradient)))
             slopes.append(Slope(name, float((gradient * v).sum()), (ahead - behind) / (2 * STEP), scale))
-    return GradcheckResult(tuple(slopes), set_aside, tolerance)
+        if not found:
+            unchecked.append(name)
+    return GradcheckResult(tuple(slopes), set_aside, tuple(unchecked), tolerance)
 
 
 def _moved(

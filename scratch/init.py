@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratch import checks
+from scratch.network import Network
 from scratch.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator
     from numpy.typing import DTypeLike, NDArray
-
-    from scratch.network import Network
 
     Array = NDArray[Any]
     Draw = Callable[[Generator, tuple[int, ...]], Array]
@@ -33,14 +32,18 @@ def initial_parameters(
 ) -> Parameters:
     """Initial parameters of ``network``: every matrix drawn from ``rng``, every vector filled with ``bias``.
 
+    A layer of your own whose vectors should start elsewhere sets them afterwards: ``params["1.gain"] = np.ones(3)``.
+
     ``weights`` is "he", "xavier", "normal" (standard deviation 0.01) or a function of (rng, shape), such as
     ``functools.partial(normal, std=0.1)``. The numbers are drawn in float64 and then rounded to ``dtype``, so a
     float32 network starts from the float64 one's weights.
 
     Raises
-        TypeError: ``dtype`` is neither float32 nor float64
+        TypeError: ``dtype`` is neither float32 nor float64; no Network, or no Generator
         ValueError: ``weights`` is not one of the names
     """
+    checks.instance("network", network, Network, "a Network, as mlp() makes it")
+    checks.instance("rng", rng, np.random.Generator, "a NumPy Generator, as numpy.random.default_rng(seed) makes it")
     draw = checks.choice("weights", weights, INITIALIZERS) if isinstance(weights, str) else weights
     params = Parameters(network.shapes(), dtype)
     for value in params.values():

@@ -7,7 +7,7 @@ Each is a record with two methods: ``loss(logits, y)`` checks what it is given a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 
+@runtime_checkable
 class Loss(Protocol):
     """A mean over the batch, with its gradient.
 

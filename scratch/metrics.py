@@ -26,8 +26,13 @@ class PerClass:
 
 
 def predicted_classes(logits: Array) -> Array:
-    """The classes (n,) that logits (n, classes) speak for; a single column speaks for class 1 where it is > 0."""
+    """The classes (n,) that logits (n, classes) speak for; a single column speaks for class 1 where it is > 0.
+
+    Raises
+        TypeError, ValueError: no float array of that shape, or NaN or inf in it
+    """
     checks.float_array("logits", logits, ("n", "classes"))
+    checks.finite("logits", logits)
     return (logits[:, 0] > 0).astype(np.int64) if logits.shape[1] == 1 else logits.argmax(axis=1)
 
 

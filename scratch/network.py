@@ -36,8 +36,8 @@ class Network:
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.layers, tuple):
-            object.__setattr__(self, "layers", tuple(self.layers))
+        checks.instance("layers", self.layers, (tuple, list), "a tuple of layers")
+        object.__setattr__(self, "layers", tuple(self.layers))
         if not self.layers:
             raise ValueError("layers is empty, expected at least one layer")
         width = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Slots = dict[str, Array]
 
 
+@runtime_checkable
 class Optimizer(Protocol):
     """A rule that turns gradients into steps."""
 
@@ -218,6 +219,7 @@ def clip_by_global_norm(g: Array, max_norm: float) -> float:
         ValueError: ``max_norm`` is not greater than 0
     """
     checks.number("max_norm", max_norm, 0, above=True)
+    checks.float_array("g", g, ("n",))
     norm = float(np.sqrt(np.dot(g, g)))
     factor = max_norm / (norm + 1e-6)
     if factor < 1:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from scratch import checks
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """The learning rate's course, as a fraction of the optimizer's."""
 

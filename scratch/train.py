@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratch import checks
-from scratch.optim import Penalty, clip_by_global_norm
+from scratch.losses import Loss
+from scratch.network import Network
+from scratch.optim import Optimizer, Penalty, clip_by_global_norm
 from scratch.parameters import Parameters
 from scratch.schedules import Constant, Schedule
 
@@ -24,9 +26,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
-    from scratch.losses import Loss
-    from scratch.network import Network
-    from scratch.optim import Optimizer, Slots
+    from scratch.optim import Slots
 
     Array = NDArray[Any]
 
@@ -60,7 +60,12 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        checks.whole("epochs", self.epochs, 0)
+        checks.instance("loss", self.loss, Loss, "a loss such as CrossEntropy()")
+        checks.instance("optimizer", self.optimizer, Optimizer, "an optimizer such as Adam(lr=1e-3)")
+        checks.instance("schedule", self.schedule, Schedule, "a schedule such as CosineDecay(steps=1000)")
+        checks.instance("penalty", self.penalty, Penalty, "a Penalty(l1=..., l2=...)")
+        checks.instance("early_stopping", self.early_stopping, EarlyStopping | None, "an EarlyStopping(patience=...)")
+        checks.whole("epochs", self.epochs, 1)
         checks.whole("batch_size", self.batch_size, 1)
         checks.whole("seed", self.seed, 0)
         if self.max_norm is not None:
@@ -96,7 +101,13 @@ class State:
 
     @classmethod
     def start(cls, params: Parameters, recipe: Recipe) -> State:
-        """The state before the first step. It trains a copy: ``params`` stays as it is."""
+        """The state before the first step. It trains a copy: ``params`` stays as it is.
+
+        Raises
+            TypeError: no Parameters, or no Recipe
+        """
+        checks.instance("params", params, Parameters, "Parameters, as initial_parameters() makes them")
+        checks.instance("recipe", recipe, Recipe, "a Recipe")
         params = params.copy()
         return cls(params, recipe.optimizer.slots(params.vector))
 
@@ -188,7 +199,13 @@ def fit(
             Nothing has been changed.
         DivergenceError: the loss turned NaN or infinite
     """
+    checks.instance("state", state, State, "a scratch.State, as State.start() makes it")
     check_data(network, recipe, x, y, state.params.dtype, validation)
+    slots = recipe.optimizer.slots(state.params.vector)
+    if state.slots.keys() != slots.keys():
+        raise ValueError(
+            f"state holds the optimizer state {sorted(state.slots)}, expected {sorted(slots)} for {recipe.optimizer}"
+        )
     return _steps(network, recipe, x, y, state, validation)
 
 
@@ -201,7 +218,8 @@ def _steps(
         if progress.stopped:
             break
         rng = mask_rng(recipe.seed, step) if network.stochastic else None
-        value, logits = gradient(network, recipe, params, x[batch], y[batch], grads, rng)
+        with np.errstate(over="ignore", invalid="ignore"):  # the check below says it better
+            value, logits = gradient(network, recipe, params, x[batch], y[batch], grads, rng)
         lr = recipe.optimizer.lr * recipe.schedule(step)
         if not math.isfinite(value):
             raise DivergenceError(step, lr, value)
@@ -248,6 +266,10 @@ def check_data(
     network: Network, recipe: Recipe, x: Array, y: Array, dtype: Any, validation: tuple[Array, Array] | None
 ) -> None:
     """Raise TypeError or ValueError unless the data fit the network, the loss and the dtype."""
+    checks.instance("network", network, Network, "a Network, as mlp() makes it")
+    checks.instance("recipe", recipe, Recipe, "a Recipe")
+    if validation is not None and not (isinstance(validation, tuple) and len(validation) == 2):
+        raise TypeError(f"validation is a {type(validation).__name__}, expected a tuple (x, y)")
     if recipe.early_stopping is not None and validation is None:
         raise ValueError("validation is None, expected (x, y): early stopping watches the validation loss")
     zeros = Parameters(network.shapes(), dtype)

@@ -104,9 +104,11 @@ class LitTwin(L.LightningModule):
 
     @staticmethod
     def _measure(metric: Any, logits: Tensor, y: Tensor) -> None:
+        if not len(logits):  # no sample of a small batch falls to this process
+            return
         if logits.shape[1] == 1:
             metric.update((logits > 0).int(), (y > 0.5).int())
-        elif len(logits):
+        else:
             metric.update(logits, y if y.ndim == 1 else y.argmax(dim=1))
 
 

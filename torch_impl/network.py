@@ -60,15 +60,21 @@ def twin(network: Network, params: Parameters, device: str | torch.device = "cpu
 
 
 def check_device(device: str | torch.device) -> torch.device:
-    """The device; a ValueError if this machine does not have it."""
+    """The device.
+
+    Raises
+        ValueError: no such device, or none on this machine
+    """
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"device is {str(device)!r}, which is not to be had here ({str(error).splitlines()[0]}); expected 'cpu'"
-            + (f" or 'cuda' with an index below {torch.cuda.device_count()}" if torch.cuda.is_available() else "")
-        ) from error
-    return torch.device(device)
+        parsed = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device is {device!r}, expected 'cpu', 'cuda' or 'cuda:N'") from error
+    gpus = torch.cuda.device_count()
+    if parsed.type == "cuda" and (parsed.index or 0) >= gpus:
+        raise ValueError(f"device is {str(device)!r}, but torch finds {gpus or 'no'} CUDA GPUs here; expected 'cpu'")
+    if parsed.type not in ("cpu", "cuda"):
+        raise ValueError(f"device is {str(device)!r}, expected 'cpu', 'cuda' or 'cuda:N'")
+    return parsed
 
 
 # The torch counterpart of every layer. For a layer of your own add an entry:

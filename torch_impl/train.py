@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import scratch
+from scratch import checks
 from scratch.train import DivergenceError, Evaluation, Progress, Record, State, check_data, mask_rng, steps
 from torch_impl.convert import copy_to_optimizer, parameters_of, slots_of
 from torch_impl.network import Twin, twin
@@ -107,6 +108,7 @@ def fit(
     The arguments, batches, masks, records and errors are those of :func:`scratch.fit`, the logits in the records are
     tensors. The data are NumPy arrays; they are copied to the module's device once.
     """
+    checks.instance("state", state, TwinState, "a TwinState, as TwinState.start() makes it")
     weight = next(state.module.parameters())
     check_data(network, recipe, x, y, str(weight.dtype).removeprefix("torch."), validation)
 

@@ -78,6 +78,14 @@ def test_bad_files_are_named(rng, tmp_path):
     path = tmp_path / "state.safetensors"
     with pytest.raises(FileNotFoundError, match=r"state.safetensors is not there"):
         scratch.load_state(path, NETWORK)
+    with pytest.raises(ValueError, match=r"is a folder, expected a .safetensors checkpoint"):
+        scratch.load_state(tmp_path, NETWORK)
+    with pytest.raises(FileNotFoundError, match=r"the folder .*nowhere is not there; make it first"):
+        scratch.save_state(tmp_path / "nowhere" / "state.safetensors", state)
+    with pytest.raises(TypeError, match=r"params is a PosixPath, expected Parameters \(path comes first\)"):
+        scratch.save_parameters(state.params, path)
+    with pytest.raises(TypeError, match=r"state is a Parameters, expected a State"):
+        scratch.save_state(path, state.params)
     scratch.save_state(path, state)
     with pytest.raises(ValueError, match=r"holds the parameters .* expected those of the network"):
         scratch.load_state(path, mlp((5, 4, 4, 3), Tanh()))

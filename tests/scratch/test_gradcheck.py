@@ -27,7 +27,9 @@ def test_kinks_are_set_aside(rng):
     x = rng.standard_normal((7, 5))
     x[2, 3] = 0  # any direction crosses it
     result = gradcheck(network, CrossEntropy(), params, x, y, rng)
-    assert result.ok
+    assert not result.ok
+    assert result.unchecked == ("x",)
+    assert str(result).startswith("incomplete")
     assert result.set_aside == 30
     assert {slope.tensor for slope in result.slopes} == set(params)
     targets = rng.standard_normal((7, 3))
@@ -59,5 +61,9 @@ def test_bad_input_is_named(rng):
         gradcheck(network, CrossEntropy(), params, np.zeros((7, 5), "float32"), np.zeros(7, int), rng)
     with pytest.raises(TypeError, match=r"params.vector has dtype float32, expected float64"):
         gradcheck(network, CrossEntropy(), params, np.zeros((7, 5)), np.zeros(7, int), rng)
+    with pytest.raises(ValueError, match="directions is 0, expected at least 1"):
+        gradcheck(network, CrossEntropy(), params, np.zeros((7, 5)), np.zeros(7, int), rng, directions=0)
+    with pytest.raises(TypeError, match="rng is a int, expected a NumPy Generator"):
+        gradcheck(network, CrossEntropy(), params, np.zeros((7, 5)), np.zeros(7, int), 0)
     with pytest.raises(ValueError, match="y holds classes from 5 to 5"):
         gradcheck(network, CrossEntropy(), initial_parameters(network, rng), np.zeros((7, 5)), np.full(7, 5), rng)

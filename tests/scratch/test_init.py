@@ -33,5 +33,9 @@ def test_any_function_can_draw(rng):
 def test_bad_input_is_named(rng):
     with pytest.raises(ValueError, match="weights is 'xaver', expected one of .* did you mean 'xavier'"):
         initial_parameters(NETWORK, rng, weights="xaver")
+    with pytest.raises(TypeError, match="rng is a int, expected a NumPy Generator"):
+        initial_parameters(NETWORK, 0)
+    with pytest.raises(TypeError, match="network is a tuple, expected a Network"):
+        initial_parameters((5, 3), rng)
     with pytest.raises(TypeError, match="dtype is float16"):
         initial_parameters(NETWORK, rng, dtype="float16")

@@ -74,6 +74,7 @@ def test_names_and_shapes_are_those_of_a_torch_sequential():
     ("make", "message"),
     [
         (lambda: Network(()), "layers is empty"),
+        (lambda: Network(Linear(5, 4)), "layers is a Linear, expected a tuple of layers"),
         (
             lambda: Network((Linear(5, 4), ReLU(), Linear(3, 2))),
             r"layers\[2\] is Linear\(n_in=3, n_out=2\), expected n_in=4",

@@ -10,7 +10,7 @@ import pytest
 
 import scratch
 from scratch import MSE, SGD, Adam, DivergenceError, EarlyStopping, State
-from tests.torch_impl.trainings import NETWORK, data, initial, recipe
+from tests.torch_impl.trainings import NETWORK, ODD, data, initial, recipe
 from torch_impl import lit
 
 ROOT = Path(__file__).parent.parent.parent
@@ -83,19 +83,19 @@ def test_a_resumed_training_is_the_same_bit_for_bit(tmp_path):
 
 
 def test_two_processes_train_as_one(tmp_path):
-    """DDP on gloo: shares of a batch that differ in size, and dropout masks, included."""
+    """DDP on gloo: dropout masks, shares that differ in size, and a last batch too small to share, included."""
     script = tmp_path / "train.py"
     script.write_text(
         textwrap.dedent(
             """
             import sys
             import scratch
-            from tests.torch_impl.trainings import NETWORK, data, initial, recipe
+            from tests.torch_impl.trainings import NETWORK, ODD as RECIPE, data, initial
             from torch_impl import lit
 
             if __name__ == "__main__":
                 x, y, validation = data()
-                params = lit.fit(NETWORK, recipe(epochs=3), x, y, initial(), validation, devices=2)
+                params = lit.fit(NETWORK, RECIPE, x, y, initial(), validation, devices=2)
                 scratch.save_parameters(sys.argv[1], params)
             """
         )
@@ -106,7 +106,7 @@ def test_two_processes_train_as_one(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     two = scratch.load_parameters(tmp_path / "weights.safetensors", NETWORK)
-    state, _ = by_scratch(recipe(epochs=3))
+    state, _ = by_scratch(ODD)
     np.testing.assert_allclose(two.vector, state.params.vector, rtol=0, atol=1e-12)
 
 

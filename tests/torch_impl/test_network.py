@@ -74,9 +74,9 @@ def test_bad_input_is_named(params):
         twin(Network((Linear(5, 3), Mystery())), params)
     with pytest.raises(ValueError, match="module has the parameters .*, expected those of params"):
         twin(mlp((5, 4, 3), ReLU()), params)
-    with pytest.raises(ValueError, match="device is 'cuda:99', which is not to be had here"):
+    with pytest.raises(ValueError, match="device is 'cuda:99', but torch finds .* CUDA GPUs here; expected 'cpu'"):
         twin(NETWORK, params, "cuda:99")
-    with pytest.raises(ValueError, match="device is 'gpu', which is not to be had here"):
+    with pytest.raises(ValueError, match="device is 'gpu', expected 'cpu', 'cuda' or 'cuda:N'"):
         twin(NETWORK, params, "gpu")
     module = twin(NETWORK, params)
     before = parameters_of(module).vector.copy()

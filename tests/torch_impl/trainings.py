@@ -22,6 +22,9 @@ def recipe(**changes):
     return Recipe(**{**base, **changes})
 
 
+ODD = recipe(epochs=3, batch_size=11)  # of 23 samples: 11, 11 and a last batch of one
+
+
 def data(dtype="float64"):
     rng = np.random.default_rng(11)
     x, y = rng.standard_normal((35, 5)).astype(dtype), rng.integers(0, 3, 35)
