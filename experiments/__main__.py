@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import SUPPRESS, ArgumentParser
 
 from experiments.config import TASKS, Config
-from scratch import DivergenceError
+from scratch import DivergenceError, checks
 
 # Torch takes seconds to load, and `--help` need not wait for it: what needs torch is imported where it is used.
 if TYPE_CHECKING:
@@ -22,15 +24,15 @@ if TYPE_CHECKING:
     from experiments.run import Experiment, RunFolder
 
 # What may differ when a run is resumed; with anything else changed it would be another run.
-FREE_ON_RESUME = {"impl", "device", "devices", "data_dir", "out", "checkpoint_every"}
+FREE_ON_RESUME = {"impl", "device", "devices", "data_dir", "checkpoint_every"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command: 0 if it did what was asked, 1 if a training failed, 2 for bad input, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = command_line()
-    options = parser.parse_args(arguments)
     try:
+        options = parser.parse_args(arguments)
         if options.subcommand == "demo":
             return demo(options.demo)
         if options.subcommand == "results":
@@ -41,10 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DivergenceError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except UnicodeDecodeError as error:
+        print(f"error: the config file is not UTF-8 text ({error})", file=sys.stderr)
+        return 2
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        print("Interrupted before anything was trained.", file=sys.stderr)
         return 130
 
 
@@ -65,9 +71,14 @@ def train(parser: ArgumentParser, arguments: list[str], options: Namespace) -> i
         saved = Path(resume) / "config.yaml"
         if not saved.is_file():
             raise ValueError(f"resume is {resume!r}, expected the folder of a run, with its config.yaml")
+        if own(options).out is not None:
+            raise ValueError(f"out is {own(options).out!r}, expected none: a resumed run stays in its folder")
+        values = _read_config(saved)
+        if values.get("task") != task:
+            raise ValueError(f"resume is {resume!r}, a run of {values.get('task')!r}, expected one of {task!r}")
         # The run's own options first, so that what was typed comes on top, and can be checked.
         options = parser.parse_args([*command, "--config", str(saved), *arguments[len(command) :]])
-        _check_unchanged(own(options), yaml.safe_load(saved.read_text()), resume)
+        _check_unchanged(own(options), values, resume)
     config = _config(task, own(options))
 
     from experiments import report, run
@@ -86,7 +97,9 @@ def train(parser: ArgumentParser, arguments: list[str], options: Namespace) -> i
 
         largest = difference_tables(outcomes)
         equal = largest <= EQUAL
-        verdict = f" Equal to {EQUAL:g}: {'yes' if equal else 'NO'}." if config.dtype == "float64" else ""
+        verdict = f" Equal to {EQUAL:g}: {'yes' if equal else 'NO'}."
+        if config.dtype == "float32":
+            verdict = f" No verdict: float32 rounds too soon; in float64 they are held to {EQUAL:g}."
         report.console.print(f"The largest difference of any weight is [bold]{largest:.1e}[/].{verdict}")
         return 0 if equal or config.dtype == "float32" else 1
     return 0
@@ -112,6 +125,7 @@ def demo(options: Namespace) -> int:
     from experiments import demo, report, run
 
     start = time.perf_counter()
+    checks.whole("seed", options.seed, 0)
     demo.parity(options.seed)
     out = Path(options.out or f"runs/demo-{time.strftime('%Y%m%d-%H%M%S')}")
     for task in demo.TASKS:
@@ -140,15 +154,14 @@ def results(options: Namespace) -> int:
     """The command results."""
     import time
 
-    from experiments import results, run
+    from experiments import report, results, run
 
-    unknown = [task for task in options.tasks if task not in TASKS]
-    if unknown:
-        raise ValueError(f"tasks has {unknown[0]!r}, expected some of {', '.join(TASKS)}")
     out = Path(options.out or f"runs/results-{time.strftime('%Y%m%d-%H%M%S')}")
     try:
         results.results(options.tasks, options.seeds, out)
     except run.Interrupted:
+        again = f"python -m experiments results --tasks {' '.join(options.tasks)} --seeds {options.seeds} --out {out}"
+        report.console.print(f"Interrupted. Go on with\n\n    {again}\n", soft_wrap=True)
         return 130
     return 0
 
@@ -161,9 +174,24 @@ def backprop_by_hand(options: Namespace) -> int:
     return 0
 
 
+class CommandLine(ArgumentParser):
+    """A parser that says in one sentence what is wrong, and names the nearest option."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # noqa: ARG002
+        unknown = re.search(r"unrecognized arguments: --([\w-]+)", message)
+        if unknown is not None:
+            known = [option[2:] for action in self._actions for option in action.option_strings]
+            for near in difflib.get_close_matches(unknown[1], known, n=1):
+                message += f"; did you mean --{near}?"
+        message = re.sub(r'Parser key "(\w+)"', lambda match: "--" + match[1].replace("_", "-"), message)
+        message = re.sub(r"a <class '(\w+)'>", r"\1", message).replace("a typing.Literal", "one of ")
+        print(f"error: {' '.join(message.split())} (see {self.prog.split(' [')[0]} --help)", file=sys.stderr)
+        sys.exit(2)
+
+
 def command_line() -> ArgumentParser:
     """The parser of all commands."""
-    parser = ArgumentParser(
+    parser = CommandLine(
         prog="python -m experiments",
         allow_abbrev=False,
         description="Train hand-written backprop and its PyTorch twin, and compare them.",
@@ -173,36 +201,38 @@ def command_line() -> ArgumentParser:
         commands.add_subcommand(name, _task_parser(task), help=_first_line(task))
 
     text = "All three implementations on the same batches, in float64; exit status 1 if a weight differs by over 1e-12"
-    comparing = ArgumentParser(description=text)
+    comparing = CommandLine(description=text)
     commands.add_subcommand("compare", comparing, help=text)
     tasks = comparing.add_subcommands(dest="task", required=True)
     for name, task in TASKS.items():
         tasks.add_subcommand(name, _task_parser(task, comparing=True), help=_first_line(task))
 
     text = "The main job in a minute: every layer and loss against autograd, then XOR, moons and digits with both twins"
-    demo = ArgumentParser(description=text)
+    demo = CommandLine(description=text)
     demo.add_argument("--out", type=str | None, default=None, help="folder of the runs; else runs/demo-DATE-TIME")
     demo.add_argument("--seed", type=int, default=0, help="of all that is random")
     commands.add_subcommand("demo", demo, help=text)
 
     text = "A 2-2-1 network worked through with every number of the forward, the backward and the update"
-    by_hand = ArgumentParser(description=text)
+    by_hand = CommandLine(description=text)
     by_hand.add_argument("--seed", type=int, default=0, help="of the numbers: another seed is another exercise")
     by_hand.add_argument("--lr", type=float, default=0.5, help="learning rate of the update")
     commands.add_subcommand("backprop-by-hand", by_hand, help=text)
 
     text = "The table of docs/results.md: the default config of every task over several seeds, with both twins"
-    results = ArgumentParser(description=text)
+    results = CommandLine(description=text)
     results.add_argument("--tasks", type=str, nargs="+", default=list(TASKS), help="which of them", metavar="TASK")
     results.add_argument("--seeds", type=int, default=5, help="how many")
-    results.add_argument("--out", type=str | None, default=None, help="folder of the runs; else runs/results-DATE-TIME")
+    results.add_argument(
+        "--out", type=str | None, default=None, help="folder of the runs, to go on with; else runs/results-DATE-TIME"
+    )
     commands.add_subcommand("results", results, help=text)
     return parser
 
 
 def _task_parser(task: type[Config], comparing: bool = False) -> ArgumentParser:
     """The options of a task, made from the fields of its config."""
-    parser = ArgumentParser(description=task.__doc__)
+    parser = CommandLine(description=task.__doc__)
     parser.add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
     parser.add_argument("--resume", type=str | None, default=None, help="go on with the run in this folder")
     parser.add_argument("--task", type=str, default=task.__name__.lower(), help=SUPPRESS)
@@ -234,6 +264,16 @@ def _config(task: str, options: Namespace) -> Config:
         values.pop(extra, None)
     fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     return TASKS[task](**fields)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} is damaged, expected YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} is damaged, expected options with their values")
+    return values
 
 
 def _check_unchanged(options: Namespace, saved: dict[str, Any], folder: str) -> None:

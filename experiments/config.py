@@ -77,7 +77,7 @@ class Config:
     seed: int = option(0, "of the data, the initial weights, the batches and the dropout")
     dtype: Literal["float32", "float64"] = option("float32", "of data and parameters")
     device: str = option("auto", "auto, cpu, cuda or cuda:N, of the torch twins; auto is cuda where there is one")
-    devices: int = option(1, "processes to divide every batch among, with --impl lightning (DDP)")
+    devices: int = option(1, "with --impl lightning: processes to divide every batch among (DDP)")
     data_dir: str | None = option(None, "folder of MNIST; else $TWINGRAD_DATA, else ./data")
     out: str | None = option(None, "folder of the run, which must be empty; else runs/TASK-DATE-TIME")
     checkpoint_every: float = option(5.0, "seconds between checkpoints, which are written at the end of an epoch")
@@ -85,6 +85,8 @@ class Config:
     def __post_init__(self) -> None:
         checks.number("lr", self.lr, 0)
         checks.number("warmup", self.warmup, 0, below=1)
+        checks.number("dropout", self.dropout, 0, below=1)
+        checks.number("input_dropout", self.input_dropout, 0, below=1)
         checks.number("bias", self.bias, -np.inf)
         checks.number("checkpoint_every", self.checkpoint_every, 0)
         checks.whole("epochs", self.epochs, 1)
@@ -109,8 +111,9 @@ class Config:
         return several.get(self.impl, (self.impl,))
 
     def as_dict(self) -> dict[str, Any]:
-        """The options as YAML holds them."""
+        """The options as config.yaml holds them: all but ``out``, which is the folder that it lies in."""
         values = dataclasses.asdict(self)
+        del values["out"]
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         return {"task": self.task, **plain}
 

@@ -125,13 +125,18 @@ def _read_mnist(folder: Path, train: bool) -> tuple[Array, Array]:
     problem = mnist_problem(folder)
     if problem is not None and "bytes" in problem:
         raise ValueError(problem)
+    raw = folder / "MNIST" / "raw"
+    made = [p for p in (raw, raw.parent, folder) if not p.exists()]  # by torchvision, before it downloads
     try:
         data = MNIST(str(folder), train=train, download=problem is not None)
     except (RuntimeError, OSError) as error:
+        for path in made:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
         raise FileNotFoundError(
-            f"MNIST is not in the folder {folder} and could not be downloaded ({error}). Put its four files "
-            f"{', '.join(MNIST_FILES)} into {folder / 'MNIST' / 'raw'}, name another folder with --data-dir or "
-            "$TWINGRAD_DATA, or run `python -m experiments digits`, which needs no download"
+            f"MNIST could not be downloaded, and it is not in the folder {folder}. Put its four files "
+            f"{', '.join(MNIST_FILES)} into {raw}, name another folder with --data-dir or $TWINGRAD_DATA, or run "
+            f"`python -m experiments digits`, which needs no download. (The download: {' '.join(str(error).split())})"
         ) from error
     return data.data.numpy().reshape(len(data), -1) / np.float32(255), data.targets.numpy()
 

@@ -29,7 +29,9 @@ DPI = 150
 
 def draw_all(experiment: Experiment, outcomes: Sequence[Outcome], folder: RunFolder) -> list[Path]:
     """Every picture that suits the task, as PNG files in the run's folder."""
-    figures = {"learning-curves": learning_curves([outcome.rows for outcome in outcomes])}
+    figures = {}
+    if any(outcome.rows for outcome in outcomes):  # metrics.csv may have been deleted
+        figures["learning-curves"] = learning_curves([outcome.rows for outcome in outcomes])
     if experiment.data.train.x.shape[1] == 2:
         figures["decision-boundary"] = decision_boundaries(experiment, outcomes)
     if experiment.data.image_shape is not None:
@@ -55,15 +57,17 @@ def learning_curves(histories: Sequence[list[Row]]) -> Figure:
         {"linewidth": 1.6, "color": "black", "linestyle": ":", "markersize": 3},
     ]
     for history, style in zip(histories, styles[1:] if len(histories) == 1 else styles, strict=False):
+        if not history:
+            continue
         epochs = [row.epoch for row in history]
         for ax, quantity in zip(axes, ("loss", "accuracy"), strict=True):
-            for part, name, color in (("train", "training", BLUE), ("val", "validation", ORANGE)):
+            for part, name, color in (("train", "training, as it went", BLUE), ("val", "validation", ORANGE)):
                 values = [getattr(row, f"{part}_{quantity}") for row in history]
                 if not np.isnan(values).all():
-                    label = f"{name}, {history[0].impl}"
+                    label = f"{history[0].impl}: {name}"
                     marker = "o" if len(epochs) == 1 else ""
                     ax.plot(epochs, values, label=label, marker=marker, **{"color": color, **style})
-    for ax, quantity in zip(axes, ("Loss", "Accuracy"), strict=True):
+    for ax, quantity in zip(axes, ("loss, log scale", "accuracy"), strict=True):
         ax.set(xlabel="epoch", title=quantity)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_xlim(left=0, right=max(1, *(len(history) for history in histories)) + 1)
@@ -130,16 +134,17 @@ def confusion_matrices(experiment: Experiment, outcomes: Sequence[Outcome]) -> F
 
 
 def most_wrong(experiment: Experiment, outcome: Outcome, count: int = 18) -> Figure:
-    """The misclassified test images, those first whose true class got the least probability."""
+    """The misclassified test images, those first whose wrong class got the most probability."""
     data, labels = experiment.data, experiment.data.test.labels
     assert data.image_shape is not None
     logits = as_array(outcome.test.logits)
     p, _ = scratch.Softmax().forward(logits)
     wrong = np.flatnonzero(p.argmax(axis=1) != labels)
-    worst = wrong[np.argsort(p[wrong, labels[wrong]])][:count]
+    worst = wrong[np.argsort(-p[wrong].max(axis=1))][:count]
     rows = max(1, -(-len(worst) // 6))
     figure = Figure(figsize=(9, 1.75 * rows + 0.5), layout="constrained")
-    figure.suptitle(f"{outcome.impl}: the worst {len(worst)} of {len(wrong)} misclassified test images")
+    shown = "all" if len(worst) == len(wrong) else f"the {len(worst)} surest of"
+    figure.suptitle(f"{outcome.impl}: {shown} {len(wrong)} mistakes on the test images, with their probabilities")
     axes = figure.subplots(rows, 6, squeeze=False).ravel()
     for ax in axes:
         ax.set_axis_off()

@@ -32,7 +32,7 @@ class EpochBar:
             TextColumn("{task.description:<9}"),
             BarColumn(bar_width=8),
             TextColumn("{task.completed}/{task.total}{task.fields[numbers]}"),
-            TimeRemainingColumn(compact=True),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
         )
         self.task = self.progress.add_task(impl, total=epochs, numbers="")
@@ -46,7 +46,8 @@ class EpochBar:
         self.shown = now
         validation = "" if np.isnan(row.val_accuracy) else f"  val {row.val_accuracy:.1%}"
         numbers = f"  loss {row.train_loss:.4f}  acc {row.train_accuracy:.1%}{validation}"
-        numbers += f"  {row.samples_per_second / 1000:,.0f}k samples/s"
+        speed = row.samples_per_second
+        numbers += f"  {speed:,.0f} samples/s" if speed < 1000 else f"  {speed / 1000:,.0f}k samples/s"
         self.progress.update(self.task, completed=row.epoch - (not ends), numbers=numbers)
 
     def stop(self) -> None:
@@ -117,9 +118,10 @@ def outcomes_table(outcomes: Sequence[Outcome]) -> None:
 
     add("test accuracy", (o.test_accuracy for o in outcomes), "{:.2%}")
     add("test loss", (o.test.loss for o in outcomes), "{:.6f}")
-    add("last training loss", (o.rows[-1].train_loss for o in outcomes), "{:.6f}")
-    add("seconds", (o.rows[-1].seconds for o in outcomes), "{:.1f}", difference=False)
-    add("samples/s", (o.rows[-1].samples_per_second for o in outcomes), "{:,.0f}", difference=False)
+    if all(o.rows for o in outcomes):  # metrics.csv may have been deleted
+        add("last training loss", (o.rows[-1].train_loss for o in outcomes), "{:.6f}")
+        add("seconds", (o.rows[-1].seconds for o in outcomes), "{:.1f}", difference=False)
+        add("samples/s", (o.rows[-1].samples_per_second for o in outcomes), "{:,.0f}", difference=False)
     console.print(table)
     if len(outcomes) > 1:
         first, *others = (o.params.vector for o in outcomes)

@@ -86,7 +86,10 @@ class RunFolder:
             path = next(p for i in range(2, 10_000) if not (p := Path(f"{stem}-{i}")).exists())
         if path.is_dir() and any(path.iterdir()):
             raise ValueError(f"out is {str(path)!r}, which is not empty, expected a new folder (or --resume {path})")
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"out is {str(path)!r}, where no folder can be made ({error.strerror})") from error
         folder = cls(path)
         write_atomically(folder.config, yaml.safe_dump(config.as_dict(), sort_keys=False).encode())
         return folder
@@ -112,13 +115,20 @@ class RunFolder:
         return self.path / f"{impl}.safetensors"
 
     def rows(self) -> list[Row]:
-        """The lines of metrics.csv; one cut short by a crash is left out."""
+        """The lines of metrics.csv; one cut short by a crash is left out.
+
+        Raises
+            ValueError: the file is something else
+        """
         if not self.metrics.is_file():
             return []
         types = [{"str": str, "int": int}.get(str(f.type), float) for f in dataclasses.fields(Row)]
-        lines = self.metrics.read_text().splitlines(keepends=True)[1:]
-        cells = list(csv.reader(line for line in lines if line.endswith("\n")))
-        return [Row(*(kind(cell) for kind, cell in zip(types, line, strict=True))) for line in cells]
+        try:
+            lines = self.metrics.read_text().splitlines(keepends=True)[1:]
+            cells = list(csv.reader(line for line in lines if line.endswith("\n")))
+            return [Row(*(kind(cell) for kind, cell in zip(types, line, strict=True))) for line in cells]
+        except ValueError as error:
+            raise ValueError(f"{self.metrics} is damaged ({error}); delete it to go on without its history") from error
 
     def keep_rows(self, impl: str, step: int) -> list[Row]:
         """Take the rows of a twin after ``step`` out of metrics.csv; return those that it keeps."""
@@ -155,7 +165,8 @@ class Watch:
         self.labels, self.validation = data.train.labels, data.validation
         self.rows = list(done or [])
         self.seconds_before = self.rows[-1].seconds if self.rows else 0.0
-        self.bar: EpochBar | None = None
+        self.started: float | None = None
+        self.bar: EpochBar | None = None  # comes with the first record: a run that is done already has none
         self.samples = 0  # since this process began
         self._new_epoch()
 
@@ -164,9 +175,8 @@ class Watch:
         self.epoch_steps = self.epoch_hits = self.epoch_samples = 0
 
     def start(self) -> None:
-        """Start the clock and show the bar."""
+        """Start the clock; without this it starts after the first step."""
         self.started = time.perf_counter()
-        self.bar = EpochBar(self.impl, self.epochs)
 
     def stop(self) -> None:
         if self.bar is not None:
@@ -178,9 +188,10 @@ class Watch:
         Raises
             Interrupted: Ctrl-C was pressed
         """
-        if self.bar is None:
+        if self.started is None:
             self.start()
-        assert self.bar is not None
+        if self.bar is None:
+            self.bar = EpochBar(self.impl, self.epochs)
         self.epoch_loss += record.loss
         self.epoch_steps += 1
         if len(record.batch):
@@ -201,6 +212,7 @@ class Watch:
         return row if record.epoch_ends else None
 
     def _row(self, record: Record) -> Row:
+        assert self.started is not None
         seconds = time.perf_counter() - self.started
         val_loss = val_accuracy = float("nan")
         if record.validation is not None and self.validation is not None:

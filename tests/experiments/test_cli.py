@@ -55,7 +55,7 @@ def test_config_yaml_holds_every_option_and_makes_the_same_run(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     assert main(["moons", *QUICK, "--seed", "4", "--impl", "scratch", "--out", str(first)]) == 0
     config = yaml.safe_load((first / "config.yaml").read_text())
-    assert config.keys() - {"task"} == vars(Moons()).keys()
+    assert config.keys() - {"task"} == vars(Moons()).keys() - {"out"}
     assert main(["moons", "--config", str(first / "config.yaml"), "--out", str(second)]) == 0
     a, b = ((p / "scratch.safetensors").read_bytes() for p in (first, second))
     assert a == b
@@ -75,15 +75,19 @@ def test_pictures_of_images(tmp_path):
         (["moons", "--lr", "-1"], "lr is -1.0, expected a number at least 0"),
         (["moons", "--noise", "-1"], "noise is -1.0"),
         (["moons", "--hidden", "8", "0"], r"hidden\[1\] is 0, expected at least 1"),
-        (["moons", "--dropout", "1"], "p is 1.0|dropout is 1.0"),
+        (["moons", "--dropout", "1"], "dropout is 1.0, expected a number at least 0 and less than 1"),
         (["moons", "--momentum", "0.9"], "momentum is 0.9 with optimizer 'adam', which has none"),
-        (["moons", "--device", "cuda:99"], "device is 'cuda:99', which is not to be had here"),
+        (["moons", "--device", "cuda:99"], "device is 'cuda:99', but torch finds .* CUDA GPUs here"),
         (["moons", "--device", "gpu"], "device is 'gpu'"),
         (["moons", "--devices", "2"], "devices is 2 with impl 'both', expected impl 'lightning'"),
         (["moons", "--resume", "nowhere"], "resume is 'nowhere', expected the folder of a run"),
         (["xor", "--patience", "3"], "patience is 3, but xor has no validation data"),
         (["moons", "--patience", "0"], "patience is 0"),
-        (["results", "--tasks", "mnits"], "tasks has 'mnits', expected some of xor"),
+        (["moons", "--out", "/dev/null/run"], "out is '/dev/null/run', where no folder can be made"),
+        (["results", "--tasks", "mnits"], "tasks is 'mnits', expected one of .* did you mean 'mnist'"),
+        (["results", "--seeds", "0"], "seeds is 0, expected at least 1"),
+        (["demo", "--seed", "-1"], "seed is -1, expected at least 0"),
+        (["mnist", "--data-dir", "nowhere"], "MNIST could not be downloaded, and it is not in the folder nowhere"),
     ],
 )
 def test_bad_options_are_named_and_nothing_is_written(arguments, message, tmp_path, monkeypatch, capsys):
@@ -100,8 +104,12 @@ def test_bad_options_are_named_and_nothing_is_written(arguments, message, tmp_pa
     [
         (["mnits"], "invalid choice: 'mnits'"),
         (["moons", "--epochs", "many"], "epochs"),
-        (["moons", "--optimizer", "adan"], "optimizer"),
-        (["moons", "--epoch", "3"], "--epoch"),
+        (
+            ["moons", "--optimizer", "adan"],
+            "--optimizer: Expected one of ['sgd', 'adagrad', 'rmsprop', 'adam', 'adamw']",
+        ),
+        (["moons", "--lr", "nan"], "--lr: Expected float. Got value: nan"),
+        (["moons", "--epoch", "3"], "did you mean --epochs?"),
         ([], "xor"),
     ],
 )
@@ -109,7 +117,9 @@ def test_what_the_parser_refuses_exits_with_2(arguments, message, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path, capsys):
@@ -190,8 +200,65 @@ def test_a_resumed_run_keeps_its_options(tmp_path, capsys):
     assert main(["moons", "--resume", str(out), "--epochs", "9"]) == 2
     assert f"epochs is 9, but 3 in {out}" in capsys.readouterr().err
     assert main(["circles", "--resume", str(out)]) == 2
-    assert "the config file is of the task 'moons', expected 'circles'" in capsys.readouterr().err
+    assert "a run of 'moons', expected one of 'circles'" in capsys.readouterr().err
+    assert main(["moons", "--resume", str(out), "--out", str(tmp_path / "other")]) == 2
+    assert "a resumed run stays in its folder" in capsys.readouterr().err
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+
+def test_a_run_without_its_history_can_be_resumed_and_one_with_damaged_files_says_so(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["moons", *QUICK, "--out", str(out)]) == 0
+    (out / "metrics.csv").unlink()
+    assert main(["moons", "--resume", str(out)]) == 0
+    for name, content in (
+        ("metrics.csv", b"a,b\nc,d\n"),
+        ("scratch-training.safetensors", b"nothing"),
+        ("config.yaml", b"\x89\x00"),
+        ("config.yaml", b""),
+    ):
+        before = (out / name).read_bytes()
+        (out / name).write_bytes(content)
+        assert main(["moons", "--resume", str(out)]) == 2
+        assert f"{name} is damaged" in capsys.readouterr().err
+        (out / name).write_bytes(before)
+
+
+def test_results_goes_on_with_the_runs_that_it_finds(tmp_path, capsys):
+    command = ["results", "--tasks", "xor", "xor", "--seeds", "2", "--out", str(tmp_path)]
+    assert main(command) == 0
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(table) == 4
+    assert table[2].startswith("| xor | 2-8-1 tanh | 0–1 | scratch | 100.00% ± 0.00% |")
+    trained = (tmp_path / "xor-seed0" / "scratch.safetensors").read_bytes()
+    assert main(command) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")] == table
+    assert (tmp_path / "xor-seed0" / "scratch.safetensors").read_bytes() == trained
+
+
+def test_two_processes_train_as_one_from_the_command_line(tmp_path):
+    """The last batch has one sample, so one of the two processes has none of it."""
+    weights = []
+    for devices in (1, 2):
+        out = tmp_path / str(devices)
+        options = [
+            "--batch-size",
+            "59",
+            "--dtype",
+            "float64",
+            "--impl",
+            "lightning",
+            "--devices",
+            devices,
+            "--out",
+            out,
+        ]
+        process = command("moons", *QUICK, *options)
+        printed, _ = process.communicate(timeout=200)
+        assert process.returncode == 0, printed
+        assert [row["epoch"] for row in rows(out)] == ["1", "2", "3"]
+        weights.append(scratch_weights(out, "lightning").vector)
+    np.testing.assert_allclose(*weights, rtol=0, atol=1e-12)
 
 
 def scratch_weights(folder, impl):
