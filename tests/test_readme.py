@@ -12,9 +12,9 @@ README = (ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize(("code", "printed"), EXAMPLES, ids=["twins", "layer"])
+@pytest.mark.parametrize(("code", "printed"), EXAMPLES, ids=["twins", "from Python", "layer", "layer with parameters"])
 def test_the_readmes_code_prints_what_it_says(code, printed, tmp_path):
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == printed
 
