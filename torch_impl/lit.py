@@ -22,7 +22,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
-from scratch.train import DivergenceError, Evaluation, Record, check_data, mask_rng, minibatches, order_rng
+from scratch import BCEWithLogits, CrossEntropy, DivergenceError
+from scratch.train import Evaluation, Record, check_data, mask_rng, minibatches, order_rng
 from torch_impl.convert import parameters_of
 from torch_impl.network import check_device, twin
 from torch_impl.train import penalty, torch_loss, torch_optimizer
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator
     from numpy.typing import NDArray
+    from torchmetrics import Metric
 
     from scratch import Network, Parameters, Recipe
+    from scratch.losses import Loss
 
     Array = NDArray[Any]
     Tensor = torch.Tensor
@@ -48,9 +51,7 @@ class LitTwin(L.LightningModule):
         self.network, self.recipe = network, recipe
         self.twin = twin(network, params)
         self.loss = torch_loss(recipe.loss)
-        n_out = int(params[next(reversed(params.shapes))].shape[0])
-        classes = BinaryAccuracy if n_out == 1 else lambda: MulticlassAccuracy(n_out, average="micro")
-        self.train_accuracy, self.val_accuracy = classes(), classes()
+        self.train_accuracy, self.val_accuracy = (_accuracy(recipe.loss, params) for _ in range(2))
         self.validation: list[tuple[Tensor, Tensor]] = []
 
     def setup(self, stage: str) -> None:  # noqa: ARG002
@@ -73,23 +74,28 @@ class LitTwin(L.LightningModule):
         value = self.loss(logits, y) * share if len(x) else logits.sum()
         if self.recipe.penalty:
             value = value + penalty(self.recipe.penalty, self.twin)
-        self._measure(self.train_accuracy, logits.detach(), y)
-        self.log("train_loss", value, on_step=False, on_epoch=True, batch_size=max(len(x), 1), sync_dist=True)
-        self.log("train_accuracy", self.train_accuracy, on_step=False, on_epoch=True, batch_size=max(len(x), 1))
+        weight: Any = {"on_step": False, "on_epoch": True, "batch_size": max(len(x), 1)}
+        self.log("train_loss", value, sync_dist=True, **weight)
+        if self.train_accuracy is not None:
+            if len(x):  # of a small batch, no sample may fall to this process
+                self.train_accuracy.update(logits.detach(), y)
+            self.log("train_accuracy", self.train_accuracy, **weight)
         return {"loss": value, "logits": logits.detach()}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
         x, y, *_ = batch
         logits = self.twin(x)
         self.validation.append((logits, y))
-        self._measure(self.val_accuracy, logits, y)
+        if self.val_accuracy is not None:
+            self.val_accuracy.update(logits, y)
 
     def on_validation_epoch_start(self) -> None:
         self.validation.clear()
 
     def on_validation_epoch_end(self) -> None:
         self.log("val_loss", self.evaluation().loss, sync_dist=True)
-        self.log("val_accuracy", self.val_accuracy)
+        if self.val_accuracy is not None:
+            self.log("val_accuracy", self.val_accuracy)
 
     def evaluation(self) -> Evaluation:
         """The last pass over the validation set."""
@@ -101,15 +107,6 @@ class LitTwin(L.LightningModule):
         # A function, not the record itself, which a checkpoint would try to pickle.
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.recipe.schedule(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    @staticmethod
-    def _measure(metric: Any, logits: Tensor, y: Tensor) -> None:
-        if not len(logits):  # no sample of a small batch falls to this process
-            return
-        if logits.shape[1] == 1:
-            metric.update((logits > 0).int(), (y > 0.5).int())
-        else:
-            metric.update(logits, y if y.ndim == 1 else y.argmax(dim=1))
 
 
 class LitData(L.LightningDataModule):
@@ -315,6 +312,28 @@ def fit(
     if best is not None and best.best_model_path:
         module.load_state_dict(torch.load(best.best_model_path, weights_only=True)["state_dict"])
     return parameters_of(module.twin)
+
+
+def _accuracy(loss: Loss, params: Parameters) -> Metric | None:
+    """The accuracy of a classifier's logits, by torchmetrics; None for a regression."""
+    n_out = int(params[next(reversed(params.shapes))].shape[0])  # of the last bias
+    if isinstance(loss, CrossEntropy):
+        return SoftTargetAccuracy(n_out, average="micro")
+    return LogitAccuracy() if isinstance(loss, BCEWithLogits) else None
+
+
+class SoftTargetAccuracy(MulticlassAccuracy):
+    """Accuracy that takes soft targets too: their class is the most probable one."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        super().update(preds, target if target.ndim == 1 else target.argmax(dim=1))
+
+
+class LogitAccuracy(BinaryAccuracy):
+    """Accuracy of logits, class 1 above 0; BinaryAccuracy itself takes logits between 0 and 1 for probabilities."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        super().update((preds > 0).int(), (target > 0.5).int())
 
 
 def _as_it_is(batch: Any) -> Any:

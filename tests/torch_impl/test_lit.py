@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import scratch
-from scratch import MSE, SGD, Adam, DivergenceError, EarlyStopping, State
+from scratch import MSE, SGD, Adam, BCEWithLogits, CrossEntropy, DivergenceError, EarlyStopping, State
 from tests.torch_impl.trainings import NETWORK, ODD, data, initial, recipe
 from torch_impl import lit
 
@@ -38,6 +38,37 @@ def test_the_training_is_equal_to_scratchs_step_by_step(optimizer):
         if a.validation:
             assert a.validation.loss == pytest.approx(b.validation.loss, rel=1e-12)
             np.testing.assert_allclose(a.validation.logits, b.validation.logits.numpy(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [MSE(), BCEWithLogits(), CrossEntropy()], ids=str)
+def test_trainings_are_equal_with_float_targets(loss, tmp_path):
+    r = recipe(loss=loss, epochs=2)
+    x, _, _ = data()
+    y = np.random.default_rng(2).dirichlet([1, 1, 1], 23)
+    state = State.start(initial(), r)
+    ours = list(scratch.fit(NETWORK, r, x, y, state, (x, y)))
+    theirs = []
+    params = lit.fit(NETWORK, r, x, y, initial(), (x, y), on_record=theirs.append)
+    np.testing.assert_allclose(params.vector, state.params.vector, rtol=0, atol=1e-12)
+    assert ours[-1].validation.loss == pytest.approx(theirs[-1].validation.loss, rel=1e-12)
+
+
+def test_metrics_are_logged_for_tensorboard(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    x, y, validation = data()
+    records = []
+    lit.fit(NETWORK, recipe(epochs=3), x, y, initial(), validation, on_record=records.append, folder=tmp_path)
+    logged = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    losses = [event.value for event in logged.Scalars("val_loss")]
+    assert losses == pytest.approx([r.validation.loss for r in records if r.epoch_ends], rel=1e-6)
+    seen = [
+        np.mean(scratch.predicted_classes(r.validation.logits.numpy()) == validation[1])
+        for r in records
+        if r.epoch_ends
+    ]
+    assert [event.value for event in logged.Scalars("val_accuracy")] == pytest.approx(seen, rel=1e-6)
+    assert {"train_loss", "train_accuracy"} <= set(logged.Tags()["scalars"])
 
 
 def test_it_stops_early_with_the_best_weights(tmp_path):
