@@ -28,6 +28,7 @@ class EpochBar:
 
     def __init__(self, impl: str, epochs: int) -> None:
         self.shown = 0.0
+        self.validation = ""  # of the last epoch that has one
         self.progress = Progress(
             TextColumn("{task.description:<9}"),
             BarColumn(bar_width=8),
@@ -40,12 +41,13 @@ class EpochBar:
 
     def show(self, row: Row, ends: bool) -> None:
         """Show an epoch so far, or at its end; ten times a second at most, and the very last."""
+        if not np.isnan(row.val_accuracy):
+            self.validation = f"  val {row.val_accuracy:.1%}"
         now = time.monotonic()
         if now - self.shown < 0.1 and not (ends and row.epoch == self.progress.tasks[0].total):
             return
         self.shown = now
-        validation = "" if np.isnan(row.val_accuracy) else f"  val {row.val_accuracy:.1%}"
-        numbers = f"  loss {row.train_loss:.4f}  acc {row.train_accuracy:.1%}{validation}"
+        numbers = f"  loss {row.train_loss:.4f}  acc {row.train_accuracy:.1%}{self.validation}"
         speed = row.samples_per_second
         numbers += f"  {speed:,.0f} samples/s" if speed < 1000 else f"  {speed / 1000:,.0f}k samples/s"
         self.progress.update(self.task, completed=row.epoch - (not ends), numbers=numbers)
