@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -97,8 +96,6 @@ class Config:
             checks.whole(f"hidden[{i}]", width, 1)
         if self.devices > 1 and self.impl != "lightning":
             raise ValueError(f"devices is {self.devices} with impl {self.impl!r}, expected impl 'lightning'")
-        if self.out is not None and Path(self.out).is_file():
-            raise ValueError(f"out is {self.out!r}, which is a file, expected a folder")
         self.recipe(data.xor(self.dtype))  # what is wrong with the rest shows now, not after the data were read
 
     @property

@@ -156,14 +156,14 @@ class Watch:
         impl: str,
         data: Data,
         epochs: int,
-        folder: RunFolder | None = None,
-        interrupt: threading.Event | None = None,
-        done: list[Row] | None = None,
+        folder: RunFolder,
+        interrupt: threading.Event | None,
+        done: list[Row],
     ) -> None:
-        """``done`` holds the rows of a run that is resumed."""
+        """``done`` holds the rows of a run that is resumed; ``interrupt`` is None in a process of Lightning's."""
         self.impl, self.epochs, self.folder, self.interrupt = impl, epochs, folder, interrupt
         self.labels, self.validation = data.train.labels, data.validation
-        self.rows = list(done or [])
+        self.rows = done
         self.seconds_before = self.rows[-1].seconds if self.rows else 0.0
         self.started: float | None = None
         self.bar: EpochBar | None = None  # comes with the first record: a run that is done already has none
@@ -202,8 +202,7 @@ class Watch:
         self.bar.show(row, record.epoch_ends)
         if record.epoch_ends:
             self.rows.append(row)
-            if self.folder is not None:
-                self.folder.add_row(row)
+            self.folder.add_row(row)
             self._new_epoch()
         if record.epoch_ends and record.epoch + 1 == self.epochs:
             self.stop()

@@ -24,8 +24,7 @@ def float_array(name: str, x: Any, shape: Sequence[int | str], dtype: Any = None
         TypeError: not an array, or of another dtype (nothing is cast silently)
         ValueError: another shape (nothing is broadcast silently)
     """
-    if not hasattr(x, "dtype"):
-        raise TypeError(f"{name} is a {type(x).__name__}, expected a NumPy array")
+    _array(name, x)
     if dtype is not None and x.dtype != dtype:
         raise TypeError(
             f"{name} has dtype {x.dtype}, expected {np.dtype(dtype).name}; "
@@ -34,6 +33,27 @@ def float_array(name: str, x: Any, shape: Sequence[int | str], dtype: Any = None
     if x.dtype not in (np.float32, np.float64):
         raise TypeError(f"{name} has dtype {x.dtype}, expected float32 or float64")
     has_shape(name, x, shape)
+
+
+def class_array(name: str, y: Any, shape: Sequence[int | str], n_classes: int | None = None) -> None:
+    """Raise unless ``y`` is an integer array of this shape, with classes from 0 to ``n_classes`` − 1 if that is given.
+
+    Raises
+        TypeError: not an array, or not of integers
+        ValueError: another shape, or a class out of range
+    """
+    _array(name, y)
+    if not np.issubdtype(y.dtype, np.integer):
+        raise TypeError(f"{name} has dtype {y.dtype}, expected integer classes")
+    has_shape(name, y, shape)
+    if n_classes is not None and (y.min() < 0 or y.max() >= n_classes):
+        raise ValueError(f"{name} holds classes from {y.min()} to {y.max()}, expected 0 to {n_classes - 1}")
+
+
+def _array(name: str, x: Any) -> None:
+    # NumPy's protocol, which CuPy's arrays speak too, and torch's tensors do not.
+    if not hasattr(x, "__array_function__"):
+        raise TypeError(f"{name} is a {type(x).__name__}, expected a NumPy array")
 
 
 def has_shape(name: str, x: Any, shape: Sequence[int | str]) -> None:

@@ -74,11 +74,5 @@ def per_class(confusion: Array) -> PerClass:
 
 
 def _check(labels: Array, predicted: Array, n_classes: int | None = None) -> None:
-    for name, classes in {"labels": labels, "predicted": predicted}.items():
-        if not hasattr(classes, "dtype") or not np.issubdtype(classes.dtype, np.integer):
-            raise TypeError(f"{name} is {getattr(classes, 'dtype', type(classes).__name__)}, expected integer classes")
-        checks.has_shape(name, classes, ("n",) if classes is labels else (len(labels),))
-        if n_classes is not None and (classes.min() < 0 or classes.max() >= n_classes):
-            raise ValueError(
-                f"{name} holds classes from {classes.min()} to {classes.max()}, expected 0 to {n_classes - 1}"
-            )
+    checks.class_array("labels", labels, ("n",), n_classes)
+    checks.class_array("predicted", predicted, (len(labels),), n_classes)

@@ -46,11 +46,7 @@ def fit_perceptron(x: Array, y: Array, rng: Generator, epochs: int = 100) -> Per
     checks.float_array("x", x, ("n", "in"))
     checks.finite("x", x)
     checks.whole("epochs", epochs, 1)
-    if not hasattr(y, "dtype") or not np.issubdtype(y.dtype, np.integer):
-        raise TypeError(f"y is {getattr(y, 'dtype', type(y).__name__)}, expected integer classes 0 and 1")
-    checks.has_shape("y", y, (len(x),))
-    if y.min() < 0 or y.max() > 1:
-        raise ValueError(f"y holds classes from {y.min()} to {y.max()}, expected 0 and 1")
+    checks.class_array("y", y, (len(x),), n_classes=2)
     w, b, mistakes = np.zeros(x.shape[1], x.dtype), 0.0, []
     for _ in range(epochs):
         mistakes.append(0)

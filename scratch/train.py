@@ -139,11 +139,11 @@ class Record:
 
 
 class DivergenceError(ArithmeticError):
-    """The loss turned NaN or infinite. The state is that of the last good step."""
+    """The loss of a step, before its update, or of the validation after it, turned NaN or infinite."""
 
-    def __init__(self, step: int, lr: float, loss: float) -> None:
+    def __init__(self, step: int, lr: float, loss: float, name: str = "loss") -> None:
         super().__init__(
-            f"the loss is {loss} at step {step} (learning rate {lr:g}); the weights are those of the step before. "
+            f"the {name} is {loss} at step {step} (learning rate {lr:g}). "
             "Train with a smaller learning rate, a warm-up, or clipped gradients (max_norm)"
         )
 
@@ -199,13 +199,8 @@ def fit(
             Nothing has been changed.
         DivergenceError: the loss turned NaN or infinite
     """
-    checks.instance("state", state, State, "a scratch.State, as State.start() makes it")
+    check_state(recipe, state)
     check_data(network, recipe, x, y, state.params.dtype, validation)
-    slots = recipe.optimizer.slots(state.params.vector)
-    if state.slots.keys() != slots.keys():
-        raise ValueError(
-            f"state holds the optimizer state {sorted(state.slots)}, expected {sorted(slots)} for {recipe.optimizer}"
-        )
     return _steps(network, recipe, x, y, state, validation)
 
 
@@ -230,7 +225,10 @@ def _steps(
 
         seen = None
         if epoch_ends and validation is not None:
-            seen = evaluate(network, recipe.loss, params, *validation)
+            with np.errstate(over="ignore", invalid="ignore"):
+                seen = evaluate(network, recipe.loss, params, *validation)
+            if not math.isfinite(seen.loss):
+                raise DivergenceError(step, lr, seen.loss, "validation loss")
             if stopping is not None and progress.observe(epoch, seen.loss, stopping):
                 state.best = params.vector.copy()
         yield Record(step + 1, epoch, epoch_ends, lr, value, batch, logits, seen)
@@ -260,6 +258,17 @@ def evaluate(
     starts = range(0, len(x), batch_size)
     logits = np.concatenate([network.forward(params, x[i : i + batch_size])[0] for i in starts])
     return Evaluation(float(loss(logits, y)[0]), logits)
+
+
+def check_state(recipe: Recipe, state: State) -> None:
+    """Raise TypeError or ValueError unless the state is one, of the recipe's optimizer."""
+    checks.instance("recipe", recipe, Recipe, "a Recipe")
+    checks.instance("state", state, State, "a scratch.State, as State.start() makes it")
+    slots = recipe.optimizer.slots(state.params.vector)
+    if state.slots.keys() != slots.keys():
+        raise ValueError(
+            f"state holds the optimizer state {sorted(state.slots)}, expected {sorted(slots)} for {recipe.optimizer}"
+        )
 
 
 def check_data(

@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
-from scratch import BCEWithLogits, CrossEntropy, DivergenceError
+from scratch import BCEWithLogits, CrossEntropy, DivergenceError, checks
 from scratch.train import Evaluation, Record, check_data, mask_rng, minibatches, order_rng
 from torch_impl.convert import parameters_of
 from torch_impl.network import check_device, twin
@@ -217,8 +217,11 @@ class Recorder(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, LitTwin)
-        if trainer.is_global_zero and self.last is not None and self.on_record is not None:
-            seen = pl_module.evaluation() if pl_module.validation else None
+        assert self.last is not None  # every epoch has a batch
+        seen = pl_module.evaluation() if pl_module.validation else None
+        if seen is not None and not math.isfinite(seen.loss):
+            raise DivergenceError(self.last.step - 1, self.last.lr, seen.loss, "validation loss")
+        if trainer.is_global_zero and self.on_record is not None:
             self.on_record(Record(**{**vars(self.last), "validation": seen}))
 
 
@@ -268,10 +271,14 @@ def fit(
     is then called in the first of them, with its share of the batch, and must be picklable.
 
     Raises
-        ValueError: a device that is not there; data that do not fit; early stopping without validation
+        TypeError, ValueError: a device that is not there; data that do not fit; early stopping without validation
+        DivergenceError: the loss turned NaN or infinite
     """
     check_data(network, recipe, x, y, params.dtype, validation)
+    checks.whole("devices", devices, 1)
     device = check_device(device)
+    if devices > 1 and device.index is not None:
+        raise ValueError(f"devices is {devices} with device {str(device)!r}, expected device {device.type!r}")
     module = LitTwin(network, recipe, params)
     callbacks: list[Callback] = [Recorder(on_record)]
     best = last = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,12 @@ class Difference:
 
     @property
     def relative(self) -> float:
-        """The largest difference of an element over the largest element of autograd's; NaN if either holds one."""
+        """The largest difference of an element over the largest element of autograd's.
+
+        NaN if either holds one; infinite if the shapes differ, which a subtraction might broadcast away.
+        """
+        if self.hand.shape != self.autograd.shape:
+            return math.inf
         apart = np.abs(self.hand - self.autograd).max(initial=0)
         scale = max(np.abs(self.autograd).max(initial=0), self.floor)
         return float(apart / scale) if scale > 0 else float(apart)
@@ -49,6 +55,8 @@ class Difference:
         return tuple(int(i) for i in np.unravel_index(apart.argmax(), apart.shape))
 
     def __str__(self) -> str:
+        if self.hand.shape != self.autograd.shape:
+            return f"{self.tensor}: shape {self.hand.shape} by hand, {self.autograd.shape} by autograd"
         hand, autograd = self.hand[self.worst], self.autograd[self.worst]
         return f"{self.tensor}: {self.relative:.1e} relative at {self.worst} (hand {hand!r}, autograd {autograd!r})"
 
@@ -97,12 +105,12 @@ def network_parity(
     y: Array,
     seed: int | None = None,
     device: str | torch.device = "cpu",
-    floor: float = 1e-4,
 ) -> list[Difference]:
     """The logits, the loss, the gradient at every layer boundary and of every parameter, of a whole network.
 
     A ``seed`` draws the dropout masks of both; without one the network is taken as in evaluation.
     """
+    floor = 1e-4  # gradients that cancel to less, in a network with numbers of order one, are rounding
 
     def rng() -> Generator | None:
         return None if seed is None else np.random.default_rng(seed)

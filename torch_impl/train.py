@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import scratch
 from scratch import checks
-from scratch.train import DivergenceError, Evaluation, Progress, Record, State, check_data, mask_rng, steps
+from scratch.train import DivergenceError, Evaluation, Progress, Record, State, check_data, check_state, mask_rng, steps
 from torch_impl.convert import copy_to_optimizer, parameters_of, slots_of
 from torch_impl.network import Twin, twin
 
@@ -58,7 +58,12 @@ class TwinState:
 
     @classmethod
     def start(cls, network: Network, recipe: Recipe, state: State, device: str | torch.device = "cpu") -> TwinState:
-        """Where scratch's ``state`` is, which stays as it is: either twin may take over from the other."""
+        """Where scratch's ``state`` is, which stays as it is: either twin may take over from the other.
+
+        Raises
+            TypeError, ValueError: no State, one of another optimizer or network, or a device that is not there
+        """
+        check_state(recipe, state)
         module = twin(network, state.params, device)
         optimizer = torch_optimizer(recipe.optimizer, module)
         copy_to_optimizer(state.slots, state.progress.step, optimizer)
@@ -148,6 +153,8 @@ def _steps(
         seen = None
         if epoch_ends and validation is not None:
             seen = evaluate(module, recipe.loss, *validation)
+            if not math.isfinite(seen.loss):
+                raise DivergenceError(step, lr, seen.loss, "validation loss")
             if stopping is not None and progress.observe(epoch, seen.loss, stopping):
                 state.best = nn.utils.parameters_to_vector(module.parameters()).detach().clone()
         yield Record(step + 1, epoch, epoch_ends, lr, value, batch, logits, seen)

@@ -147,6 +147,31 @@ def test_a_training_that_diverges_exits_with_1(tmp_path, capsys):
     assert re.search(r"error: the loss is (nan|inf) at step \d+ \(learning rate", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("impl", ["scratch", "torch", "lightning"])
+def test_a_divergence_that_shows_in_the_validation_says_so(impl, tmp_path, capsys):
+    """One step an epoch: the loss before it is finite, the weights after it are not."""
+    options = [
+        "--optimizer",
+        "sgd",
+        "--lr",
+        "1e30",
+        "--batch-size",
+        "600",
+        "--impl",
+        impl,
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert main(["moons", *options]) == 1
+    assert "error: the validation loss is nan at step 0 (learning rate 1e+30)" in capsys.readouterr().err
+
+
+def test_compare_fails_where_the_twins_are_not_equal(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("experiments.compare.EQUAL", -1.0)
+    assert main(["compare", "xor", "--epochs", "3", "--out", str(tmp_path / "run")]) == 1
+    assert "NO." in capsys.readouterr().out
+
+
 def test_compare_says_how_far_all_three_are_apart(tmp_path, capsys):
     assert main(["compare", "moons", *QUICK, "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
@@ -209,6 +234,10 @@ def test_a_resumed_run_keeps_its_options(tmp_path, capsys):
 def test_a_run_without_its_history_can_be_resumed_and_one_with_damaged_files_says_so(tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["moons", *QUICK, "--out", str(out)]) == 0
+    whole = (out / "metrics.csv").read_text()
+    (out / "metrics.csv").write_text(whole + "torch,4,4,0.0")  # a line cut short by a crash
+    assert main(["moons", "--resume", str(out)]) == 0
+    assert (out / "metrics.csv").read_text() == whole
     (out / "metrics.csv").unlink()
     assert main(["moons", "--resume", str(out)]) == 0
     for name, content in (

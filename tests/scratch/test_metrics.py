@@ -26,8 +26,8 @@ def test_predicted_classes_of_one_column_and_of_many():
     [
         (lambda: accuracy(np.array([0, 1]), np.array([0])), r"predicted has shape \(1,\), expected \(2,\)"),
         (lambda: accuracy(np.zeros(0, int), np.zeros(0, int)), "labels has shape"),
-        (lambda: accuracy(np.array([0.0]), np.array([0])), "labels is float64, expected integer classes"),
-        (lambda: accuracy([0], [0]), "labels is list"),
+        (lambda: accuracy(np.array([0.0]), np.array([0])), "labels has dtype float64, expected integer classes"),
+        (lambda: accuracy([0], [0]), "labels is a list, expected a NumPy array"),
         (
             lambda: confusion_matrix(np.array([3]), np.array([0]), 3),
             "labels holds classes from 3 to 3, expected 0 to 2",

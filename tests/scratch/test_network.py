@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -100,6 +101,7 @@ def test_bad_networks_are_named(make, message):
         (np.zeros((0, 5)), "with at least one row"),
         (np.zeros((7, 5), "float32"), r"x has dtype float32, expected float64; convert it with x.astype\('float64'\)"),
         ([[0.0] * 5], "x is a list, expected a NumPy array"),
+        (torch.zeros(7, 5, dtype=torch.float64), "x is a Tensor, expected a NumPy array"),
     ],
 )
 def test_bad_inputs_are_named(x, message):

@@ -39,8 +39,8 @@ def test_every_step_is_rosenblatts():
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
-        (POINTS, np.array([0, 1, 2, 0]), "y holds classes from 0 to 2, expected 0 and 1"),
-        (POINTS, np.array([0.0, 1, 1, 0]), "y is float64, expected integer classes"),
+        (POINTS, np.array([0, 1, 2, 0]), "y holds classes from 0 to 2, expected 0 to 1"),
+        (POINTS, np.array([0.0, 1, 1, 0]), "y has dtype float64, expected integer classes"),
         (POINTS, np.array([0, 1]), r"y has shape \(2,\), expected \(4,\)"),
         (POINTS * np.nan, np.array([0, 1, 1, 0]), "x holds nan"),
         (POINTS.astype(int), np.array([0, 1, 1, 0]), "x has dtype int64"),

@@ -160,7 +160,7 @@ def bad(x=None, y=None, validation=None, **changes):
         (bad(validation=np.zeros((2, 5))), r"validation is a ndarray, expected a tuple \(x, y\)"),
         (
             lambda rng: fit(recipe(), NETWORK, *problem(rng), start(rng, recipe())),
-            "network is a Recipe, expected a Network",
+            "recipe is a Network, expected a Recipe",
         ),
         (lambda rng: fit(NETWORK, recipe(), *problem(rng), rng), "state is a Generator, expected a scratch.State"),
         (

@@ -8,6 +8,7 @@ import torch_impl
 from scratch import MAE, MSE, SGD, Adam, AdamW, BCEWithLogits, DivergenceError, EarlyStopping, RMSprop, State
 from tests.torch_impl.trainings import NETWORK, data, initial, recipe
 from torch_impl import TwinState
+from torch_impl.parity import Difference
 from torch_impl.train import torch_loss
 
 
@@ -104,8 +105,19 @@ def test_a_loss_that_diverges_stops_the_training():
         list(torch_impl.fit(network, r, x, np.ones((23, 3)), TwinState.start(network, r, state)))
 
 
+def test_a_gradient_of_another_shape_is_not_parity():
+    ones = np.ones((7, 5))
+    for wrong in (ones[:1], ones[:, :1], ones[0]):
+        assert Difference("dx", wrong, ones).relative == np.inf
+        assert "by hand, (7, 5) by autograd" in str(Difference("dx", wrong, ones))
+
+
 def test_bad_input_is_named():
     r = recipe()
+    with pytest.raises(
+        ValueError, match=r"state holds the optimizer state \['momentum_buffer'\], expected \['exp_avg'"
+    ):
+        TwinState.start(NETWORK, recipe(optimizer=Adam()), State.start(initial(), r))
     x, y, _ = data()
     state = TwinState.start(NETWORK, r, State.start(initial(), r))
     with pytest.raises(TypeError, match="x has dtype float32, expected float64"):
