@@ -58,6 +58,9 @@ class LitTwin(L.LightningModule):
         if self.trainer.world_size > 1:
             _hush()  # this is a process of its own
 
+    def on_fit_end(self) -> None:
+        self.trainer.strategy.barrier()  # gloo may abort in a process whose peer has already left
+
     def forward(self, x: Tensor) -> Tensor:
         return self.twin(x)
 
