@@ -1,0 +1,95 @@
+"""Other forwards: the graph without its clipping and its ε, to see whether a backward belongs to one of those."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from torch_impl.verify.tape import Tape, line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import fx
+
+aten = torch.ops.aten
+EPSILONS = tuple(10.0**-k for k in range(3, 17))
+
+
+def without_clipping(tape: Tape) -> Iterator[tuple[int, str, str, Callable[[Tape], Tape]]]:
+    """(index, place, formula, the changed tape) for every clip and ε of a loss, and for every ε that a logarithm might get."""
+    if not all(tape.values[o].numel() == 1 for o in tape.outputs):
+        return
+    logs = [n for n in tape.nodes if n in tape.variable and getattr(n.target, "overloadpacket", None) is aten.log]
+    near = set().union(*(tape.ancestors(n) for n in logs)) if logs else set()
+    guards = []
+    for node in tape.nodes:
+        packet = getattr(node.target, "overloadpacket", None)
+        if node.op != "call_function" or node not in tape.variable:
+            continue
+        clips = packet in (aten.clamp, aten.clip, aten.clamp_min, aten.clamp_max, aten.maximum, aten.minimum)
+        small = _small_addend(tape, node) if packet is aten.add else None
+        if (clips and _other_is_constant(tape, node)) or (small is not None and node in near):
+            guards.append(node)
+            words = "its clipping" if clips else f"its ε = {small:g}"
+            i = tape.index[node]
+            yield i, line(node), f"h is the gradient of the loss without {words}", lambda t, i=i: _bypassed(t, [i])
+    if len(guards) > 1:
+        indices = [tape.index[g] for g in guards]
+        yield indices[-1], line(guards[-1]), "h is the gradient of the loss without its clipping", lambda t: _bypassed(t, indices)
+    for epsilon in EPSILONS:
+        for node in logs:
+            i = tape.index[node]
+            words = f"h is the gradient of a loss with log(p + {epsilon:g}), the forward has log(p)"
+            yield i, line(node), words, lambda t, i=i, e=epsilon: _with_epsilon(t, [i], e)
+        if len(logs) > 1:
+            indices = [tape.index[n] for n in logs]
+            words = f"h is the gradient of a loss with log(p + {epsilon:g}), the forward has log(p)"
+            yield indices[-1], line(logs[-1]), words, lambda t, ii=indices, e=epsilon: _with_epsilon(t, ii, e)
+
+
+def _small_addend(tape: Tape, node: fx.Node) -> float | None:
+    for a in node.args:
+        value: Any = tape.values.get(a) if hasattr(a, "op") else a
+        value = float(value) if isinstance(value, int | float) or (isinstance(value, torch.Tensor) and value.numel() == 1) else 0.0
+        if 0 < abs(value) <= 1e-2 and a not in tape.variable:
+            return value
+    return None
+
+
+def _other_is_constant(tape: Tape, node: fx.Node) -> bool:
+    return sum(a in tape.variable for a in node.all_input_nodes) == 1
+
+
+def _bypassed(tape: Tape, indices: list[int]) -> Tape:
+    """The tape with some nodes replaced by their one differentiable input."""
+
+    def change(graph: fx.Graph, nodes: list[fx.Node], variable: list[bool]) -> None:
+        for i in indices:
+            (source,) = (a for a in nodes[i].all_input_nodes if variable[nodes.index(a)])
+            nodes[i].replace_all_uses_with(source)  # it stays, unused: the others keep their places
+
+    return _changed(tape, change)
+
+
+def _with_epsilon(tape: Tape, indices: list[int], epsilon: float) -> Tape:
+    def change(graph: fx.Graph, nodes: list[fx.Node], _: list[bool]) -> None:
+        for i in indices:
+            with graph.inserting_before(nodes[i]):
+                moved = graph.call_function(aten.add.Tensor, (nodes[i].args[0], epsilon))
+            nodes[i].args = (moved, *nodes[i].args[1:])
+
+    return _changed(tape, change)
+
+
+def _changed(tape: Tape, change: Callable[[fx.Graph, list[fx.Node], list[bool]], None]) -> Tape:
+    graph = torch.fx.Graph()
+    copied: dict[fx.Node, fx.Node] = {}
+    output = graph.graph_copy(tape.graph.graph, copied)
+    graph.output(output)
+    nodes = [copied[n] for n in tape.nodes if n in copied]
+    variable = [n in tape.variable for n in tape.nodes if n in copied]
+    change(graph, nodes, variable)
+    module = torch.fx.GraphModule(tape.graph, graph)
+    return Tape(module, {name: tape.values[leaf] for name, leaf in tape.leaves.items()})

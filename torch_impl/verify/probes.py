@@ -1,0 +1,99 @@
+"""The inputs that a unit is tried with: other sizes, saturated, at the kinks, one row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from torch_impl.verify.unit import float_arrays
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+    from torch_impl.verify.unit import Inputs, Unit
+
+    Array = NDArray[Any]
+
+
+def data_names(unit: Unit, inputs: Inputs) -> list[str]:
+    """The float inputs that are no parameters; the first input of a plain function."""
+    return [name for name in float_arrays(inputs) if name not in unit.parameters]
+
+
+def batch_size(unit: Unit, inputs: Inputs) -> int:
+    """The length of axis 0 of the data, 1 if there is none."""
+    shapes = [np.shape(inputs[name]) for name in data_names(unit, inputs)]
+    return next((shape[0] for shape in shapes if shape), 1)
+
+
+def resized(inputs: Inputs, change: Mapping[int, int], rng: Generator, only_axis_0: frozenset[str] | None = None) -> Inputs:
+    """New values in which every axis of a length that ``change`` names has the new length.
+
+    With ``only_axis_0`` those inputs alone are changed, along axis 0 alone.
+    """
+    made = dict(inputs)
+    for name, value in inputs.items():
+        if not isinstance(value, np.ndarray):
+            continue
+        if only_axis_0 is None:
+            shape = tuple(change.get(n, n) for n in value.shape)
+        elif name in only_axis_0 and value.ndim:
+            shape = (change.get(value.shape[0], value.shape[0]), *value.shape[1:])
+        else:
+            continue
+        made[name] = redrawn(value, shape, rng)
+    return made
+
+
+def redrawn(value: Array, shape: tuple[int, ...], rng: Generator) -> Array:
+    """Other values of the kind of ``value``: of its range and signs, classes as classes, distributions as distributions."""
+    if value.size == 0:
+        return np.zeros(shape, value.dtype)
+    if value.ndim == 2 and value.dtype.kind == "f" and value.min() >= 0 and np.allclose(value.sum(axis=-1), 1):
+        if np.isin(value, (0, 1)).all():
+            return np.eye(shape[-1], dtype=value.dtype)[rng.integers(shape[-1], size=shape[0])]
+        return rng.dirichlet(np.ones(shape[-1]), shape[0]).astype(value.dtype)
+    few = np.unique(value)
+    drawn = rng.choice(value.ravel(), shape)
+    if value.dtype.kind != "f" or len(few) <= 3:  # classes, indices, masks
+        return np.asarray(drawn, dtype=value.dtype)
+    inside = 0 <= few[0] and few[-1] <= 1
+    factor = rng.uniform(0.5, 1.0, shape) if inside else np.exp(0.3 * rng.standard_normal(shape))
+    return np.asarray(drawn * factor, dtype=value.dtype)
+
+
+def saturated(unit: Unit, inputs: Inputs) -> Inputs:
+    """The data forty times as large: where clipping, an ε in a logarithm and a flat activation show."""
+    name = next(iter(data_names(unit, inputs)), None)
+    return inputs if name is None else inputs | {name: inputs[name] * 40}
+
+
+def kinked(unit: Unit, inputs: Inputs) -> Inputs:
+    """The first row of the data at the kinks, biases zero, so that pre-activations of that row are zero as well."""
+    made = dict(inputs)
+    names = data_names(unit, inputs)
+    arrays = float_arrays(inputs)
+    for name in names[:1]:
+        x = made[name] = inputs[name].copy()
+        twins = [a for n, a in arrays.items() if n != name and a.shape == x.shape and n in names]
+        if twins:  # a loss: the prediction at its target
+            x[:1] = twins[0][:1]
+        elif unit.kinks and x.ndim:
+            row = x.reshape(len(x), -1)[0] if x.ndim > 1 else x
+            row[: len(unit.kinks)] = unit.kinks[: len(row)]
+        else:
+            x[:1] = 0
+    for name, array in arrays.items():
+        if name in unit.parameters and array.ndim == 1 and not unit.kinks:
+            made[name] = np.zeros_like(array)
+    return made
+
+
+def jittered(inputs: Inputs, rng: Generator, relative: float) -> Inputs:
+    """Every float moved by about ``relative`` of itself."""
+    arrays = float_arrays(inputs)
+    return inputs | {n: a * (1 + relative * rng.choice([-1.0, 1.0], a.shape)) for n, a in arrays.items()}
