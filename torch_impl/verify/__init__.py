@@ -1,42 +1,208 @@
-"""Anyone's hand-written backward beside autograd: what is wrong with it, and where it began."""
+"""Anyone's hand-written backward beside autograd: what is wrong with it, and where it began.
+
+    report = verify_function(affine_forward, affine_backward, x=x, w=w, b=b)
+    report.raise_if_wrong()
+
+Three ways in: :func:`verify_function` for plain NumPy functions, :func:`verify_layer` for a layer of this project's protocol,
+:func:`verify_network` for a whole network with its loss, or for any object that holds its weights (:class:`Model`). Beside
+them :func:`verify_loss` and :func:`verify_optimizer`. Each returns a :class:`Report`.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import scratch
 from scratch import checks
 from scratch.layers import Layer
 from torch_impl.verify.catalogue import CATALOGUE, Mistake
 from torch_impl.verify.check import verify_unit
-from torch_impl.verify.report import Finding, Report, Section, TensorCheck, WrongGradientError
-from torch_impl.verify.unit import Model, UserCodeError, function_unit, layer_unit
+from torch_impl.verify.network import check_network, verify_chain
+from torch_impl.verify.optimizer import verify_optimizer
+from torch_impl.verify.report import Finding, Report, Section, TensorCheck, WrongGradientError, merged
+from torch_impl.verify.unit import Model, UserCodeError, function_unit, in_order, layer_unit, loss_unit, model_unit
 
 if TYPE_CHECKING:
-    import dataclasses
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
 
-def verify_function(forward, backward, *, reference=None, seed=0, **inputs):
+    from scratch.losses import Loss
+    from scratch.optim import Optimizer
+
+    Array = NDArray[Any]
+
+__all__ = [
+    "CATALOGUE",
+    "Finding",
+    "Mistake",
+    "Model",
+    "Report",
+    "Section",
+    "TensorCheck",
+    "WrongGradientError",
+    "verify_function",
+    "verify_layer",
+    "verify_loss",
+    "verify_network",
+    "verify_optimizer",
+]
+
+
+def verify_function(
+    forward: Callable[..., Any],
+    backward: Callable[..., Any] | None,
+    *,
+    reference: Callable[..., Any] | None = None,
+    seed: int = 0,
+    **inputs: Any,
+) -> Report:
+    """Verify a pair of plain NumPy functions; autograd goes through *your own forward*.
+
+    Args:
+        forward: ``forward(x, w, …) -> out, cache`` (or several outputs before the cache), or ``forward(x, w, …) -> out``
+        backward: ``backward(dout, cache)`` or ``backward(dout, x, w, …)``, returning a gradient for each float array in
+            forward's order, fewer if the last have none, or a dict by name; None where ``forward`` is a loss that returns
+            ``value, gradients`` itself
+        reference: a torch function of the same arguments, to judge the forward by, and the gradients if that agrees
+        seed: of the upstream gradients and of the other inputs that are tried
+        inputs: the arguments of ``forward`` by name: float arrays, which are differentiated, and anything else, which is
+            handed on as it is. Distinct axis lengths hide least.
+
+    Raises
+        TypeError, ValueError: arguments that do not fit ``forward``, or a ``backward`` that fits none of the styles
+    """
     start = time.perf_counter()
-    unit = function_unit(forward, backward, inputs, reference)
-    ordered = {n: inputs[n] for n in inputs}
-    from torch_impl.verify.unit import _in_order
-    return _timed(verify_unit(unit, _in_order(forward, inputs), seed), start)
+    try:
+        unit = function_unit(forward, backward, inputs, reference)
+    except UserCodeError as error:
+        name = getattr(forward, "__name__", "forward")
+        section = Section(name, (TensorCheck("all", "could not be checked", note=str(error)),))
+        return _timed(Report(name, (section,)), start)
+    return _timed(verify_unit(unit, in_order(forward, inputs), seed), start)
 
 
-def verify_layer(layer, x_shape, *, reference=None, seed=0, dtype="float64"):
+def verify_layer(
+    layer: Layer,
+    x_shape: Sequence[int],
+    *,
+    reference: Any = None,
+    dtype: str = "float64",
+    seed: int = 0,
+) -> Report:
+    """Verify a layer of this project's protocol, your own or a built-in one, with random inputs and parameters.
+
+    Args:
+        layer: see :class:`scratch.Layer`
+        x_shape: of the input, (batch, …)
+        reference: an ``nn.Module`` whose parameters have the layer's names, or a torch function of x and the parameters;
+            by default the counterpart in ``torch_impl.network.MODULES`` if there is one, else the layer's own forward
+        dtype: "float64", or "float32" to have that verified too
+        seed: of everything random
+
+    Raises
+        TypeError: no layer
+        ValueError: a shape or dtype that is none
+    """
     start = time.perf_counter()
+    checks.instance("layer", layer, Layer, "a layer with shapes, forward and backward, such as Linear(5, 3)")
+    if len(tuple(x_shape)) == 0:
+        raise ValueError("x_shape is (), expected (batch, …)")
+    for i, n in enumerate(x_shape):
+        checks.whole(f"x_shape[{i}]", n, 1)
+    checks.choice("dtype", dtype, {"float64": 0, "float32": 0})
     rng = np.random.default_rng(seed)
-    inputs = {"x": rng.standard_normal(x_shape).astype(dtype) * 2}
-    inputs |= {n: rng.standard_normal(s).astype(dtype) for n, s in layer.shapes().items()}
+    # Of order one and two, both signs; parameters away from zero and one, where a bias or a γ would not show.
+    inputs: dict[str, Any] = {"x": (2 * rng.standard_normal(tuple(x_shape))).astype(dtype)}
+    inputs |= {name: rng.standard_normal(shape).astype(dtype) for name, shape in layer.shapes().items()}
     if getattr(layer, "stochastic", False):
         inputs["rng"] = np.random.default_rng(seed)
     return _timed(verify_unit(layer_unit(layer, inputs, reference), inputs, seed), start)
 
 
-def _timed(report, start):
-    import dataclasses
+def verify_loss(
+    loss: Loss, logits: Array, y: Array, *, reference: Callable[..., Any] | None = None, seed: int = 0
+) -> Report:
+    """Verify a loss of this project's protocol, ``loss(logits, y) -> (value, dlogits)``.
+
+    Args:
+        loss: your own or a built-in one
+        logits: (batch, out), float32 or float64
+        y: targets as the loss takes them
+        reference: a torch function of logits and y; by default torch's counterpart of a built-in loss, else the loss's own
+            value
+        seed: of the other inputs that are tried
+
+    Raises
+        TypeError, ValueError: logits that are no float array (batch, out), or a loss that is none
+    """
+    start = time.perf_counter()
+    checks.float_array("logits", logits, ("batch", "out"))
+    if isinstance(loss, type) or not callable(loss):
+        raise TypeError(f"loss is {loss!r}, expected a loss such as MSE()")
+    inputs = {"logits": logits, "y": y}
+    return _timed(verify_unit(loss_unit(loss, inputs, reference), inputs, seed), start)
+
+
+def verify_network(
+    network: scratch.Network | Model,
+    loss: Loss | None = None,
+    *,
+    x: Array,
+    y: Array,
+    params: scratch.Parameters | None = None,
+    optimizer: Optimizer | None = None,
+    reference: Callable[..., Any] | None = None,
+    seed: int = 0,
+) -> Report:
+    """Verify a whole network with its loss: every boundary, every parameter, and the optimizer's steps.
+
+    First end to end: the forward, the boundaries in backward order, the parameters. Then each layer by itself, with autograd's
+    input and autograd's upstream gradient, so that one fault neither hides nor fakes another.
+
+    Args:
+        network: a :class:`scratch.Network`, or a :class:`Model` around any object that holds its weights
+        loss: a loss of this project's protocol; a Model has its own
+        x, y: a batch, (batch, in) and targets
+        params: the parameters; by default random ones, biases included
+        optimizer: verified as well, if it is given (:func:`verify_optimizer`)
+        reference: for a Model, a torch function of x, y and the weights by name that returns the loss; by default autograd
+            goes through the object's own forward
+        seed: of everything random, dropout masks included
+
+    Raises
+        TypeError, ValueError: something of another kind or shape
+    """
+    start = time.perf_counter()
+    if isinstance(network, Model):
+        inputs = {"x": x, "y": y} | network.parameters()
+        report = verify_unit(model_unit(network, reference), inputs, seed)
+    else:
+        check_network(network, loss)
+        assert loss is not None  # check_network raised
+        if params is None:
+            params = random_parameters(network, np.random.default_rng(seed), x.dtype)
+        checks.float_array("x", x, ("batch", network.n_in), params.dtype)
+        if params.shapes != network.shapes():
+            raise ValueError(f"params has {params.shapes}, expected {network.shapes()}")
+        report = verify_chain(network, loss, x, y, params, seed)
+    if optimizer is not None:
+        report = merged(report.title, [report, verify_optimizer(optimizer, seed=seed)])
+    return _timed(report, start)
+
+
+def random_parameters(network: scratch.Network, rng: np.random.Generator, dtype: Any = np.float64) -> scratch.Parameters:
+    """Parameters that hide nothing: weights that keep the signal's size, biases that are not zero."""
+    params = scratch.initial_parameters(network, rng, dtype=np.dtype(dtype).name)
+    for name, view in params.items():
+        if view.ndim == 1:
+            params[name] = (0.5 * rng.standard_normal(view.shape)).astype(dtype)
+    return params
+
+
+def _timed(report: Report, start: float) -> Report:
     return dataclasses.replace(report, seconds=time.perf_counter() - start)

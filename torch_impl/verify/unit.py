@@ -112,7 +112,7 @@ def function_unit(
         UserCodeError: forward raised
     """
     name = getattr(forward, "__name__", type(forward).__name__)
-    inputs = _in_order(forward, inputs)
+    inputs = in_order(forward, inputs)
     with same_global_draws():
         result = call("forward", forward, **own(inputs))
     n_out, cached = _style(result, backward, list(inputs))
@@ -146,7 +146,7 @@ def function_unit(
     )
 
 
-def _in_order(forward: Callable[..., Any], inputs: Inputs) -> Inputs:
+def in_order(forward: Callable[..., Any], inputs: Inputs) -> Inputs:
     """The inputs in the order of forward's arguments, its defaults left to it."""
     if not callable(forward):
         raise TypeError(f"forward is a {type(forward).__name__}, expected a function")

@@ -1,0 +1,37 @@
+"""How faults are planted: a function that returns the report of code with one known mistake in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch_impl.verify import Report
+
+
+@dataclass(frozen=True)
+class Plant:
+    """One mistake of the catalogue in one place."""
+
+    mistake: str  # the slug
+    where: str
+    run: Callable[[], Report]
+
+    @property
+    def name(self) -> str:
+        return f"{self.mistake}: {self.where}"
+
+
+PLANTS: list[Plant] = []
+
+
+def plant(mistake: str, where: str) -> Callable[[Callable[[], Report]], Callable[[], Report]]:
+    """Register the decorated function, which plants ``mistake`` and returns the report."""
+
+    def register(run: Callable[[], Report]) -> Callable[[], Report]:
+        PLANTS.append(Plant(mistake, where, run))
+        return run
+
+    return register

@@ -1,0 +1,217 @@
+"""A whole network: end to end, then every layer by itself with autograd's inputs and upstream gradients."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import scratch
+from scratch import checks
+from torch_impl.verify.catalogue import CATALOGUE
+from torch_impl.verify.check import verify_unit
+from torch_impl.verify.reference import choose_reference
+from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare, merged
+from torch_impl.verify.unit import Unit, UserCodeError, call, layer_unit, loss_unit, own
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scratch import Network, Parameters
+    from scratch.losses import Loss
+    from torch_impl.verify.reference import Reference
+    from torch_impl.verify.unit import Inputs
+
+    Array = NDArray[Any]
+
+
+def verify_chain(network: Network, loss: Loss, x: Array, y: Array, params: Parameters, seed: int) -> Report:
+    """The report of a :class:`scratch.Network` with its loss."""
+    title = f"{type(network).__name__} of {len(network.layers)} layers, {loss}"
+    single = x.dtype == np.float32
+    x = x.astype(np.float64)
+    y = y.astype(np.float64) if np.issubdtype(y.dtype, np.floating) else y
+    wide = scratch.Parameters(params.shapes)
+    wide.vector[:] = params.vector
+    try:
+        units, inputs, references, notes = _forward(network, loss, wide, x, y, seed)
+    except UserCodeError as error:
+        return Report(title, (Section(title, (TensorCheck("all", "could not be checked", note=str(error)),)),))
+    upstreams, gradients = _backward(units, inputs, references)
+    sections, chain_wrong = _end_to_end(network, loss, wide, x, y, seed, units, references, inputs, upstreams, gradients)
+
+    neighbours = {f"the input of {unit.name}": i["x"] for unit, i in zip(units[:-1], inputs[:-1], strict=True)}
+    reports = []
+    for k in reversed(range(len(units))):
+        others = {name: a for name, a in neighbours.items() if name != f"the input of {units[k].name}"}
+        given = {n: v.astype(np.float32) if single and _float(v) else v for n, v in inputs[k].items()}
+        reports.append(verify_unit(units[k], given, seed, others, (upstreams[k],)))
+    report = merged(title, [Report(title, sections), *reports], notes)
+    if isinstance(network.layers[-1], scratch.Softmax) and isinstance(loss, scratch.CrossEntropy):
+        report = dataclasses.replace(report, findings=(_softmax_before_loss(network), *report.findings))
+    if chain_wrong and all(r.ok for r in reports):
+        report = merged(title, [report, _whole(network, loss, wide, x, y, seed, units)])
+    return report
+
+
+def _float(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)
+
+
+def _forward(
+    network: Network, loss: Loss, params: Parameters, x: Array, y: Array, seed: int
+) -> tuple[list[Unit], list[Inputs], list[Reference], list[str]]:
+    """A unit a layer and one for the loss, with the inputs that the *reference* hands each."""
+    rng = np.random.default_rng(seed)
+    units: list[Unit] = []
+    inputs: list[Inputs] = []
+    references: list[Reference] = []
+    notes: list[str] = []
+    for i, layer in enumerate(network.layers):
+        given: Inputs = {"x": x} | dict(zip(layer.shapes(), (p.copy() for p in params.group(str(i))), strict=True))
+        if getattr(layer, "stochastic", False):
+            given["rng"] = copy.deepcopy(rng)
+            call("forward", layer.forward, x.copy(), *params.group(str(i)), rng=rng)  # moves rng on, as the network does
+        unit = layer_unit(layer, given, name=f"layer {i}, {layer}")
+        reference, more = choose_reference(unit, given)
+        (x,) = reference.outputs(given)
+        units.append(unit)
+        inputs.append(given)
+        references.append(reference)
+        notes += more
+    given = {"logits": x, "y": y}
+    unit = loss_unit(loss, given, name=f"loss, {loss}")
+    reference, more = choose_reference(unit, given)
+    return [*units, unit], [*inputs, given], [*references, reference], notes + more
+
+
+def _backward(
+    units: list[Unit], inputs: list[Inputs], references: list[Reference]
+) -> tuple[list[Any], list[dict[str, Array]]]:
+    """Autograd's gradient arriving at every unit, and what it sends on."""
+    upstream: Any = np.float64(1.0)
+    upstreams, gradients = [], []
+    for given, reference in zip(reversed(inputs), reversed(references), strict=True):
+        upstreams.append(upstream)
+        gradients.append(reference.gradients(given, (upstream,)))
+        upstream = gradients[-1]["logits" if "logits" in given else "x"]
+    return upstreams[::-1], gradients[::-1]
+
+
+def _end_to_end(
+    network: Network, loss: Loss, params: Parameters, x: Array, y: Array, seed: int,
+    units: list[Unit], references: list[Reference], inputs: list[Inputs], upstreams: list[Any], gradients: list[dict[str, Array]],
+) -> tuple[tuple[Section, ...], bool]:  # fmt: skip
+    """The network as it runs by itself: forward, boundaries in backward order, parameters."""
+    n = len(network.layers)
+    rng = np.random.default_rng(seed) if network.stochastic else None
+    grads = params.like()
+    try:
+        h, steps = x, []
+        rng_layers = copy.deepcopy(rng)
+        for i, layer in enumerate(network.layers):
+            training = {"rng": rng_layers} if getattr(layer, "stochastic", False) else {}
+            h = call("forward", layer.forward, h, *params.group(str(i)), **training)[0]
+            steps.append(h)
+        logits, caches = call("forward", network.forward, params, x, rng)
+        value, dlogits = call("loss", loss, logits, y)
+        boundaries = {n: dlogits}
+        boundaries |= dict(call("backward", lambda: list(network.backward_steps(dlogits, caches, grads))))
+        whole = params.like()
+        dx = call("backward", network.backward, dlogits, caches, whole)
+    except UserCodeError as error:
+        check = TensorCheck("all", "could not be checked", note=str(error))
+        return (Section("the whole network", (check,)),), False
+
+    def check(name: str, hand: Any, reference: Array, probe: str) -> TensorCheck:
+        reference = np.asarray(reference)
+        tolerance = 1e-9 * float(np.abs(reference).max(initial=0)) + 1e-13
+        return compare(name, hand, reference, tolerance, probe)
+
+    expected = [*(i.get("x", i.get("logits")) for i in inputs[1:]), references[-1].outputs(inputs[-1])[0]]
+    forward = [check(f"after {u.name}", a, e, "forward") for u, a, e in zip(units, [*steps, value], expected, strict=True)]
+    backward = [check("∂ logits", boundaries[n], upstreams[n - 1], "backward")]
+    backward += [
+        check(f"∂ input of layer {i}", boundaries[i], gradients[i]["x"], "backward") for i in reversed(range(n)) if i in boundaries
+    ]
+    backward += [check("∂ x, backward() in one call", dx, gradients[0]["x"], "backward")] if dx is not None else []
+    auto = {f"{i}.{name}": gradients[i][name] for i, layer in enumerate(network.layers) for name in layer.shapes()}
+    parameters = [check(f"∂ {name}", whole[name], auto[name], "backward") for name in reversed(list(auto))]
+    sections = tuple(
+        Section(f"the whole network: {name}", tuple(rows))
+        for name, rows in (("forward", forward), ("boundaries", backward), ("parameters", parameters)) if rows
+    )  # fmt: skip
+    return sections, any(row.verdict == "wrong" for row in backward + parameters)
+
+
+def _softmax_before_loss(network: Network) -> Finding:
+    mistake = CATALOGUE["double-softmax"]
+    return Finding(
+        "logits", mistake.slug, "certain", 0.0, f"In the network: {mistake.what}.",
+        "L = −log softmax(softmax(z)); should be −log softmax(z)", f"layer {len(network.layers) - 1}, {network.layers[-1]}",
+        "the last layer is a softmax, and CrossEntropy takes logits", tensors=("logits",),
+    )  # fmt: skip
+
+
+def _whole(network: Network, loss: Loss, params: Parameters, x: Array, y: Array, seed: int, units: list[Unit]) -> Report:
+    """Every layer is right by itself and the network is not: what goes wrong lies between them."""
+    names = list(params)
+    rngs: dict[int, Any] = {}
+
+    def filled(inputs: Inputs) -> Parameters:
+        made = params.like()
+        for name in names:
+            made[name] = inputs[name]
+        return made
+
+    def forward(inputs: Inputs) -> tuple[tuple[Any, ...], Any]:
+        rng = np.random.default_rng(seed) if network.stochastic else None
+        mine = filled(inputs)
+        logits, caches = call("forward", network.forward, mine, inputs["x"], rng)
+        value, dlogits = call("loss", loss, logits, inputs["y"])
+        return (value,), (dlogits, caches, mine)
+
+    def backward(_: Any, inputs: Inputs, cache: Any) -> Inputs:  # noqa: ARG001
+        dlogits, caches, mine = cache
+        grads = mine.like()
+        dx = call("backward", network.backward, dlogits, caches, grads)
+        return ({} if dx is None else {"x": dx}) | {name: grads[name].copy() for name in names}
+
+    def reference(tensors: dict[str, Any]) -> Any:
+        h = tensors["x"]
+        rng = np.random.default_rng(seed)
+        for i, (layer, unit) in enumerate(zip(network.layers, units, strict=False)):
+            given = {"x": h} | {name: tensors[f"{i}.{name}"] for name in layer.shapes()}
+            if getattr(layer, "stochastic", False):
+                given["rng"] = rngs.setdefault(i, copy.deepcopy(rng))
+            assert unit.reference is not None
+            h = unit.reference(given)
+        assert units[-1].reference is not None
+        return units[-1].reference({"logits": h, "y": tensors["y"]})
+
+    unit = Unit(
+        "the whole network", forward, backward, lambda i: forward(i)[0],
+        reference if all(u.reference is not None for u in units) and not network.stochastic else None,
+        tuple(names), takes_upstream=False, batch_is_free=True, title=lambda name: f"∂ {name}",
+    )  # fmt: skip
+    inputs: Inputs = {"x": x, "y": y} | {name: params[name].copy() for name in names}
+    report = verify_unit(unit, inputs, seed)
+    if report.ok:  # only the whole in steps was wrong
+        text = "every layer is right by itself, and what the network makes of them is not autograd's"
+        finding = Finding("∂ x", UNKNOWN, "none", math.nan, f"In the network: {text}.", "", "the whole network", tensors=("∂ x",))
+        return dataclasses.replace(report, findings=(finding,))
+    return report
+
+
+def check_network(network: Any, loss: Any) -> None:
+    """Raise unless these are a network and a loss of this project's protocols."""
+    checks.instance("network", network, scratch.Network, "a scratch.Network, or a Model around an object of your own")
+    if isinstance(loss, type) or not callable(loss):
+        came = f"the class {loss.__name__}" if isinstance(loss, type) else f"a {type(loss).__name__}"
+        raise TypeError(f"loss is {came}, expected a loss such as MSE()")
+
+
+__all__ = ["check_network", "own", "verify_chain"]
