@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return results(options.results)
         if options.subcommand == "backprop-by-hand":
             return backprop_by_hand(options["backprop-by-hand"])
+        if options.subcommand == "verify":
+            return verify(options.verify)
         return train(parser, arguments, options)
     except DivergenceError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Interrupted before anything was trained.", file=sys.stderr)
+        print("Interrupted before the end.", file=sys.stderr)
         return 130
 
 
@@ -174,6 +176,31 @@ def backprop_by_hand(options: Namespace) -> int:
     return 0
 
 
+def verify(options: Namespace) -> int:
+    """The command verify: 0 right, 1 wrong, 2 could not be checked."""
+    checks.whole("seed", options.seed, 0)
+    for name in ("json", "html"):
+        path = getattr(options, name)
+        if path is not None and not Path(path).resolve().parent.is_dir():
+            raise ValueError(f"{name} is {path!r}, expected a file in a folder that exists")
+    if options.shapes and options.target is None:
+        raise ValueError("shapes are given without a target, expected FILE.py or FILE.py:NAME before them")
+
+    from experiments import report
+    from experiments.verify import verify_file, verify_scratch
+
+    if options.target is None:
+        verified = verify_scratch(options.seed)
+    else:
+        verified = verify_file(options.target, options.shapes, options.seed)
+    report.console.print(verified)
+    if options.json is not None:
+        Path(options.json).write_text(verified.to_json() + "\n", encoding="utf-8")
+    if options.html is not None:
+        Path(options.html).write_text(verified.to_html(), encoding="utf-8")
+    return {"wrong": 1, "could not be checked": 2}.get(verified.verdict, 0)
+
+
 class CommandLine(ArgumentParser):
     """A parser that says in one sentence what is wrong, and names the nearest option."""
 
@@ -218,6 +245,28 @@ def command_line() -> ArgumentParser:
     by_hand.add_argument("--seed", type=int, default=0, help="of the numbers: another seed is another exercise")
     by_hand.add_argument("--lr", type=float, default=0.5, help="learning rate of the update")
     commands.add_subcommand("backprop-by-hand", by_hand, help=text)
+
+    text = "Is a hand-written backward right, and if not, what is wrong with it? Exit status 0 right, 1 wrong, 2 not checked"
+    verify = CommandLine(description=text)
+    verify.add_argument(
+        "target",
+        type=str | None,
+        nargs="?",
+        default=None,
+        help="FILE.py or FILE.py:NAME, with NAME_forward and NAME_backward, layers, losses, networks; else all of scratch",
+    )
+    verify.add_argument(
+        "--shapes",
+        type=str,
+        nargs="+",
+        default=[],
+        metavar="NAME=7x5",
+        help="shapes of the inputs, where the file has no sample_inputs(rng); y=7:3 are 7 classes out of 3",
+    )
+    verify.add_argument("--json", type=str | None, default=None, metavar="FILE", help="write the report there as JSON")
+    verify.add_argument("--html", type=str | None, default=None, metavar="FILE", help="write the report there as a page")
+    verify.add_argument("--seed", type=int, default=0, help="of the inputs and upstream gradients")
+    commands.add_subcommand("verify", verify, help=text)
 
     text = "The table of docs/results.md: the default config of every task over several seeds, with both twins"
     results = CommandLine(description=text)

@@ -23,8 +23,16 @@ from torch_impl.verify.catalogue import CATALOGUE, Mistake
 from torch_impl.verify.check import verify_unit
 from torch_impl.verify.network import check_network, verify_chain
 from torch_impl.verify.optimizer import verify_optimizer
-from torch_impl.verify.report import Finding, Report, Section, TensorCheck, WrongGradientError, merged
-from torch_impl.verify.unit import Model, UserCodeError, function_unit, in_order, layer_unit, loss_unit, model_unit
+from torch_impl.verify.report import (
+    Finding,
+    Report,
+    Section,
+    TensorCheck,
+    WrongGradientError,
+    could_not_be_checked,
+    merged,
+)
+from torch_impl.verify.unit import Model, UserCodeError, function_unit, in_order, layer_unit, loss_unit, model_unit, penalty_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,11 +53,14 @@ __all__ = [
     "Section",
     "TensorCheck",
     "WrongGradientError",
+    "could_not_be_checked",
+    "merged",
     "verify_function",
     "verify_layer",
     "verify_loss",
     "verify_network",
     "verify_optimizer",
+    "verify_penalty",
 ]
 
 
@@ -80,9 +91,7 @@ def verify_function(
     try:
         unit = function_unit(forward, backward, inputs, reference)
     except UserCodeError as error:
-        name = getattr(forward, "__name__", "forward")
-        section = Section(name, (TensorCheck("all", "could not be checked", note=str(error)),))
-        return _timed(Report(name, (section,)), start)
+        return _timed(could_not_be_checked(getattr(forward, "__name__", "forward"), str(error)), start)
     return _timed(verify_unit(unit, in_order(forward, inputs), seed), start)
 
 
@@ -146,6 +155,22 @@ def verify_loss(
         raise TypeError(f"loss is {loss!r}, expected a loss such as MSE()")
     inputs = {"logits": logits, "y": y}
     return _timed(verify_unit(loss_unit(loss, inputs, reference), inputs, seed), start)
+
+
+def verify_penalty(penalty: scratch.Penalty, *, seed: int = 0) -> Report:
+    """Verify a penalty on the weights: :class:`scratch.Penalty`, or one of your own with the same ``add_grad``.
+
+    Its value and gradient are compared with those of l1 Σ|w| + l2/2 Σw² over the weights, in a network's parameters.
+
+    Raises
+        TypeError: it has no ``add_grad``, ``l1`` and ``l2``
+    """
+    start = time.perf_counter()
+    if not all(hasattr(penalty, name) for name in ("add_grad", "l1", "l2")) or isinstance(penalty, type):
+        raise TypeError(f"penalty is {penalty!r}, expected a penalty such as Penalty(l2=1e-4)")
+    rng = np.random.default_rng(seed)
+    inputs = {name: rng.standard_normal(shape) for name, shape in (("0.weight", (5, 3)), ("0.bias", (5,)), ("2.weight", (7, 5)))}
+    return _timed(verify_unit(penalty_unit(penalty), inputs, seed), start)
 
 
 def verify_network(

@@ -144,7 +144,20 @@ def _run(unit: Unit, inputs: Inputs, upstream: tuple[Any, ...] | None, rng: Gene
         )  # fmt: skip
     sent = tuple(np.array(u) if np.shape(u) else u for u in upstream)
     hand = unit.backward(sent, mine, cache)
-    return outputs, upstream, {n: np.array(v) if isinstance(v, np.ndarray | np.generic | float) else v for n, v in hand.items()}
+    return outputs, upstream, _copies(hand)
+
+
+def _copies(gradients: Inputs) -> dict[str, Array]:
+    """The gradients as float arrays of their own."""
+    copied = {}
+    for name, value in gradients.items():
+        try:
+            array = np.array(value)
+            copied[name] = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64, casting="same_kind")
+        except (TypeError, ValueError) as error:
+            came = f"a {type(value).__name__}" + (f" of {value.dtype}" if isinstance(value, np.ndarray) else "")
+            raise UserCodeError(f"backward returned {came} as the gradient of {name}, expected a float array") from error
+    return copied
 
 
 def _observe(probe: Probe, rng: Generator, upstream: Any = None) -> Observation | None:
@@ -166,8 +179,7 @@ def _observe(probe: Probe, rng: Generator, upstream: Any = None) -> Observation 
         # NaN where nothing was written, or where something was added to the NaN that stood there: zero tells which.
         mine = own(inputs)
         _, cache = unit.forward(mine)
-        zeroed = unit.into(tuple(np.array(u) for u in upstream), mine, cache, 0.0)
-        hand = {n: np.array(v) for n, v in zeroed.items()}
+        hand = _copies(unit.into(tuple(np.array(u) for u in upstream), mine, cache, 0.0))
     sent = max([1.0, *(float(np.abs(u).max(initial=0)) for u in upstream)])
     relative = probe.reference.tolerance
     if any(getattr(v, "dtype", None) == np.float32 for v in hand.values()):
@@ -203,14 +215,9 @@ def _allow_for_conditioning(observation: Observation, probe: Probe, rng: Generat
 
 
 def _sizes(unit: Unit, inputs: Inputs) -> dict[str, int]:
-    """The lengths that a divisor could be, by name: B, then the others."""
-    sizes = {"B": probes.batch_size(unit, inputs)}
-    for name, value in inputs.items():
-        if isinstance(value, np.ndarray):
-            for axis, n in enumerate(value.shape):
-                if n > 1 and n not in sizes.values():
-                    sizes[f"{name}.shape[{axis}]"] = n
-    return sizes
+    """The lengths that a divisor could be, by name: B, then those of every axis."""
+    axes = {f"{n}.shape[{i}]": k for n, v in inputs.items() if isinstance(v, np.ndarray) for i, k in enumerate(v.shape)}
+    return {"B": probes.batch_size(unit, inputs)} | axes
 
 
 def _differs(observation: Observation, name: str) -> bool:
@@ -466,7 +473,7 @@ def _state(unit: Unit, inputs: Inputs, base: Observation, known: set[str]) -> li
     parts_before = {n: a.tobytes() for n, a in (watched | kept).items()}
     upstream = tuple(np.array(u) if np.shape(u) else u for u in base.upstream)
     sent = [_bytes(u) for u in upstream]
-    first = {n: np.array(v) for n, v in unit.backward(upstream, mine, cache).items()}
+    first = _copies(unit.backward(upstream, mine, cache))
     named = {**{n: n for n in watched}, **{n: f"cache{n}" for n in kept}}
     changed = [named[n] for n, a in (watched | kept).items() if a.tobytes() != parts_before[n]]
     if unit.updates_itself or not unit.takes_upstream and not kept:
@@ -487,12 +494,12 @@ def _state(unit: Unit, inputs: Inputs, base: Observation, known: set[str]) -> li
             mine = own(inputs)
             _, cache = unit.forward(mine)
         given = tuple(np.array(u) if np.shape(u) else u for u in base.upstream)
-        return {n: np.array(v) for n, v in unit.backward(given, mine, cache).items()}
+        return _copies(unit.backward(given, mine, cache))
 
     try:
         if unit.into is not None:
             given = tuple(np.array(u) for u in base.upstream)
-            zero, five = ({n: np.array(v) for n, v in unit.into(given, mine, cache, f).items()} for f in (0.0, 5.0))
+            zero, five = (_copies(unit.into(given, mine, cache, f)) for f in (0.0, 5.0))
             added = [n for n in unit.parameters if _close(five[n], zero[n] + 5.0) and not _close(five[n], zero[n])]
             for n in added:
                 evidence = "the array handed over held 5 everywhere, and every entry came out 5 larger than from zeros"

@@ -309,8 +309,10 @@ def _name_factor(
         if found:
             return "dropout-scale", found
     sizes = [o.sizes for o in observations]
-    names = list(sizes[0])
-    batch = names[0]
+    # One name for each length that differs from the others with some probe.
+    columns = {tuple(s[n] for s in sizes): n for n in reversed(sizes[0]) if all(n in s for s in sizes)}
+    names = sorted((n for values, n in columns.items() if max(values) > 1), key=list(sizes[0]).index)
+    batch = "B"
     several = len({s[batch] for s in sizes}) > 1
     for power, slug in ((1, "missing-batch-mean"), (2, "missing-batch-mean"), (-1, "batch-mean-twice"), (-2, "batch-mean-twice")):
         if several and follows([float(s[batch]) ** power for s in sizes]):
@@ -328,8 +330,8 @@ def _name_factor(
         for ratio, words in ((lambda k: (k - 1) / k, f"({n} − 1)/{n}"), (lambda k: k / (k - 1), f"{n}/({n} − 1)")):
             if all(s[n] > 1 for s in sizes) and len({s[n] for s in sizes}) > 1 and follows([ratio(s[n]) for s in sizes]):
                 return "wrong-divisor", f"h = a · {words}"
-    if not follows([cs[0]] * len(cs)) or cs[0] == 0:
-        return None
+    if not follows([cs[0]] * len(cs)) or abs(cs[0]) < 1e-6:
+        return None  # a gradient of zero is no factor
     return "constant-factor", f"h = {_short(cs[0])} a, with every size that was tried"
 
 
@@ -416,6 +418,8 @@ def _not_summed(tape: Tape, name: str, leaf: fx.Node, place: str) -> Iterator[Hy
 
     def unreduced(t: Tape, arrived: torch.Tensor) -> torch.Tensor | None:
         u, n = t.nodes[user], t.nodes[argument]
+        if reshapes(u):
+            return arrived
         wide = t.values[n].expand(t.values[u].shape).clone().requires_grad_()
         with torch.enable_grad():
             lookup = lambda a: wide if a is n else t.values[a]  # noqa: E731
@@ -438,7 +442,12 @@ def _not_summed(tape: Tape, name: str, leaf: fx.Node, place: str) -> Iterator[Hy
 
         return rules
 
-    additive = getattr(users[0].target, "overloadpacket", None) in (torch.ops.aten.add, torch.ops.aten.sub)
+    last = users[0]
+    while reshapes(last) or (len(last.all_input_nodes) == 1 and _packet(last) is torch.ops.aten.mul):
+        last = next(iter(tape.users(last)), None) or tape.outputs[0]
+        if last in tape.outputs:
+            break
+    additive = _packet(last) in (torch.ops.aten.add, torch.ops.aten.sub)
     letter = "δ" if additive else "δ x̂"
     batch_axis = tuple(range(max(tape.values[users[0]].ndim - 1, 1)))
     variants: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
@@ -486,7 +495,7 @@ def _inner_regions(tape: Tape) -> Iterator[tuple[fx.Node, fx.Node]]:
         if v in tape.variable and v not in activated:
             continue
         for u in activated:
-            if u is not v and v in activated and u in tape.ancestors(v) and tape.sources(u) == tape.sources(v):
+            if u is not v and v in activated and u in tape.ancestors(v) and tape.only_through(u, v):
                 slope = tape.derivative(u, v)
                 if slope is not None and slope.shape == tape.values[u].shape:
                     yield u, v
@@ -610,7 +619,7 @@ def _feeds_loss(tape: Tape, p: fx.Node) -> str:
     todo, seen, logarithm = [p], set(), False
     while todo:
         for user in tape.users(todo.pop()):
-            packet = getattr(user.target, "overloadpacket", None)
+            packet = _packet(user)
             if packet in (torch.ops.aten.mm, torch.ops.aten.bmm, torch.ops.aten.addmm):
                 return ""
             logarithm |= packet in (torch.ops.aten.log, torch.ops.aten.log1p)
@@ -622,7 +631,7 @@ def _feeds_loss(tape: Tape, p: fx.Node) -> str:
 
 def _mask_scale(tape: Tape, v: fx.Node) -> float | None:
     """s, where v = u · m for a given m whose entries are 0 and s; else None."""
-    if v.op != "call_function" or getattr(v.target, "overloadpacket", None) not in (torch.ops.aten.mul, torch.ops.aten.div):
+    if v.op != "call_function" or _packet(v) not in (torch.ops.aten.mul, torch.ops.aten.div):
         return None
     fixed = [a for a in v.all_input_nodes if a not in tape.variable and not tape._depends(a)]
     if len(fixed) != 1 or len(v.all_input_nodes) != 2:
@@ -643,7 +652,7 @@ def _constant_factor_after(tape: Tape, v: fx.Node) -> float:
         return 1.0
     numbers = [a for a in users[0].args if isinstance(a, int | float)]
     numbers += [float(tape.values[a]) for a in users[0].all_input_nodes if a is not v and tape.values[a].numel() == 1]
-    packet = getattr(users[0].target, "overloadpacket", None)
+    packet = _packet(users[0])
     if len(numbers) != 1:
         return 1.0
     return {torch.ops.aten.mul: numbers[0], torch.ops.aten.div: 1 / numbers[0]}.get(packet, 1.0)
@@ -728,7 +737,7 @@ def _shortcuts(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
         value = tape.values.get(z)
         if z not in tape.variable or not isinstance(value, torch.Tensor) or value.ndim == 0:
             continue
-        fused = any(getattr(user.target, "overloadpacket", None) in ops for user in tape.users(z))
+        fused = any(_packet(user) in ops for user in tape.users(z))
         if not fused and not (z is leaf and ends_in_loss):
             continue
         i = tape.index[z]
@@ -765,7 +774,7 @@ def _cuts(unit: Unit, tape: Tape, normal: fx.Node, axes: tuple[int, ...]) -> Ite
         value = tape.values.get(node)
         if node not in before or node not in tape.variable or node.op != "call_function":
             continue
-        packet = getattr(node.target, "overloadpacket", None)
+        packet = _packet(node)
         if packet is torch.ops.aten.var_mean:
             getters = [u for u in node.users if u in tape.variable]
             variances += [u for u in getters if u.args[1] == 0]
@@ -798,7 +807,7 @@ def _products(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
     """γ left out of dx; a matrix product gone back through with the wrong weights, or with its transpose."""
     aten = torch.ops.aten
     for node in tape.nodes:
-        packet = getattr(node.target, "overloadpacket", None) if node.op == "call_function" else None
+        packet = _packet(node)
         if packet is aten.mul and len(node.all_input_nodes) == 2:
             for gamma, x in itertools.permutations(node.all_input_nodes):
                 name = _parameter(unit, tape, gamma)
@@ -847,6 +856,11 @@ def _products(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
                     return "updated-weights", f"δ {name}_new with {name}_new = {name} − {_short(cs[0])} d{name}; should be δ {name}"
 
                 yield Hypothesis("updated-weights", 1, j, updated, place=place, free=True, name_of=name_of)
+
+
+def _packet(node: fx.Node) -> Any:
+    """The operation of a node, whatever its overload."""
+    return getattr(node.target, "overloadpacket", None)
 
 
 def _only(tape: Tape, node: int, argument: int, g: torch.Tensor) -> list[tuple[fx.Node, torch.Tensor]]:

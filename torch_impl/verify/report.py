@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -115,6 +115,11 @@ class Report:
     def first_divergence(self) -> str:
         """The first tensor that is wrong, in the order of the computation: forward, then backward; "" if none is."""
         return next((f"{s.name}: {c.tensor}" for s in self.sections for c in s.checks if c.verdict == "wrong"), "")
+
+    def renamed(self, name: str) -> Report:
+        """The same report, its one section called ``name``."""
+        sections = tuple(replace(section, name=name) for section in self.sections)
+        return replace(self, title=name, sections=sections)
 
     def raise_if_wrong(self) -> None:
         """For tests.
@@ -228,6 +233,11 @@ class Report:
         console = Console(width=100, record=True, file=_Nowhere(), force_terminal=True, color_system="truecolor")
         console.print(self)
         return console.export_html(inline_styles=True)
+
+
+def could_not_be_checked(name: str, note: str) -> Report:
+    """The report of something that could not be looked at, and why."""
+    return Report(name, (Section(name, (TensorCheck("all", "could not be checked", note=note),)),))
 
 
 def merged(title: str, reports: Iterable[Report], notes: Iterable[str] = (), seconds: float = math.nan) -> Report:

@@ -179,6 +179,19 @@ class Tape:
             self._sources[node] = frozenset(found) if elementwise and found else frozenset({node})
         return self._sources[node]
 
+    def only_through(self, u: fx.Node, v: fx.Node) -> bool:
+        """Whether v depends on what is variable through u alone."""
+        todo = [v]
+        while todo:
+            node = todo.pop()
+            if node is u:
+                continue
+            before = [a for a in node.all_input_nodes if a in self.variable or self._depends(a)]
+            if not before:
+                return False
+            todo += before
+        return True
+
     def _depends(self, node: fx.Node) -> bool:
         """Whether a node that has no gradient, such as a comparison, still depends on one that has."""
         return node.op == "call_function" and any(a in self.variable or self._depends(a) for a in node.all_input_nodes)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from scratch import checks
+from scratch import Parameters, checks
 from torch_impl.network import MODULES, module
 from torch_impl.train import LOSSES, torch_loss
 
@@ -323,6 +323,33 @@ def loss_unit(loss: Loss, inputs: Inputs, reference: Any = None, name: str | Non
         None if reference is None else lambda tensors: reference(tensors["logits"], tensors["y"]),
         takes_upstream=False,
         batch_is_free=True,
+    )
+
+
+def penalty_unit(penalty: Any) -> Unit:
+    """A unit of a penalty on the weights; its inputs are the parameters of a network."""
+
+    def run(inputs: Inputs) -> tuple[Any, Parameters]:
+        params = Parameters({name: v.shape for name, v in inputs.items()})
+        for name, value in inputs.items():
+            params[name] = value
+        grads = params.like()
+        return call("add_grad", penalty.add_grad, params, grads), grads
+
+    def reference(tensors: dict[str, Any]) -> Any:
+        weights = [W for W in tensors.values() if W.ndim >= 2]
+        total = sum(penalty.l1 * W.abs().sum() + penalty.l2 / 2 * W.square().sum() for W in weights)
+        return total + 0 * sum(b.sum() for b in tensors.values())  # a bias is no part of it, and has gradient 0
+
+    return Unit(
+        str(penalty),
+        lambda inputs: ((np.float64(run(inputs)[0]),), None),
+        lambda _, inputs, __: dict(run(inputs)[1]),
+        lambda inputs: (run(inputs)[0],),
+        reference,
+        ("0.weight", "0.bias", "2.weight"),
+        takes_upstream=False,
+        title=lambda name: f"∂ {name}",
     )
 
 

@@ -1,0 +1,302 @@
+"""Faults that nobody chose: every backward of scratch with one operator, operand, axis, index or constant changed.
+
+    python -m tests.verify.mutants
+
+prints, for every backward, how many mutants there are, how many the verifier finds, and what it calls them. A mutant that
+computes the same numbers as the original is none, and is counted as equivalent. Names were judged one by one: those in
+NAMED are true descriptions of the mutant; any other name is a wrong one.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import inspect
+import sys
+import textwrap
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import scratch
+from scratch import optim
+from torch_impl.network import MODULES
+from torch_impl.parity import every_layer, every_loss, random_case
+from torch_impl.train import LOSSES
+from torch_impl.verify import verify_layer, verify_loss, verify_optimizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch_impl.verify import Report
+
+OPTIMIZERS = {
+    "SGD": scratch.SGD(0.1),
+    "SGD, momentum": scratch.SGD(0.1, momentum=0.9, dampening=0.2),
+    "SGD, Nesterov": scratch.SGD(0.1, momentum=0.9, nesterov=True),
+    "AdaGrad": scratch.AdaGrad(),
+    "RMSprop": scratch.RMSprop(momentum=0.9),
+    "AdamW": scratch.AdamW(),
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change in one method: ``line`` as it is now."""
+
+    owner: str
+    change: str
+    line: str
+    report: Callable[[], Report]
+    outcome: Callable[[], Any]  # what it computes, to be compared with the original's
+
+    @property
+    def name(self) -> str:
+        return f"{self.owner} | {self.change} | {self.line}"
+
+
+# --- changing one thing -----------------------------------------------------------------------------------------------
+
+
+def changes(node: ast.AST, names: set[str]) -> Iterator[tuple[str, ast.AST]]:
+    """Every way to change one node: a description, and the new node."""
+    swaps: dict[type, tuple[type, ...]] = {
+        ast.Add: (ast.Sub, ast.Mult),
+        ast.Sub: (ast.Add,),
+        ast.Mult: (ast.Div, ast.Add),
+        ast.Div: (ast.Mult,),
+        ast.Gt: (ast.GtE, ast.Lt),
+    }
+    if isinstance(node, ast.BinOp):
+        for other in swaps.get(type(node.op), ()):
+            yield f"{_op(node.op)} → {_op(other())}", ast.BinOp(node.left, other(), node.right)
+        if isinstance(node.op, ast.MatMult | ast.Sub | ast.Div):
+            yield f"operands of {_op(node.op)} swapped", ast.BinOp(node.right, node.op, node.left)
+        if isinstance(node.op, ast.Mult):
+            yield "left factor dropped", node.right
+            yield "right factor dropped", node.left
+    elif isinstance(node, ast.AugAssign):
+        for other in swaps.get(type(node.op), ()):
+            yield f"{_op(node.op)}= → {_op(other())}=", ast.AugAssign(node.target, other(), node.value)
+    elif isinstance(node, ast.Compare) and len(node.ops) == 1:
+        for other in swaps.get(type(node.ops[0]), ()):
+            yield f"{_op(node.ops[0])} → {_op(other())}", ast.Compare(node.left, [other()], node.comparators)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
+        for value in {node.value + 1, -node.value, 0 if node.value == -1 else node.value * 3} - {node.value}:
+            yield f"{node.value} → {value}", ast.Constant(value)
+    elif isinstance(node, ast.Attribute) and node.attr == "T":
+        yield ".T dropped", node.value
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names:
+        for other in sorted(names - {node.id}):
+            yield f"{node.id} → {other}", ast.Name(other, ast.Load())
+    elif isinstance(node, ast.Call):
+        function = ast.unparse(node.func)
+        for other in {"np.sum": ("np.mean", "np.max"), "np.exp": ("np.tanh",), "np.sqrt": ("np.square",), "np.sign": ("np.abs",)}.get(function, ()):  # fmt: skip
+            yield f"{function} → {other}", ast.Call(ast.parse(other, mode="eval").body, node.args, node.keywords)
+        if function == "np.where":
+            yield "branches of np.where swapped", ast.Call(node.func, [node.args[0], node.args[2], node.args[1]], [])
+
+
+def _op(op: ast.AST) -> str:
+    return {"Add": "+", "Sub": "−", "Mult": "·", "Div": "/", "MatMult": "@", "Gt": ">", "GtE": "≥", "Lt": "<"}[type(op).__name__]
+
+
+def mutated(function: Any) -> Iterator[tuple[str, str, Any]]:
+    """(change, line, function) for every change of one thing in the body of ``function``."""
+    source = textwrap.dedent(inspect.getsource(function))
+    tree = ast.parse(source)
+    definition = tree.body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    definition.returns = None
+    arguments = definition.args
+    for a in arguments.args:
+        a.annotation = None
+    stored = {n.id for n in ast.walk(definition) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    names = (stored | {a.arg for a in arguments.args}) - {"self", "cache", "need_dx", "slots", "t", "rows"}
+    nodes = [n for statement in definition.body for n in ast.walk(statement)]
+    for i, node in enumerate(nodes):
+        if _in_a_check(nodes, node):
+            continue
+        for change, new in changes(node, names):
+            other = copy.deepcopy(tree)
+            body = [n for statement in other.body[0].body for n in ast.walk(statement)]  # type: ignore[attr-defined]
+            target = body[i]
+            _Exchange(target, copy.deepcopy(new)).visit(other)
+            ast.fix_missing_locations(other)
+            lines = zip(ast.unparse(tree).splitlines(), ast.unparse(other).splitlines(), strict=True)
+            line = next((after.strip() for before, after in lines if before != after), "")
+            scope: dict[str, Any] = {}
+            exec(compile(other, f"<{change}>", "exec"), function.__globals__, scope)
+            yield change, line, scope[definition.name]
+
+
+def _in_a_check(nodes: list[ast.AST], node: ast.AST) -> bool:
+    return any(isinstance(n, ast.Call) and ast.unparse(n.func).startswith("checks.") and node in ast.walk(n) for n in nodes)
+
+
+class _Exchange(ast.NodeTransformer):
+    def __init__(self, old: ast.AST, new: ast.AST) -> None:
+        self.old, self.new = old, new
+
+    def visit(self, node: ast.AST) -> Any:
+        return self.new if node is self.old else self.generic_visit(node)
+
+
+# --- the mutants of scratch -------------------------------------------------------------------------------------------
+
+
+def mutants() -> Iterator[Mutant]:
+    """Every mutant, equivalent ones among them."""
+    for name, layer in every_layer().items():
+        if type(layer).backward is not scratch.Identity.backward:
+            yield from _of_layer(name, layer)
+    logits = np.random.default_rng(1).standard_normal((7, 5))
+    for name, (loss, y) in every_loss(logits, np.random.default_rng(2)).items():
+        yield from _of_loss(name, loss, logits, y)
+    for name, optimizer in OPTIMIZERS.items():
+        yield from _of_optimizer(name, optimizer)
+    yield from _of_adam()
+
+
+def _with(record: Any, method: str, function: Any) -> Any:
+    """The same record, of a subclass with this method."""
+    cls = type(record)
+    return type(cls.__name__, (cls,), {method: function, "__module__": cls.__module__})(**vars(record))
+
+
+def _of_layer(name: str, layer: Any) -> Iterator[Mutant]:
+    def gradients(layer: Any) -> Any:
+        found = []
+        for batch in (1, 7):
+            params, x, dy = random_case(layer, np.random.default_rng(batch), batch)
+            stochastic = {"rng": np.random.default_rng(0)} if getattr(layer, "stochastic", False) else {}
+            _, cache = layer.forward(x, *params.values(), **stochastic)
+            grads = [np.full_like(p, np.nan) for p in params.values()]
+            found += [layer.backward(dy, cache, *grads), *grads]
+        return found
+
+    for change, line, function in mutated(type(layer).backward):
+        other = _with(layer, "backward", function)
+        MODULES[type(other)] = MODULES[type(layer)]
+        yield Mutant(
+            name, change, line, lambda o=other: verify_layer(o, (7, 5)), lambda o=other: (gradients(o), gradients(layer))
+        )
+
+
+def _of_loss(name: str, loss: Any, logits: Any, y: Any) -> Iterator[Mutant]:
+    for change, line, function in mutated(type(loss).value_and_grad):
+        other = _with(loss, "value_and_grad", function)
+        LOSSES[type(other)] = LOSSES[type(loss)]
+
+        def outcome(other: Any = other) -> Any:
+            (value, gradient), (right_value, right) = other(logits, y), loss(logits, y)
+            if not np.isclose(value, right_value, rtol=1e-12):
+                return None  # the forward is another one: no mutant of the backward
+            kink = logits.copy()
+            kink[0] = y[0] if np.ndim(y) == 2 else 0
+            return (gradient, other(kink, y)[1]), (right, loss(kink, y)[1])
+
+        yield Mutant(name, change, line, lambda o=other: verify_loss(o, logits, y), outcome)
+
+
+def _of_optimizer(name: str, optimizer: Any) -> Iterator[Mutant]:
+    for change, line, function in mutated(type(optimizer).update):
+        other = _with(optimizer, "update", function)
+        yield Mutant(name, change, line, lambda o=other: verify_optimizer(o), lambda o=other: (_path(o), _path(optimizer)))
+
+
+def _path(optimizer: Any) -> list[Any]:
+    """The weights after each of five steps, without and with weight decay."""
+    found = []
+    for decay in (optimizer.weight_decay, 0.1):
+        rng = np.random.default_rng(3)
+        record = type(optimizer)(**{**vars(optimizer), "weight_decay": decay})
+        w = rng.standard_normal(9)
+        slots = record.slots(w)
+        for t in range(1, 6):
+            record.update(w, rng.standard_normal(9) * [1e-9, *[1] * 8], slots, record.lr * (1 + t % 2), t)
+            found.append(w.copy())
+    return found
+
+
+def _of_adam() -> Iterator[Mutant]:
+    """Adam's step is a function of its own."""
+    original = scratch.Adam()
+    for change, line, step in mutated(optim._adam_step):
+
+        def update(self: Any, w: Any, g: Any, slots: Any, lr: float, t: int, step: Any = step) -> None:
+            step(w, g + self.weight_decay * w, slots, lr, t, self.betas, self.eps)
+
+        other = _with(original, "update", update)
+        yield Mutant(
+            "Adam", change, line, lambda o=other: verify_optimizer(o), lambda o=other: (_path(o), _path(original))
+        )
+
+
+# Mutants whose name is a true one, judged by hand: the mutant, and the name.
+NAMED: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Result:
+    mutant: Mutant
+    status: str  # "equivalent", "found", "MISSED", "FALSE ALARM"
+    mistakes: tuple[str, ...]
+
+    @property
+    def wrong_name(self) -> bool:
+        return any(m not in ("unknown", NAMED.get(self.mutant.name)) for m in self.mistakes)
+
+
+def judge(mutant: Mutant) -> Result | None:
+    """What the verifier says of a mutant; None if it changes the forward, or raises, which needs no verifier to be seen."""
+    try:
+        with np.errstate(all="ignore"):
+            outcome = mutant.outcome()
+    except Exception:  # noqa: BLE001  a mutant may raise anything
+        return None
+    if outcome is None:
+        return None
+    same = all(_same(a, b) for a, b in zip(*outcome, strict=True))
+    with np.errstate(all="ignore"):
+        report = mutant.report()
+    mistakes = tuple(f.mistake for f in report.findings)
+    if same:
+        return Result(mutant, "equivalent" if report.ok and not mistakes else "FALSE ALARM", mistakes)
+    return Result(mutant, "found" if mistakes or not report.ok else "MISSED", mistakes)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return np.shape(a) == np.shape(b) and bool(np.allclose(a, b, rtol=1e-11, atol=1e-15))
+
+
+def main() -> int:
+    """Print the table; 1 if a mutant is missed or has a wrong name."""
+    start, console = time.perf_counter(), Console(width=110, highlight=False)
+    results = [r for r in map(judge, mutants()) if r is not None]
+    table = Table(title="Mutants of every backward in scratch", title_justify="left")
+    columns = ("mutants", "equivalent", "found", "a true name", "unknown", "a wrong name", "missed")
+    for column in ("", *columns):
+        table.add_column(column, justify="left" if not column else "right")
+    for owner in [*dict.fromkeys(r.mutant.owner for r in results), "all"]:
+        mine = [r for r in results if owner in (r.mutant.owner, "all")]
+        found = [r for r in mine if r.status == "found"]
+        wrong = sum(r.wrong_name for r in found)
+        named = sum(r.mutant.name in NAMED and NAMED[r.mutant.name] in r.mistakes and not r.wrong_name for r in found)
+        counts = (len(mine), sum(r.status == "equivalent" for r in mine), len(found), named,
+                  len(found) - named - wrong, wrong, sum(r.status in ("MISSED", "FALSE ALARM") for r in mine))  # fmt: skip
+        table.add_row(owner, *map(str, counts), end_section=owner != "all" and owner == results[-1].mutant.owner)
+    console.print(table)
+    bad = [r for r in results if r.status in ("MISSED", "FALSE ALARM") or r.wrong_name]
+    for r in bad:
+        console.print(f"{r.status}: {r.mutant.name} {r.mistakes}", soft_wrap=True, markup=False)
+    console.print(f"{len(results)} mutants in {time.perf_counter() - start:.0f} s")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
