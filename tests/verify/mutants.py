@@ -102,7 +102,9 @@ def changes(node: ast.AST, names: set[str]) -> Iterator[tuple[str, ast.AST]]:
 
 
 def _op(op: ast.AST) -> str:
-    return {"Add": "+", "Sub": "−", "Mult": "·", "Div": "/", "MatMult": "@", "Gt": ">", "GtE": "≥", "Lt": "<"}[type(op).__name__]
+    return {"Add": "+", "Sub": "−", "Mult": "·", "Div": "/", "MatMult": "@", "Gt": ">", "GtE": "≥", "Lt": "<"}[
+        type(op).__name__
+    ]
 
 
 def mutated(function: Any) -> Iterator[tuple[str, str, Any]]:
@@ -135,7 +137,9 @@ def mutated(function: Any) -> Iterator[tuple[str, str, Any]]:
 
 
 def _in_a_check(nodes: list[ast.AST], node: ast.AST) -> bool:
-    return any(isinstance(n, ast.Call) and ast.unparse(n.func).startswith("checks.") and node in ast.walk(n) for n in nodes)
+    return any(
+        isinstance(n, ast.Call) and ast.unparse(n.func).startswith("checks.") and node in ast.walk(n) for n in nodes
+    )
 
 
 class _Exchange(ast.NodeTransformer):
@@ -183,7 +187,11 @@ def _of_layer(name: str, layer: Any) -> Iterator[Mutant]:
         other = _with(layer, "backward", function)
         MODULES[type(other)] = MODULES[type(layer)]
         yield Mutant(
-            name, change, line, lambda o=other: verify_layer(o, (7, 5)), lambda o=other: (gradients(o), gradients(layer))
+            name,
+            change,
+            line,
+            lambda o=other: verify_layer(o, (7, 5)),
+            lambda o=other: (gradients(o), gradients(layer)),
         )
 
 
@@ -206,7 +214,9 @@ def _of_loss(name: str, loss: Any, logits: Any, y: Any) -> Iterator[Mutant]:
 def _of_optimizer(name: str, optimizer: Any) -> Iterator[Mutant]:
     for change, line, function in mutated(type(optimizer).update):
         other = _with(optimizer, "update", function)
-        yield Mutant(name, change, line, lambda o=other: verify_optimizer(o), lambda o=other: (_path(o), _path(optimizer)))
+        yield Mutant(
+            name, change, line, lambda o=other: verify_optimizer(o), lambda o=other: (_path(o), _path(optimizer))
+        )
 
 
 def _path(optimizer: Any) -> list[Any]:
@@ -238,7 +248,46 @@ def _of_adam() -> Iterator[Mutant]:
 
 
 # Mutants whose name is a true one, judged by hand: the mutant, and the name.
-NAMED: dict[str, str] = {}
+NAMED: dict[str, str] = {
+    "Linear | dW → W | np.matmul(dy.T, x, out=W)": "aliasing",
+    "Linear | np.sum → np.mean | np.mean(dy, axis=0, out=db)": "bias-not-summed",
+    "Dropout | right factor dropped | return dy if cache is None else dy": "dropout-mask-missing",
+    "ReLU | right factor dropped | return dy": "activation-derivative-missing",
+    "ReLU | > → ≥ | return dy * (x >= 0)": "kink-convention",
+    "LeakyReLU | > → ≥ | return np.where(x >= 0, dy, self.slope * dy)": "kink-convention",
+    "LeakyReLU | left factor dropped | return np.where(x > 0, dy, dy)": "activation-derivative-missing",
+    "ELU | > → ≥ | return np.where(x >= 0, dy, dy * self.alpha * np.exp(np.minimum(x, 0)))": "kink-convention",
+    "Sigmoid | operands of − swapped | return dy * y * (y - 1)": "wrong-sign",
+    "Tanh | right factor dropped | return dy": "activation-derivative-missing",
+    "Tanh | operands of − swapped | return dy * (y * y - 1)": "wrong-sign",
+    "SiLU | + → − | return dy * s * (1 - x * (1 - s))": "wrong-sign",
+    "SiLU | operands of − swapped | return dy * s * (1 + x * (s - 1))": "wrong-sign",
+    "GELU | right factor dropped | return dy": "activation-derivative-missing",
+    "GELU, tanh | right factor dropped | return dy": "activation-derivative-missing",
+    "Softmax | operands of − swapped | return y * ((dy * y).sum(axis=-1, keepdims=True) - dy)": "wrong-sign",
+    "CrossEntropy, classes | /= → ·= | p *= n": "missing-batch-mean",
+    "CrossEntropy, soft targets | / → · | return (-(y * log_p).sum() / n, (p * y.sum(axis=1, keepdims=True) - y) * n)": "missing-batch-mean",
+    "CrossEntropy, soft targets | operands of − swapped | return (-(y * log_p).sum() / n, (y - p * y.sum(axis=1, keepdims=True)) / n)": "wrong-sign",
+    "BCEWithLogits | operands of − swapped | return (value, (y - sigmoid(z)) / z.size)": "wrong-sign",
+    "BCEWithLogits | z → value | return (value, (sigmoid(z) - y) / value.size)": "wrong-divisor",
+    "MSE | operands of − swapped | r = y - logits": "wrong-sign",
+    "MSE | 2 → 3 | return (np.mean(r * r), r * (3 / r.size))": "constant-factor",
+    "MSE | 2 → -2 | return (np.mean(r * r), r * (-2 / r.size))": "wrong-sign",
+    "MSE | 2 → 6 | return (np.mean(r * r), r * (6 / r.size))": "constant-factor",
+    "MAE | operands of − swapped | r = y - logits": "wrong-sign",
+    "SGD | −= → += | w += lr * g": "wrong-sign",
+    "SGD, momentum | += → −= | v -= g if t == 1 else (1 - self.dampening) * g": "wrong-sign",
+    "SGD, momentum | −= → += | w += lr * g": "wrong-sign",
+    "SGD, Nesterov | −= → += | w += lr * g": "wrong-sign",
+    "AdaGrad | −= → += | w += lr * g / (np.sqrt(s) + self.eps)": "wrong-sign",
+    "RMSprop | += → −= | v -= u": "wrong-sign",
+    "RMSprop | −= → += | w += lr * u": "wrong-sign",
+    "AdamW | − → + | w *= 1 + lr * self.weight_decay": "penalty-factor",
+    "AdamW | w → g | _adam_step(g, g, slots, lr, t, self.betas, self.eps)": "aliasing",
+    "Adam | −= → += | w += lr / (1 - beta1 ** t) * m / (root + eps)": "wrong-sign",
+    "Adam | operands of − swapped | w -= lr / (beta1 ** t - 1) * m / (root + eps)": "wrong-sign",
+    "Adam | beta1 → eps | w -= lr / (1 - eps ** t) * m / (root + eps)": "adam-no-bias-correction",
+}
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ Every helper is right with its defaults (``CORRECT`` lists them so); a plant cha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from torch.nn import functional as F
 
-from scratch.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh, sigmoid
+from scratch.activations import ELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh, sigmoid
 from scratch.layers import Linear
 from scratch.losses import MAE, MSE, BCEWithLogits, CrossEntropy
 from scratch.network import Network
@@ -35,7 +37,7 @@ def softmax_back(dp, p):
     return p * (dp - (dp * p).sum(axis=-1, keepdims=True))
 
 
-def dW_rows(a, dz):
+def dw_rows(a, dz):
     return a.T @ dz
 
 
@@ -76,7 +78,7 @@ def check_classifier(
     dz2=lambda p, t: (p - t) / len(t),
     da1=lambda dz2, W2: dz2 @ W2.T,
     dz1=lambda da1, z1: da1 * (z1 > 0),
-    dW=dW_rows,
+    dW=dw_rows,
     db=db_rows,
     hidden=9,
     dtype="float64",
@@ -130,9 +132,7 @@ def check_columns(
     return verify_function(columns, None, **draw(X=(5, 7), W1=(9, 5), b1=(9, 1), W2=(3, 9), b2=(3, 1), T=(3, 7)))
 
 
-def check_deep(
-    dz1=lambda da1, x, a1, a2: da1 * (1 - a1**2), da2=lambda dz3, W3, lr: dz3 @ W3.T, step=0.0, dtype="float64"
-):
+def check_deep(dz1=lambda da1, x, a1, a2: da1 * (1 - a1**2), da2=lambda dz3, W3, dW3: dz3 @ W3.T, dtype="float64"):
     """Two hidden tanh layers of one width, half the squared error, each array with a name of its own."""
 
     def deep(x, W1, b1, W2, b2, W3, b3, t):
@@ -277,7 +277,7 @@ def check_prelu(dx=lambda dout, x, a: np.where(x > 0, dout, a * dout)):
     return verify_function(prelu, prelu_backward, x=draw(x=(7, 5))["x"], a=np.array([0.1, 0.25, 0.2, 0.3, 0.15]))
 
 
-def check_soft_targets(dz=lambda dp, p: softmax_back(dp, p), squared=False, dtype="float64"):  # noqa: PLW0108
+def check_soft_targets(dz=softmax_back, squared=False, dtype="float64"):
     """Linear and softmax, then cross-entropy by way of dL/dp, or half the squared error."""
 
     def soft(x, W, b):
@@ -320,9 +320,13 @@ def faulty_loss(loss: type, grad: Any) -> Any:
     return type("My" + loss.__name__, (loss,), {"value_and_grad": lambda self, z, y: (loss()(z, y)[0], grad(z, y))})()
 
 
+def check_loss(loss: Any, dtype: str = "float64") -> Report:
+    return verify_loss(loss, **draw(dtype, logits=(7, 3), y=(7, 3)))
+
+
 def check_network(*layers: Any, loss: Any = None, dtype: str = "float64") -> Report:
     x = draw(dtype, x=(7, 5))["x"]
-    y = Y if loss is None else draw(dtype, a=(2,), y=(7, 3))["y"]
+    y = Y if loss is None else np.eye(3, dtype=dtype)[Y]
     return verify_network(Network(layers), loss or CrossEntropy(), x=x, y=y)
 
 
@@ -383,7 +387,7 @@ class Net:
 
     def __init__(self, *sizes, dtype="float64"):
         rng = np.random.default_rng(3)
-        self.W = [rng.standard_normal(s).astype(dtype) for s in zip(sizes[:-1], sizes[1:], strict=True)]
+        self.W = [rng.standard_normal(s).astype(dtype) for s in pairwise(sizes)]
         self.b = [rng.standard_normal(n).astype(dtype) for n in sizes[1:]]
 
     def f(self, z):
@@ -553,9 +557,7 @@ class Neurons:
 
 def check_neurons(neurons=Neurons, lr=0.5):
     weights = ("hidden", "output")
-    model = Model(
-        neurons(), lambda m, x, t: m.loss(x, t), lambda m, x, t: m.step(x, t, lr), weights=weights, lr=lr
-    )
+    model = Model(neurons(), lambda m, x, t: m.loss(x, t), lambda m, x, t: m.step(x, t, lr), weights=weights, lr=lr)
     return verify_network(model, **draw(x=(5,), y=(3,)))
 
 
@@ -571,7 +573,7 @@ CORRECT = {
     "attention": check_attention,
     "gate": check_gate,
     "rnn": check_rnn,
-    "pool": lambda: check_pool(),
+    "pool": check_pool,
     "flatten": check_flatten,
     "channels": check_channels,
     "distance": check_distance,
@@ -579,7 +581,7 @@ CORRECT = {
     "prelu": check_prelu,
     "softmax entropy": check_soft_targets,
     "softmax squared": lambda: check_soft_targets(squared=True),
-    "row squares": lambda: verify_loss(RowSquares(), **draw(logits=(7, 3), y=(7, 3))),
+    "row squares": lambda: check_loss(RowSquares()),
     "network": lambda: check_network(Linear(5, 9), Tanh(), Linear(9, 3), loss=RowSquares(), dtype="float32"),
     "threshold": lambda: verify_layer(Threshold(5, 3), (7, 5)),
     "block": lambda: verify_layer(Block(5), (7, 5)),
@@ -590,3 +592,557 @@ CORRECT = {
     "stack": check_stack,
     "neurons": check_neurons,
 }
+
+
+# --- the plants -------------------------------------------------------------------------------------------------------
+
+
+def one(mistake: str, where: str, check: Any, *args: Any, **kwargs: Any) -> None:
+    """Plant ``check(*args, **kwargs)``."""
+    plant(mistake, where)(lambda: check(*args, **kwargs))
+
+
+def in_network(mistake: str, where: str, *layers: Any, **kwargs: Any) -> None:
+    one(mistake, where, lambda: check_network(*layers, **kwargs))
+
+
+def in_net(
+    mistake: str, where: str, net: type, sizes: tuple[int, ...], lr: float | None = None, **methods: Any
+) -> None:
+    one(mistake, where, check_net, subclass(net, **methods)(*sizes), lr=lr)
+
+
+def subclass(base: type, **methods: Any) -> type:
+    return type("My" + base.__name__, (base,), methods)
+
+
+one("missing-batch-mean", "softmax cross-entropy in one function", check_classifier, lambda p, t: p - t)
+one(
+    "missing-batch-mean",
+    "logistic regression, only the bias",
+    check_logistic,
+    lambda p, y: p - y,
+    lambda x, dz: x.T @ dz / len(x),
+)
+one("missing-batch-mean", "logistic regression, float32", check_logistic, lambda p, y: p - y, dtype="float32")
+one("missing-batch-mean", "columns as examples, 1/m forgotten everywhere", check_columns, divisor=lambda X: 1)
+in_net("missing-batch-mean", "a net in loops", Net, (5, 9, 4, 3), d_out=lambda m, out, t: out - t)
+one("missing-batch-mean", "a loss of the protocol", check_loss, RowSquares(lambda r: 2 * r))
+in_network(
+    "missing-batch-mean",
+    "a network with its own loss, float32",
+    *(Linear(5, 9), Tanh(), Linear(9, 3)),
+    loss=RowSquares(lambda r: 2 * r),
+    dtype="float32",
+)
+
+
+def averaged_linear(self, dy, cache, dW, db, need_dx=True):
+    x, W = cache
+    dW[:] = dy.T @ x / len(x)
+    db[:] = dy.sum(axis=0)
+    return dy @ W
+
+
+one("batch-mean-twice", "cross-entropy, dW and dx", check_classifier, lambda p, t: (p - t) / len(t) / len(t))
+one("batch-mean-twice", "cross-entropy, dW only", check_classifier, dW=lambda a, dz: a.T @ dz / len(dz))
+one("batch-mean-twice", "logistic regression, dw", check_logistic, dw=lambda x, dz: x.T @ dz / len(x))
+one("batch-mean-twice", "a linear layer in a layer's test", verify_layer, faulty(Linear, averaged_linear)(5, 3), (7, 5))
+in_network(
+    "batch-mean-twice", "a linear layer in a network", Linear(5, 9), ReLU(), faulty(Linear, averaged_linear)(9, 3)
+)
+in_net(
+    "batch-mean-twice",
+    "every step of a loop, compounding",
+    Net,
+    (5, 9, 4, 3),
+    through=lambda m, i, d: d @ m.W[i].T * m.df(m.z[i - 1], m.a[i]) / len(d),
+)
+in_net(
+    "batch-mean-twice",
+    "dW and db of a net in loops",
+    Net,
+    (5, 9, 4, 3),
+    layer_grads=lambda m, i, d: (m.a[i].T @ d / len(d), d.sum(axis=0) / len(d)),
+)
+
+one("wrong-divisor", "columns, divided by the inputs", check_columns, divisor=lambda X: X.shape[0])
+one(
+    "wrong-divisor",
+    "mean over the steps, divided by the batch",
+    check_pool,
+    lambda dout, x: (np.zeros_like(x) + dout[:, None]) / len(x),
+)
+one("wrong-divisor", "cross-entropy divided by the classes", check_classifier, lambda p, t: (p - t) / t.shape[1])
+one("wrong-divisor", "a sum over outputs divided by all elements", check_loss, RowSquares(lambda r: 2 * r / r.size))
+one(
+    "wrong-divisor",
+    "MSE divided by the batch alone",
+    check_loss,
+    faulty_loss(MSE, lambda z, y: 2 * (z - y) / len(z)),
+    dtype="float32",
+)
+in_network(
+    "wrong-divisor",
+    "MSE in a network",
+    Linear(5, 9),
+    Sigmoid(),
+    Linear(9, 3),
+    loss=faulty_loss(MSE, lambda z, y: 2 * (z - y) / len(z)),
+)
+in_net("wrong-divisor", "a net in loops, divided by B K", Net, (5, 9, 3), d_out=lambda m, out, t: (out - t) / out.size)
+
+one("constant-factor", "the 2 of a square forgotten", check_columns, lambda A2, T: A2 - T)
+in_net(
+    "constant-factor",
+    "a 2 that the half has cancelled, in an update",
+    Net,
+    (5, 9, 3),
+    lr=0.1,
+    d_out=lambda m, out, t: 2 * (out - t) / len(t),
+)
+in_net(
+    "constant-factor", "the same, filled gradients", TanhNet, (5, 9, 3), d_out=lambda m, out, t: 2 * (out - t) / len(t)
+)
+one("constant-factor", "MSE of the protocol", check_loss, faulty_loss(MSE, lambda z, y: (z - y) / z.size))
+one("constant-factor", "x squared", check_elementwise, lambda x: x * x, lambda dout, x: dout * x)
+one("constant-factor", "one side of a distance", check_distance, lambda d, dout: -d * dout[:, None])
+in_network(
+    "constant-factor",
+    "a loss in a network, float32",
+    Linear(5, 9),
+    ReLU(),
+    Linear(9, 3),
+    loss=RowSquares(lambda r: r / len(r)),
+    dtype="float32",
+)
+
+one("wrong-sign", "y − p", check_classifier, lambda p, t: (t - p) / len(t))
+one("wrong-sign", "logistic regression, float32", check_logistic, lambda p, y: (y - p) / len(y), dtype="float32")
+one("wrong-sign", "the other side of a distance", check_distance, lambda d, dout: 2 * d * dout[:, None])
+one("wrong-sign", "a threshold", verify_layer, subclass(Threshold, dtheta=lambda m, dy: dy.sum(axis=0))(5, 3), (7, 5))
+
+
+class Ascent(TanhNet):
+    def train_step(self, t, lr):
+        self.backward(t)
+        for i in range(len(self.W)):
+            self.W[i] += lr * self.dW[i]
+            self.b[i] += lr * self.db[i]
+
+
+one("wrong-sign", "ascent", check_net, Ascent(5, 9, 3), lr=0.1)
+in_network(
+    "wrong-sign",
+    "a threshold in a network",
+    subclass(Threshold, dtheta=lambda m, dy: dy.sum(axis=0))(5, 9),
+    Tanh(),
+    Linear(9, 3),
+)
+one(
+    "wrong-sign",
+    "y − z in a loss of the protocol",
+    verify_loss,
+    faulty_loss(BCEWithLogits, lambda z, y: (y - sigmoid(z)) / z.size),
+    logits=draw(z=(7, 3))["z"],
+    y=np.eye(3)[Y],
+)
+
+
+def transposed_linear(self, dy, cache, dW, db, need_dx=True):
+    x, W = cache
+    dW[:] = x.T @ dy
+    db[:] = dy.sum(axis=0)
+    return dy @ W
+
+
+one("transposed", "a square linear layer", verify_layer, faulty(Linear, transposed_linear)(5, 5), (7, 5))
+in_network(
+    "transposed",
+    "a square linear layer in a network",
+    Linear(5, 9),
+    Tanh(),
+    faulty(Linear, transposed_linear)(9, 9),
+    ReLU(),
+    Linear(9, 3),
+)
+one("transposed", "a rectangular dW, its shape wrong", check_affine, dW=lambda dout, x, W: dout.T @ x)
+one("transposed", "a square dW", check_affine, dW=lambda dout, x, W: dout.T @ x, shape=(5, 5), dtype="float32")
+one("transposed", "back through W for Wᵀ, square", check_affine, lambda dout, x, W: dout @ W, shape=(5, 5))
+one("transposed", "keys of attention, as many as dimensions", check_attention, dk=lambda ds, q: q.T @ ds, n_keys=5)
+one(
+    "transposed",
+    "unflattened without going back to channels first",
+    check_flatten,
+    lambda dflat, x: dflat.reshape(x.shape),
+)
+in_net(
+    "transposed", "a square net in loops", TanhNet, (3, 3, 3), layer_grads=lambda m, i, d: (d.T @ m.a[i], d.sum(axis=0))
+)
+
+one("bias-not-summed", "affine, db = dout", check_affine, db=lambda dout: dout)
+one("bias-not-summed", "affine, averaged", check_affine, db=lambda dout: dout.mean(axis=0))
+one("bias-not-summed", "affine, over the outputs", check_affine, db=lambda dout: dout.sum(axis=1), shape=(5, 7))
+one("bias-not-summed", "affine, summed over everything", check_affine, db=lambda dout: dout.sum(), dtype="float32")
+one("bias-not-summed", "columns, db = dZ", check_columns, db=lambda dZ: dZ)
+one("bias-not-summed", "logistic regression, db = dz", check_logistic, db=lambda dz: dz)
+one("bias-not-summed", "channels, not over the length", check_channels, lambda dout: dout.sum(axis=0))
+in_net(
+    "bias-not-summed",
+    "a net in loops, averaged",
+    Net,
+    (5, 9, 3),
+    layer_grads=lambda m, i, d: (m.a[i].T @ d, d.mean(axis=0)),
+)
+
+
+def total_bias(self, dy, cache, dW, db, need_dx=True):
+    x, W = cache
+    dW[:] = dy.T @ x
+    db[:] = np.sum(dy)
+    return dy @ W
+
+
+one("bias-not-summed", "a layer, all entries equal", verify_layer, faulty(Linear, total_bias)(5, 3), (7, 5))
+in_network("bias-not-summed", "a layer in a network", Linear(5, 9), ReLU(), faulty(Linear, total_bias)(9, 3))
+
+
+class UpdatesFirst(TanhNet):
+    """Each layer is updated as soon as its gradient is known, and the rest goes back through the new weights."""
+
+    def train_step(self, t, lr):
+        d = self.d_out(self.a[-1], t)
+        for i in reversed(range(len(self.W))):
+            dW, db = self.layer_grads(i, d)
+            self.W[i] -= lr * dW
+            self.b[i] -= lr * db
+            d = self.through(i, d) if i else d
+
+
+class DenseUpdatesFirst(Dense):
+    def backward(self, dy, lr):
+        dz = dy * (1 - self.y**2)
+        self.update(dz, lr)
+        return dz @ self.W.T
+
+
+class NeuronsUpdateFirst(Neurons):
+    def step(self, x, t, lr):
+        do = [(o - t[k]) * o * (1 - o) for k, o in enumerate(self.o)]
+        self.update(do, lr)
+        for j, d in enumerate(self.hidden_deltas(do)):
+            self.hidden[j] -= lr * d * x
+
+
+one("updated-weights", "a training step in a loop", check_net, UpdatesFirst(5, 9, 3), lr=0.1)
+one("updated-weights", "a training step in a loop, three layers", check_net, UpdatesFirst(5, 9, 4, 3), lr=0.05)
+one("updated-weights", "a list of layers that update themselves", check_stack, DenseUpdatesFirst)
+one("updated-weights", "the same with a small learning rate", check_stack, DenseUpdatesFirst, lr=0.01)
+one("updated-weights", "sums over neurons, one example", check_neurons, NeuronsUpdateFirst)
+one(
+    "updated-weights", "one function, W3 already stepped", check_deep, da2=lambda dz3, W3, dW3: dz3 @ (W3 - 0.1 * dW3).T
+)
+
+one("activation-derivative-missing", "ReLU in a classifier", check_classifier, dz1=lambda da1, z1: da1)
+one("activation-derivative-missing", "the gate of an LSTM", check_gate, lambda dout, x, s: dout * x)
+one("activation-derivative-missing", "tanh through time", check_rnn, lambda dh, h: dh)
+one("activation-derivative-missing", "a sigmoid layer", verify_layer, faulty(Sigmoid, lambda m, dy, y: dy)(), (7, 5))
+in_network(
+    "activation-derivative-missing",
+    "tanh in a network, float32",
+    Linear(5, 9),
+    faulty(Tanh, lambda m, dy, y: dy)(),
+    Linear(9, 3),
+    dtype="float32",
+)
+in_net("activation-derivative-missing", "a net in loops", TanhNet, (5, 9, 4, 3), df=lambda m, z, a: 1)
+one("activation-derivative-missing", "first of two hidden layers", check_deep, lambda da1, x, a1, a2: da1)
+
+in_net(
+    "activation-derivative-wrong-argument",
+    "σ′(a), which applies σ again",
+    SigmoidNet,
+    (5, 9, 4, 3),
+    df=lambda m, z, a: sigmoid(a) * (1 - sigmoid(a)),
+)
+in_net("activation-derivative-wrong-argument", "z (1 − z)", SigmoidNet, (5, 9, 3), df=lambda m, z, a: z * (1 - z))
+in_net(
+    "activation-derivative-wrong-argument",
+    "1 − z² in a tanh net, by its update",
+    TanhNet,
+    (5, 9, 3),
+    lr=0.1,
+    df=lambda m, z, a: 1 - z * z,
+)
+one(
+    "activation-derivative-wrong-argument",
+    "tanh′ of the output",
+    check_elementwise,
+    np.tanh,
+    lambda dout, x: dout * (1 - np.tanh(np.tanh(x)) ** 2),
+)
+one(
+    "activation-derivative-wrong-argument",
+    "1 − x² for tanh, float32",
+    check_elementwise,
+    np.tanh,
+    lambda dout, x: dout * (1 - x * x),
+    dtype="float32",
+)
+
+
+def silu_back(self, dy, cache):
+    x, s = cache
+    y = x * s
+    return dy * sigmoid(y) * (1 + y * (1 - sigmoid(y)))
+
+
+one("activation-derivative-wrong-argument", "SiLU′ of the output", verify_layer, faulty(SiLU, silu_back)(), (7, 5))
+in_network(
+    "activation-derivative-wrong-argument",
+    "eʸ for eˣ in an ELU",
+    Linear(5, 9),
+    faulty(ELU, lambda m, dy, x: np.where(x > 0, dy, dy * m.alpha * np.exp(np.minimum(m.forward(x)[0], 0))))(),
+    Linear(9, 3),
+)
+
+one("activation-derivative-twice", "the gate of an LSTM", check_gate, dz=lambda ds, s: ds * s * (1 - s))
+one("activation-derivative-twice", "tanh through time", check_rnn, lambda dh, h: dh * (1 - h * h) * (1 - h * h))
+one(
+    "activation-derivative-twice",
+    "a tanh layer, float32",
+    verify_layer,
+    faulty(Tanh, lambda m, dy, y: dy * (1 - y * y) ** 2)(),
+    (7, 5),
+    dtype="float32",
+)
+in_network(
+    "activation-derivative-twice",
+    "a sigmoid in a network",
+    Linear(5, 9),
+    faulty(Sigmoid, lambda m, dy, y: dy * (y * (1 - y)) ** 2)(),
+    Linear(9, 3),
+)
+in_net("activation-derivative-twice", "a net in loops", TanhNet, (5, 9, 4, 3), df=lambda m, z, a: (1 - a * a) ** 2)
+in_net(
+    "activation-derivative-twice",
+    "the output's, in the loss and again",
+    SigmoidNet,
+    (5, 9, 3),
+    d_out=lambda m, out, t: (out - t) * (out * (1 - out)) ** 2 / len(t),
+)
+
+one("wrong-layer-mask", "1 − a2² at the first layer", check_deep, lambda da1, x, a1, a2: da1 * (1 - a2**2))
+one("wrong-layer-mask", "a residual block, the mask of its input", check_residual, lambda dout, z, x: dout * (x > 0))
+in_net(
+    "wrong-layer-mask",
+    "ReLU, an index off by one",
+    Net,
+    (5, 9, 9, 9),
+    through=lambda m, i, d: d @ m.W[i].T * (m.z[i] > 0),
+)
+in_net(
+    "wrong-layer-mask",
+    "tanh, an index off by one",
+    TanhNet,
+    (5, 5, 5, 3),
+    through=lambda m, i, d: d @ m.W[i].T * (1 - m.a[i - 1] ** 2),
+)
+one(
+    "wrong-layer-mask",
+    "inside a block of two layers",
+    verify_layer,
+    subclass(Block, dz1=lambda m, da1, a1, a2: da1 * a2 * (1 - a2))(5),
+    (7, 5),
+)
+in_network(
+    "wrong-layer-mask",
+    "a block in a network",
+    Linear(5, 9),
+    subclass(Block, dz1=lambda m, da1, a1, a2: da1 * a2 * (1 - a2))(9),
+    Linear(9, 3),
+)
+
+one("leaky-slope-lost", "a leaky layer", verify_layer, faulty(LeakyReLU, lambda m, dy, x: dy * (x > 0))(0.2), (7, 5))
+one("leaky-slope-lost", "a learned slope", check_prelu, lambda dout, x, a: dout * (x > 0))
+one(
+    "leaky-slope-lost",
+    "a plain function, float32",
+    check_elementwise,
+    lambda x: np.maximum(0.01 * x, x),
+    lambda dout, x: np.where(x > 0, dout, 0),
+    dtype="float32",
+)
+in_net("leaky-slope-lost", "a net in loops", Net, (5, 9, 4, 3), f=lambda m, z: np.maximum(z, 0.1 * z))
+in_network(
+    "leaky-slope-lost",
+    "a network, float32",
+    Linear(5, 9),
+    faulty(LeakyReLU, lambda m, dy, x: np.where(x > 0, dy, 0))(0.01),
+    Linear(9, 3),
+    dtype="float32",
+)
+
+one("kink-convention", "a ReLU layer", verify_layer, faulty(ReLU, lambda m, dy, x: dy * (x >= 0))(), (7, 5))
+one(
+    "kink-convention", "a ReLU function", check_elementwise, lambda x: np.maximum(x, 0), lambda dout, x: dout * (x >= 0)
+)
+one(
+    "kink-convention",
+    "a leaky function",
+    check_elementwise,
+    lambda x: np.where(x > 0, x, 0.1 * x),
+    lambda dout, x: np.where(x >= 0, 1, 0.1) * dout,
+)
+one(
+    "kink-convention",
+    "a classifier with a blank row and no biases",
+    check_classifier,
+    dz1=lambda da1, z1: da1 * (z1 >= 0),
+    x=np.vstack([draw(x=(6, 5))["x"], np.zeros((1, 5))]),
+    b1=np.zeros(9),
+)
+one(
+    "kink-convention",
+    "MAE, sign(0) = 1",
+    check_loss,
+    faulty_loss(MAE, lambda z, y: np.where(z >= y, 1.0, -1.0) / z.size),
+)
+in_network(
+    "kink-convention", "a ReLU in a network", Linear(5, 9), faulty(ReLU, lambda m, dy, x: dy * (x >= 0))(), Linear(9, 3)
+)
+
+
+def hinge(dm=lambda m: m >= 0):
+    def svm(x, w, b, y):
+        s = 2 * y - 1
+        m = 1 - s * (x @ w + b)
+        d = -s * dm(m) / len(x)
+        return np.maximum(m, 0).mean(), {"dx": np.outer(d, w), "dw": x.T @ d, "db": d.sum()}
+
+    x = np.vstack([draw(x=(6, 5))["x"], [0.0, 1.0, 0.0, 0.0, 0.0]])
+    return verify_function(svm, None, x=x, w=np.array([0.5, 1.0, -0.5, 0.25, 2.0]), b=np.array(0.0), y=Y // 2)
+
+
+one("kink-convention", "a hinge, one example on the margin", hinge)
+CORRECT["hinge"] = lambda: hinge(lambda m: m > 0)
+
+one("softmax-diagonal-only", "attention", check_attention, lambda dp, p: dp * p * (1 - p))
+one("softmax-diagonal-only", "attention, float32", check_attention, lambda dp, p: dp * p * (1 - p), dtype="float32")
+one(
+    "softmax-diagonal-only",
+    "a softmax layer",
+    verify_layer,
+    faulty(Softmax, lambda m, dy, y: dy * y * (1 - y))(),
+    (7, 5),
+)
+in_network(
+    "softmax-diagonal-only",
+    "softmax and squares in a network",
+    Linear(5, 3),
+    faulty(Softmax, lambda m, dy, y: dy * y * (1 - y))(),
+    loss=RowSquares(),
+)
+one("softmax-diagonal-only", "cross-entropy by way of dL/dp", check_soft_targets, lambda dp, p: dp * p * (1 - p))
+one(
+    "softmax-diagonal-only",
+    "softmax and squared error",
+    check_soft_targets,
+    lambda dp, p: dp * p * (1 - p),
+    squared=True,
+)
+
+
+def softmax_twice(x, W, b):
+    q = softmax(x @ W + b)
+    p = softmax(q)
+    d = softmax_back((p - np.eye(3)[Y]) / len(x), q)
+    return -np.log(p[np.arange(7), Y]).mean(), (d @ W.T, x.T @ d, d.sum(axis=0))
+
+
+def torch_entropy(x, W, b):
+    return F.cross_entropy(x @ W + b, torch.as_tensor(Y))
+
+
+class TwiceNet(SoftmaxNet):
+    """It ends in softmax, and its loss takes that for logits."""
+
+    def value(self, out, t):
+        return -np.sum(t * np.log(softmax(out))) / len(t)
+
+    def d_out(self, out, t):
+        return softmax_back((softmax(out) - t) / len(t), out)
+
+
+def torch_net(x, y, **w):
+    return F.cross_entropy(F.relu(x @ w["W.0"] + w["b.0"]) @ w["W.1"] + w["b.1"], y)
+
+
+class ProbabilityEntropy(CrossEntropy):
+    """Cross-entropy that takes a softmax first, and goes back through it."""
+
+    def value_and_grad(self, logits, y):
+        p = softmax(logits)
+        value, dp = super().value_and_grad(p, y)
+        return value, softmax_back(dp, p)
+
+
+def torch_logits(logits, y):
+    return F.cross_entropy(logits, torch.as_tensor(y))
+
+
+one(
+    "double-softmax",
+    "one function, with torch's loss as the reference",
+    verify_function,
+    softmax_twice,
+    None,
+    reference=torch_entropy,
+    **draw(x=(7, 5), W=(5, 3), b=(3,)),
+)
+one(
+    "double-softmax",
+    "one function, its own forward the reference",
+    verify_function,
+    softmax_twice,
+    None,
+    **draw(x=(7, 5), W=(5, 3), b=(3,)),
+)
+in_network("double-softmax", "a network that ends in softmax", Linear(5, 9), ReLU(), Linear(9, 3), Softmax())
+one("double-softmax", "a net in loops, with a reference", check_net, TwiceNet(5, 9, 3), reference=torch_net)
+one(
+    "double-softmax",
+    "a loss of the protocol, with a reference",
+    verify_loss,
+    ProbabilityEntropy(),
+    draw(z=(7, 3))["z"],
+    Y,
+    reference=torch_logits,
+)
+
+one("loss-shortcut-misused", "softmax and squared error", check_soft_targets, lambda dp, p: dp, squared=True)
+one("loss-shortcut-misused", "sigmoid and squared error", check_logistic, lambda p, y: (p - y) / len(y), squared=True)
+in_net(
+    "loss-shortcut-misused",
+    "sigmoids and squared error in a net",
+    SigmoidNet,
+    (5, 9, 3),
+    d_out=lambda m, out, t: (out - t) / len(t),
+)
+one("loss-shortcut-misused", "p (1 − p) on top, logistic", check_logistic, lambda p, y: (p - y) * p * (1 - p) / len(y))
+one("loss-shortcut-misused", "p (1 − p) on top, softmax", check_classifier, lambda p, t: (p - t) * p * (1 - p) / len(t))
+in_net(
+    "loss-shortcut-misused",
+    "p (1 − p) on top, a net in loops",
+    SoftmaxNet,
+    (5, 9, 3),
+    d_out=lambda m, out, t: (out - t) * out * (1 - out) / len(t),
+)
+in_network(
+    "loss-shortcut-misused",
+    "p (1 − p) on top, a network's loss",
+    Linear(5, 9),
+    Tanh(),
+    Linear(9, 3),
+    loss=faulty_loss(BCEWithLogits, lambda z, y: (sigmoid(z) - y) * sigmoid(z) * (1 - sigmoid(z)) / z.size),
+)

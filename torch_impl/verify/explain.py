@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from torch_impl.verify.catalogue import CATALOGUE
+from torch_impl.verify.forwards import clips, without_clipping
 from torch_impl.verify.report import UNKNOWN, Finding
 from torch_impl.verify.tape import line, reshapes, same
 
@@ -52,7 +53,7 @@ class Observation:
 
     def matches(self, name: str, predicted: Any) -> bool:
         """Whether ``predicted`` is the user's gradient, to rounding."""
-        return self.residual(name, predicted) <= 3 * self.tolerance[name]
+        return self.residual(name, predicted) <= 3 * self.tolerance[name] + 1e-10 * self.scale(name)
 
     def residual(self, name: str, predicted: Any) -> float:
         """The largest difference between the user's gradient and ``predicted``; infinite for other shapes."""
@@ -62,8 +63,15 @@ class Observation:
         apart = np.abs(hand - predicted)
         return float(np.nan_to_num(apart, nan=np.inf).max(initial=0))
 
+    def matches_each(self, name: str, a: Any, b: Any) -> bool:
+        """Whether two predictions are the same, to rounding."""
+        return float(np.abs(np.asarray(a) - np.asarray(b)).max(initial=0)) <= 3 * self.tolerance[name]
+
     def scale(self, name: str) -> float:
-        return float(np.abs(self.auto[name]).max(initial=0)) or 1.0
+        """The largest element of the reference's gradient, or of the user's where that is larger."""
+        hand = np.abs(np.asarray(self.hand[name]))
+        largest = max(float(np.abs(self.auto[name]).max(initial=0)), float(hand[np.isfinite(hand)].max(initial=0)))
+        return largest or 1.0
 
 
 @dataclass
@@ -119,6 +127,10 @@ def explain(
             if finding is not None:
                 found.append(finding)
                 todo.remove(name)
+    if any(f.mistake == "batch-mean-twice" for f in found):
+        # A bias that is averaged beside weights that are averaged: one habit, not two mistakes.
+        found = [replace(f, mistake="batch-mean-twice", explanation=f"In {unit.name}: {CATALOGUE['batch-mean-twice'].what}.")
+                 if f.mistake == "bias-not-summed" and "averaged" in f.formula else f for f in found]  # fmt: skip
     found += [_unknown(unit, present, name) for name in todo]
     return found
 
@@ -137,20 +149,33 @@ def _best(
     """The hypothesis that explains most of ``todo`` beside those ``applied``; what it explains; ties; what it leaves."""
     first = observations[0]
     assert first.tape is not None
-    survivors: list[tuple[int, Hypothesis, list[str], float]] = []
-    base = _predict(first, applied, None, 0.0)
+    order = _backward_order(first.tape, todo)
+    survivors: list[tuple[Hypothesis, list[str], float, int]] = []
     for hypothesis in _hypotheses(unit, first, neighbours, len(first.tape.nodes) > 300):
-        tried = _try(observations, applied, hypothesis, todo, right, base)
+        tried = _try(observations, applied, hypothesis, todo, right)
         if tried is not None:
-            survivors.append((len(tried[0]), hypothesis, *tried))
-    if not survivors:
-        return None
-    # Most tensors first; then the more specific name; then the place nearest to the loss, where the fault began.
-    survivors.sort(key=lambda s: (-s[0], s[1].rank, -s[1].at))
-    count, hypothesis, explained, residual = survivors[0]
-    ties = [s[1].slug for s in survivors if s[0] == count and s[1].rank == hypothesis.rank and s[2] == explained]
-    ties = [slug for slug in dict.fromkeys(ties) if slug != hypothesis.slug]
-    return hypothesis, explained, ties, residual
+            survivors.append((hypothesis, *tried))
+    for name in order:
+        # What makes the first wrong tensor so is where the fault began. Of its explanations the one that explains most;
+        # then the one that leaves fewest tensors changed but unexplained; the more specific; the one nearest to the loss.
+        fitting = [s for s in survivors if name in s[1]]
+        if not fitting:
+            continue
+        hypothesis, explained, residual, left = min(fitting, key=lambda s: (-len(s[1]), s[3], s[0].rank, -s[0].at))
+        alike = [s[0].slug for s in fitting if (s[1], s[3], s[0].rank) == (explained, left, hypothesis.rank)]
+        ties = [slug for slug in dict.fromkeys(alike) if slug != hypothesis.slug]
+        return hypothesis, [n for n in order if n in explained], ties, residual
+    return None
+
+
+def _backward_order(tape: Tape, names: list[str]) -> list[str]:
+    """The inputs in the order in which a backward pass reaches them."""
+
+    def first_use(node: fx.Node) -> int:
+        users = [first_use(u) if reshapes(u) else tape.index[u] for u in tape.users(node)]
+        return max(users, default=-1)
+
+    return sorted(names, key=lambda name: -first_use(tape.leaves[name]))
 
 
 def _try(
@@ -159,11 +184,11 @@ def _try(
     hypothesis: Hypothesis,
     todo: list[str],
     right: list[str],
-    base: dict[str, Any],
-) -> tuple[list[str], float] | None:
-    """The tensors of ``todo`` that the hypothesis explains with every probe, and the largest residual left."""
+) -> tuple[list[str], float, int] | None:
+    """What of ``todo`` the hypothesis explains with every probe, the largest residual left, and how much more it changes."""
     explained, residual = list(todo), 0.0
     coefficients: list[float] = []
+    vouched = False  # by a probe in which the user's gradient is wrong
     for observation in observations:
         try:
             predicted, c = _fitted(observation, applied, hypothesis, explained)
@@ -172,14 +197,15 @@ def _try(
         if predicted is None:
             return None
         coefficients.append(c)
+        if hypothesis.retape is not None and not all(np.isfinite(predicted[n]).all() for n in explained):
+            continue  # without its clipping the loss has no gradient there: this probe can't vouch for it
         explained = [n for n in explained if n in predicted and observation.matches(n, predicted[n])]
-        if observation is observations[0]:  # something must come of it, here or with another probe
-            changed = [n for n in explained if not _equal(predicted.get(n), base.get(n))]
-            if not changed and len(observations) == 1:
-                return None
+        vouched |= any(not observation.matches(n, observation.auto[n]) for n in explained)
         if not explained or not all(observation.matches(n, predicted[n]) for n in right if n in predicted):
             return None
         residual = max([residual, *(observation.residual(n, predicted[n]) / observation.scale(n) for n in explained)])
+    if not vouched:
+        return None
     if hypothesis.free:
         assert hypothesis.name_of is not None
         named = hypothesis.name_of(coefficients, observations)
@@ -187,11 +213,13 @@ def _try(
             return None
         hypothesis.slug, hypothesis.formula = named
     hypothesis.coefficients = {o.probe: c for o, c in zip(observations, coefficients, strict=True)}
-    return explained, residual
-
-
-def _equal(a: Any, b: Any) -> bool:
-    return a is not None and b is not None and np.shape(a) == np.shape(b) and bool(np.array_equal(a, b))
+    before = _predict(observations[0], applied, None, 0.0)
+    after = _fitted(observations[0], applied, hypothesis, explained)[0] or before
+    more = sum(
+        n not in explained and np.shape(after[n]) == np.shape(before[n]) and not observations[0].matches_each(n, after[n], before[n])
+        for n in todo if n in after
+    )  # fmt: skip
+    return explained, residual, more
 
 
 def _fitted(
@@ -253,14 +281,31 @@ def _hypotheses(
     if ends_only:
         return
     regions = list(_regions(tape))
-    for u, v in regions:
-        yield from _activation(unit, tape, u, v, regions, neighbours)
-    yield from _dropouts(tape)
+    local = [h for u, v in regions for h in _activation(unit, tape, u, v, regions, neighbours)]
+    local += _dropouts(tape)
+    yield from local
+    yield from _repeated(local)
     yield from _softmaxes(unit, tape)
     yield from _shortcuts(unit, tape)
     yield from _normalisations(unit, tape)
     yield from _products(unit, tape)
+    yield from _gamma_of_one(unit, tape)
     yield from _clipping(tape)
+
+
+def _repeated(hypotheses: list[Hypothesis]) -> Iterator[Hypothesis]:
+    """The same mistake wherever one line runs: in every step of a loop, in every call of a function."""
+    groups: dict[tuple[str, str, str], list[Hypothesis]] = {}
+    for h in hypotheses:
+        groups.setdefault((h.slug, h.formula, h.place), []).append(h)
+    for (slug, formula, place), members in groups.items():
+        if len(members) < 2 or not place or len({h.at for h in members}) < len(members):
+            continue
+
+        def rules(tape: Tape, c: float, members: list[Hypothesis] = members) -> dict[fx.Node, list[Rule]]:
+            return {node: rule for h in members for node, rule in h.rules(tape, c).items()}
+
+        yield Hypothesis(slug, members[0].rank, max(h.at for h in members), rules, formula, f"{place} (wherever it runs)")
 
 
 def _rule_at(i: int, rule: Callable[[Tape, torch.Tensor, float], Any]) -> Callable[[Tape, float], dict[fx.Node, list[Rule]]]:
@@ -272,6 +317,8 @@ def _scales(unit: Unit, tape: Tape, ends_only: bool) -> Iterator[Hypothesis]:
     """The gradient at one node, times a number that is fitted: -1, B, 1/B, 2, ..."""
     dropouts = {p for _, v in _regions(tape, dropout=True) for p in (v, *_pointwise_around(tape, v))}
     ends = {*tape.leaves.values(), *tape.outputs}
+    penalised = {leaf for name, leaf in tape.leaves.items() if name in unit.parameters}
+    data = {*tape.leaves.values()} - penalised
     for i, node in enumerate(tape.nodes):
         if node not in tape.variable or isinstance(tape.values[node], list | tuple):
             continue
@@ -281,6 +328,14 @@ def _scales(unit: Unit, tape: Tape, ends_only: bool) -> Iterator[Hypothesis]:
         if reshapes(node) and node not in tape.outputs:
             continue  # the same as at the node that it reshapes
         mask = node in dropouts
+        if leaf is None and penalised >= {n for n in tape.ancestors(node) if n in data or n in penalised}:
+            reached = [n for n, l in tape.leaves.items() if l in tape.ancestors(node)]
+            biases = all(_is_bias(unit, tape, n) for n in reached)
+            yield Hypothesis(
+                "penalty-factor", 1, i, _rule_at(i, lambda _, g, c: g * c), place=line(node), free=True,
+                name_of=lambda cs, _, biases=biases: _name_penalty(cs, biases),
+            )  # fmt: skip
+            continue
         yield Hypothesis(
             "constant-factor",
             2 if leaf is None or node in tape.outputs else 3,
@@ -290,6 +345,23 @@ def _scales(unit: Unit, tape: Tape, ends_only: bool) -> Iterator[Hypothesis]:
             free=True,
             name_of=lambda cs, obs, mask=mask, i=i: _name_factor(cs, obs, mask, i),
         )
+
+
+def _is_bias(unit: Unit, tape: Tape, name: str) -> bool:
+    """A parameter called so, or a vector beside matrices."""
+    last = name.rsplit(".", 1)[-1].lower()
+    ndims = [tape.values[tape.leaves[n]].ndim for n in unit.parameters if n in tape.leaves]
+    return last.startswith("b") or (tape.values[tape.leaves[name]].ndim < max(ndims) and not last.startswith(("w", "theta")))
+
+
+def _name_penalty(cs: Sequence[float], biases: bool) -> tuple[str, str] | None:
+    """A factor of the part of the loss that depends on the parameters alone."""
+    if all(abs(c - 1) < 1e-7 for c in cs):
+        return None
+    if biases and all(abs(c) < 1e-7 for c in cs):
+        return "penalty-on-bias", "the penalty's gradient is left out of the bias"
+    words = f"{_short(cs[0])} times" if max(cs) - min(cs) < 1e-7 * max(1.0, abs(cs[0])) else "by a factor that follows a size"
+    return "penalty-factor", f"the penalty's gradient is taken {words}"
 
 
 def _name_factor(
@@ -388,18 +460,45 @@ def _at_leaves(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
             )  # fmt: skip
         yield from _not_summed(tape, name, leaf, place)
         if name in unit.parameters:
-            slug = "penalty-factor" if value.ndim > 1 else "penalty-on-bias"
-            letter = "W" if value.ndim > 1 else "b"
+            yield from _penalties(unit, tape, name, i, place)
 
-            def name_of(cs: Sequence[float], _: Any, slug: str = slug, letter: str = letter) -> tuple[str, str] | None:
-                if max(cs) - min(cs) > 1e-7 * max(1.0, abs(cs[0])) or abs(cs[0]) < 1e-12:
-                    return None
-                return slug, f"h = a {'+' if cs[0] > 0 else '−'} {_short(abs(cs[0]))} {letter}"
 
-            yield Hypothesis(
-                slug, 1, i, _rule_at(i, lambda t, g, c, leaf=name: g + c * t.values[t.leaves[leaf]]),
-                place=place, free=True, name_of=name_of,
-            )  # fmt: skip
+def _penalties(unit: Unit, tape: Tape, name: str, i: int, place: str) -> Iterator[Hypothesis]:
+    """A multiple of the parameter itself on top: of all of it, or of what is or is not its bias."""
+    ndim = tape.values[tape.leaves[name]].ndim
+    # A bias may stand in the first or last place of a vector, or in a column or row of a matrix.
+    bias: dict[str, Any] = {"[0]": (0,), "[-1]": (-1,)} if ndim == 1 else {}
+    if ndim == 2:
+        bias = {"[:, 0]": (slice(None), 0), "[:, -1]": (slice(None), -1), "[0]": (0,), "[-1]": (-1,)}
+
+    def weight(value: torch.Tensor, index: Any, only: bool) -> torch.Tensor:
+        mask = torch.zeros_like(value) if only else torch.ones_like(value)
+        if index is not None:
+            mask[index] = 1.0 if only else 0.0
+        return value * mask
+
+    parts = [("", None, False, "penalty-on-bias" if _is_bias(unit, tape, name) else "penalty-factor")]
+    parts += [(words, index, True, "penalty-on-bias") for words, index in bias.items()]
+    parts += [(f" without {name}{words}", index, False, "penalty-factor") for words, index in bias.items()]
+    for words, index, only, slug in parts:
+
+        def name_of(
+            cs: Sequence[float], observations: Sequence[Observation], slug: str = slug, words: str = words
+        ) -> tuple[str, str] | None:
+            if abs(cs[0]) < 1e-12:
+                return None
+            for power, size in ((0, ""), (1, "/B"), (-1, " B")):  # λ, or λ/B with the mean
+                constant = [c * o.sizes["B"] ** power for c, o in zip(cs, observations, strict=True)]
+                if max(constant) - min(constant) <= 1e-7 * max(1.0, abs(constant[0])):
+                    sign = "+" if cs[0] > 0 else "−"
+                    return slug, f"h = a {sign} {_short(abs(constant[0]))}{size} {name}{words}"
+            return None
+
+        yield Hypothesis(
+            slug, 1, i,
+            _rule_at(i, lambda t, g, c, index=index, only=only: g + c * weight(t.values[t.leaves[name]], index, only)),
+            place=place, free=True, name_of=name_of,
+        )  # fmt: skip
 
 
 def _not_summed(tape: Tape, name: str, leaf: fx.Node, place: str) -> Iterator[Hypothesis]:
@@ -449,18 +548,30 @@ def _not_summed(tape: Tape, name: str, leaf: fx.Node, place: str) -> Iterator[Hy
             break
     additive = _packet(last) in (torch.ops.aten.add, torch.ops.aten.sub)
     letter = "δ" if additive else "δ x̂"
-    batch_axis = tuple(range(max(tape.values[users[0]].ndim - 1, 1)))
+    ndim = tape.values[users[0]].ndim
     variants: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
         f"h = {letter}, not summed": lambda w, g: w,
-        f"h = Σ over everything, the same number in every entry; a = Σ_batch {letter}": lambda w, g: w.sum().expand(g.shape),
+        f"h = Σ over everything, the same number in every entry; a = Σ {letter}": lambda w, g: w.sum().expand(g.shape),
+        f"h = Σ over everything, one number; a = Σ {letter}": lambda w, g: w.sum(),
         f"h = the first row of {letter}": lambda w, g: w[0].reshape(g.shape),
-        f"h = {letter} summed over the last axis; a = Σ_batch {letter}": lambda w, g: w.sum(dim=-1),
-        f"h = {letter} averaged over the last axis; a = Σ_batch {letter}": lambda w, g: w.mean(dim=-1),
     }
-    if additive:
-        variants[f"h = mean_batch {letter}; a = Σ_batch {letter}"] = lambda w, g: w.mean(dim=batch_axis).reshape(g.shape)
+    for n in range(1, ndim + 1):
+        for axes in itertools.combinations(range(ndim), n):
+            words = f"over axis {', '.join(map(str, axes))}"
+            variants[f"h = {letter} summed {words}; a sums over all that it was broadcast along"] = (
+                lambda w, g, axes=axes: w.sum(dim=axes)
+            )
+            if additive:
+                variants[f"h = {letter} averaged {words}; a = Σ {letter}"] = (
+                    lambda w, g, axes=axes: _as(w.mean(dim=axes), g)
+                )
     for formula, of in variants.items():
         yield Hypothesis("bias-not-summed", 1, i, variant(of), formula, place)
+
+
+def _as(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """In the shape of ``like``, where it has as many elements."""
+    return value.reshape(like.shape) if value.numel() == like.numel() else value
 
 
 def _regions(tape: Tape, dropout: bool = False) -> Iterator[tuple[fx.Node, fx.Node]]:
@@ -470,15 +581,14 @@ def _regions(tape: Tape, dropout: bool = False) -> Iterator[tuple[fx.Node, fx.No
         if v not in tape.variable or not isinstance(value, torch.Tensor) or not value.is_floating_point():
             continue
         sources = tape.sources(v)
+        if dropout:
+            if _mask_scale(tape, v) is not None:
+                yield next(a for a in v.all_input_nodes if a in tape.variable), v
+            continue
         if len(sources) != 1:
             continue
         (u,) = sources
-        if u is v or u not in tape.variable or reshapes(v):
-            continue
-        if (_mask_scale(tape, v) is not None) != dropout:
-            continue
-        if dropout:
-            yield u, v
+        if u is v or u not in tape.variable or reshapes(v) or _mask_scale(tape, v) is not None:
             continue
         # The end of a chain, or what the chain has of a known activation: what lies between is no function of its own.
         slope = tape.derivative(u, v)
@@ -585,31 +695,36 @@ def _activation(
             through(lambda t, u, v: slope(t, u, v) * (t.values[u] > 0)),
             "dz = da [z > 0]; should be dz = da f′(z), which is not 0 for z < 0", place,
         )  # fmt: skip
+    if not known and not _bends(tape, u, v):
+        return
     value = tape.values[u]
+    others = [n for n in tape.nodes if n is not u and n is not v and _is_alike(tape, n, value) and not reshapes(n)]
+    for w in others[:80]:
+        k = tape.index[w]
+        name = next((name for name, leaf in tape.leaves.items() if leaf is w), "") or line(w) or str(w)
+        yield Hypothesis(
+            "wrong-layer-mask", 4, j, through(lambda t, u, v, k=k: slope(t, u, v, t.values[t.nodes[k]])),
+            f"dz = da f′(w), w = {name}; should be dz = da f′(z)", place,
+        )  # fmt: skip
     for p, q in regions:
-        for w in (p, q):
-            if w in (u, v) or tape.values[w].shape != value.shape or (p, q) == (u, v):
-                continue
-            k = tape.index[w]
-            other = line(w) or str(w)
+        if tape.values[p].shape == value.shape and (p, q) != (u, v):
+            a, b = tape.index[p], tape.index[q]
             yield Hypothesis(
-                "wrong-layer-mask", 0, j, through(lambda t, u, v, k=k: slope(t, u, v, t.values[t.nodes[k]])),
-                f"dz = da f′(w), w from {other}; should be dz = da f′(z)", place,
+                "wrong-layer-mask", 4, j, through(lambda t, u, v, a=a, b=b: slope(t, t.nodes[a], t.nodes[b])),
+                f"dz = da f′(w), f′(w) that of {line(p) or p}; should be dz = da f′(z)", place,
             )  # fmt: skip
-            if w is p:
-                a, b = tape.index[p], tape.index[q]
-                yield Hypothesis(
-                    "wrong-layer-mask", 0, j,
-                    through(lambda t, u, v, a=a, b=b: slope(t, t.nodes[a], t.nodes[b])),
-                    f"dz = da f′(w), f′(w) that of {other}; should be dz = da f′(z)", place,
-                )  # fmt: skip
     for name, array in neighbours.items():
         if tuple(array.shape) == tuple(value.shape):
             at = torch.from_numpy(np.asarray(array, np.float64))
             yield Hypothesis(
-                "wrong-layer-mask", 0, j, through(lambda t, u, v, at=at: slope(t, u, v, at)),
+                "wrong-layer-mask", 4, j, through(lambda t, u, v, at=at: slope(t, u, v, at)),
                 f"dz = da f′(w), w = {name}; should be dz = da f′(z)", place,
             )  # fmt: skip
+
+
+def _is_alike(tape: Tape, node: fx.Node, value: torch.Tensor) -> bool:
+    other = tape.values.get(node)
+    return isinstance(other, torch.Tensor) and other.is_floating_point() and other.shape == value.shape
 
 
 def _feeds_loss(tape: Tape, p: fx.Node) -> str:
@@ -755,7 +870,8 @@ def _normalisations(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
         value = tape.values.get(n)
         if n not in tape.variable or not isinstance(value, torch.Tensor) or value.ndim < 2 or n.op != "call_function":
             continue
-        for axes in ((0,), (value.ndim - 1,), tuple(range(1, value.ndim)), tuple(a for a in range(value.ndim) if a != 1)):
+        every = tuple(range(value.ndim))
+        for axes in ((0,), every[-1:], every[1:], every[:-1], tuple(a for a in every if a != 1)):
             if not axes or math.prod(value.shape[a] for a in axes) < 3:
                 continue
             mean = value.mean(dim=axes)
@@ -808,6 +924,14 @@ def _products(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
     aten = torch.ops.aten
     for node in tape.nodes:
         packet = _packet(node)
+        if packet is aten.mul and any(_packet(user) in (aten.where, aten.maximum) for user in node.users):
+            for slope, x in itertools.permutations(node.all_input_nodes, 2):
+                if _parameter(unit, tape, slope) is not None and x in tape.variable:
+                    j, k = tape.index[node], tape.index[slope]
+                    yield Hypothesis(
+                        "leaky-slope-lost", 0, j, _rule_at(j, lambda t, g, _, j=j, k=k: _only(t, j, k, g)),
+                        "dz = da [z > 0]; should be dz = da f′(z), which is not 0 for z < 0", line(node),
+                    )  # fmt: skip
         if packet is aten.mul and len(node.all_input_nodes) == 2:
             for gamma, x in itertools.permutations(node.all_input_nodes):
                 name = _parameter(unit, tape, gamma)
@@ -821,46 +945,99 @@ def _products(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
                     _rule_at(j, lambda t, g, _, i=i, j=j, k=k: [(t.nodes[i], g), *_only(t, j, k, g)]),
                     f"dx̂ = dy; should be dx̂ = dy {name}", line(node),
                 )  # fmt: skip
-        if packet in (aten.mm, aten.bmm, aten.matmul):
-            x, w = node.args[:2]
-            for weight, other, right in ((w, x, True), (x, w, False)):
-                name = _parameter(unit, tape, weight)  # type: ignore[arg-type]
-                if name is None or other not in tape.variable:
+        if packet in (aten.mm, aten.bmm):
+            for k, right in ((1, True), (0, False)):
+                weight, other = node.args[k], node.args[1 - k]
+                name = _parameter(unit, tape, weight)
+                if name is None or other not in tape.variable or len({*tape.values[weight].shape[-2:]}) > 1:  # type: ignore[index]
                     continue
-                i, j, k = tape.index[other], tape.index[node], tape.index[weight]  # type: ignore[index]
-                leaf = tape.index[tape.leaves[name]]
-                place = line(node) or unit.title("x")
-                if tape.values[weight].shape[-1] == tape.values[weight].shape[-2]:  # type: ignore[union-attr,index]
-                    yield Hypothesis(
-                        "transposed", 0, j,
-                        _rule_at(j, lambda t, g, _, i=i, j=j, k=k, right=right: [
-                            (t.nodes[i], g @ t.values[t.nodes[k]] if right else t.values[t.nodes[k]] @ g),
-                            *_only(t, j, k, g)]),
-                        f"the gradient goes back through {name}ᵀ where it should go through {name}", place,
-                    )  # fmt: skip
+                i, j, w = tape.index[other], tape.index[node], tape.index[weight]  # type: ignore[index]
+                yield Hypothesis(
+                    "transposed", 0, j,
+                    _rule_at(j, lambda t, g, _, i=i, j=j, w=w, right=right: [
+                        (t.nodes[i], g @ t.values[t.nodes[w]] if right else t.values[t.nodes[w]] @ g), *_only(t, j, w, g)]),
+                    f"the gradient goes back through {name}ᵀ where it should go through {name}", line(node),
+                )  # fmt: skip
+    yield from _updated_weights(unit, tape)
 
-                def updated(
-                    t: Tape, c: float, i: int = i, j: int = j, k: int = k, leaf: int = leaf, right: bool = right
-                ) -> dict[fx.Node, list[Rule]]:
-                    def rule(t: Tape, g: torch.Tensor) -> list[tuple[fx.Node, torch.Tensor]]:
-                        (_, dw), *_rest = _only(t, j, k, g)
-                        moved = t.values[t.nodes[k]] - c * dw
-                        through = g @ moved.transpose(-1, -2) if right else moved.transpose(-1, -2) @ g
-                        return [(t.nodes[i], through), (t.nodes[k], dw)]
 
-                    return {t.nodes[j]: [rule]}
+def _updated_weights(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
+    """A product gone back through with the weights after their update; in a loop, in every one of its steps."""
+    aten = torch.ops.aten
+    groups: dict[tuple[str, str], list[tuple[int, int, int]]] = {}
+    for node in tape.nodes:
+        if node.op != "call_function" or _packet(node) not in (aten.mm, aten.bmm, aten.mv, aten.dot, aten.mul):
+            continue
+        for weight, other in itertools.permutations(node.all_input_nodes, 2):
+            name = _parameter(unit, tape, weight)
+            if name is None or other not in tape.variable or _parameter(unit, tape, other) is not None:
+                continue
+            place = (tape.index[node], tape.index[weight], tape.index[other])
+            groups.setdefault((name, line(node) or str(node)), []).append(place)
+            if line(node):
+                groups.setdefault((name, ""), []).append(place)
+    tried: set[tuple[tuple[int, int, int], ...]] = set()
+    for (name, where), places in groups.items():
+        if tuple(places) in tried:
+            continue
+        tried.add(tuple(places))
 
-                def name_of(cs: Sequence[float], _: Any, name: str = name) -> tuple[str, str] | None:
-                    if max(cs) - min(cs) > 1e-6 * max(1.0, abs(cs[0])) or abs(cs[0]) < 1e-9:
-                        return None
-                    return "updated-weights", f"δ {name}_new with {name}_new = {name} − {_short(cs[0])} d{name}; should be δ {name}"
+        def rules(tape: Tape, c: float, places: list[tuple[int, int, int]] = places) -> dict[fx.Node, list[Rule]]:
+            return {tape.nodes[j]: [_through_updated(j, w, i, c)] for j, w, i in places}
 
-                yield Hypothesis("updated-weights", 1, j, updated, place=place, free=True, name_of=name_of)
+        def name_of(cs: Sequence[float], _: Any, name: str = name) -> tuple[str, str] | None:
+            if max(cs) - min(cs) > 1e-6 * max(1.0, abs(cs[0])) or abs(cs[0]) < 1e-9:
+                return None
+            return "updated-weights", f"δ {name}′ with {name}′ = {name} − {_short(cs[0])} d{name}; should be δ {name}"
+
+        at = max(j for j, _, _ in places)
+        yield Hypothesis("updated-weights", 1, at, rules, place=where, free=True, name_of=name_of)
+
+
+def _through_updated(j: int, w: int, i: int, c: float) -> Rule:
+    """The rule of a product: its other operand's gradient is taken with the weights W − c dW."""
+
+    def rule(t: Tape, g: torch.Tensor) -> list[tuple[fx.Node, torch.Tensor]]:
+        node, weight, other = t.nodes[j], t.nodes[w], t.nodes[i]
+        (_, dw), *_rest = _only(t, j, w, g)
+        x = t.values[other].detach().requires_grad_()
+        moved = {weight: t.values[weight] - c * dw, other: x}
+        with torch.enable_grad():
+            out = node.target(*torch.fx.node.map_arg(node.args, lambda a: moved.get(a, t.values[a])))  # type: ignore[operator]
+        return [(other, torch.autograd.grad(out, x, g)[0]), (weight, dw)]
+
+    return rule
 
 
 def _packet(node: fx.Node) -> Any:
     """The operation of a node, whatever its overload."""
     return getattr(node.target, "overloadpacket", None)
+
+
+def _gamma_of_one(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
+    """The data's gradient as it would be with γ = 1, the others right."""
+    data = [tape.index[leaf] for name, leaf in tape.leaves.items() if name not in unit.parameters and leaf in tape.variable]
+    end = tape.index[tape.outputs[0]]
+    for name in unit.parameters:
+        leaf = tape.leaves.get(name)
+        if leaf is None or tape.values[leaf].ndim != 1 or len(tape.outputs) != 1:
+            continue
+
+        def rules(tape: Tape, c: float, name: str = name) -> dict[fx.Node, list[Rule]]:  # noqa: ARG001
+            kept: dict[str, dict[fx.Node, Any]] = {}
+
+            def keep(t: Tape, g: torch.Tensor) -> torch.Tensor:
+                values = {n: t.values[leaf] for n, leaf in t.leaves.items()}
+                other = type(t)(t.graph, values | {name: torch.ones_like(values[name])})
+                kept["arrived"] = {t.nodes[other.index[n]]: a for n, a in other.backward([g]).items()}
+                return g
+
+            return {tape.nodes[end]: [keep]} | {
+                tape.nodes[i]: [lambda t, g, i=i: kept["arrived"].get(t.nodes[i], torch.zeros_like(g))] for i in data
+            }
+
+        words = f"dx is that of {name} = 1; should be that of {name}"
+        yield Hypothesis("gamma-missing", 1, end, rules, words, line(tape.outputs[0]))
 
 
 def _only(tape: Tape, node: int, argument: int, g: torch.Tensor) -> list[tuple[fx.Node, torch.Tensor]]:
@@ -869,15 +1046,20 @@ def _only(tape: Tape, node: int, argument: int, g: torch.Tensor) -> list[tuple[f
 
 def _parameter(unit: Unit, tape: Tape, node: Any) -> str | None:
     """The parameter that a node is, perhaps reshaped or transposed."""
-    while node is not None and reshapes(node):
+    while node is not None and (reshapes(node) or _packet(node) in (torch.ops.aten.select, torch.ops.aten.slice)):
         node = next(iter(node.all_input_nodes), None)
     return next((name for name, leaf in tape.leaves.items() if leaf is node and name in unit.parameters), None)
 
 
 def _clipping(tape: Tape) -> Iterator[Hypothesis]:
     """The gradient of a loss without its ε or its clipping; or of one that has them where the forward has not."""
-    from torch_impl.verify.forwards import without_clipping
-
+    for node in clips(tape):
+        (source,) = (a for a in node.all_input_nodes if a in tape.variable)
+        i, j = tape.index[source], tape.index[node]
+        yield Hypothesis(
+            "clipping-mismatch", 0, j, _rule_at(j, lambda t, g, _, i=i: [(t.nodes[i], g)]),
+            "the gradient goes through the clipping as if it were not there", line(node),
+        )  # fmt: skip
     for i, place, words, retape in without_clipping(tape):
         yield Hypothesis("clipping-mismatch", 0, i, lambda t, c: {}, words, place, retape=retape)  # noqa: ARG005
 

@@ -19,20 +19,17 @@ EPSILONS = tuple(10.0**-k for k in range(3, 17))
 
 def without_clipping(tape: Tape) -> Iterator[tuple[int, str, str, Callable[[Tape], Tape]]]:
     """(index, place, formula, the changed tape) for every clip and ε of a loss, and for every ε that a logarithm might get."""
-    if not all(tape.values[o].numel() == 1 for o in tape.outputs):
-        return
     logs = [n for n in tape.nodes if n in tape.variable and getattr(n.target, "overloadpacket", None) is aten.log]
     near = set().union(*(tape.ancestors(n) for n in logs)) if logs else set()
-    guards = []
+    clipping, guards = clips(tape), []
     for node in tape.nodes:
         packet = getattr(node.target, "overloadpacket", None)
         if node.op != "call_function" or node not in tape.variable:
             continue
-        clips = packet in (aten.clamp, aten.clip, aten.clamp_min, aten.clamp_max, aten.maximum, aten.minimum)
         small = _small_addend(tape, node) if packet is aten.add else None
-        if (clips and _other_is_constant(tape, node)) or (small is not None and node in near):
+        if node in clipping or (small is not None and node in near):
             guards.append(node)
-            words = "its clipping" if clips else f"its ε = {small:g}"
+            words = "its clipping" if node in clipping else f"its ε = {small:g}"
             i = tape.index[node]
             yield i, line(node), f"h is the gradient of the loss without {words}", lambda t, i=i: _bypassed(t, [i])
     if len(guards) > 1:
@@ -49,6 +46,21 @@ def without_clipping(tape: Tape) -> Iterator[tuple[int, str, str, Callable[[Tape
             yield indices[-1], line(logs[-1]), words, lambda t, ii=indices, e=epsilon: _with_epsilon(t, ii, e)
 
 
+def with_second_softmax(tape: Tape) -> Iterator[tuple[int, Tape]]:
+    """The tape with a softmax in front of every softmax or log-softmax, one at a time."""
+    for node in tape.nodes:
+        if getattr(node.target, "overloadpacket", None) not in (aten._softmax, aten._log_softmax):
+            continue
+        i, axis = tape.index[node], node.args[1]
+
+        def change(graph: fx.Graph, nodes: list[fx.Node], _: list[bool], i: int = i, axis: Any = axis) -> None:
+            with graph.inserting_before(nodes[i]):
+                first = graph.call_function(aten._softmax.default, (nodes[i].args[0], axis, False))
+            nodes[i].args = (first, *nodes[i].args[1:])
+
+        yield i, _changed(tape, change)
+
+
 def _small_addend(tape: Tape, node: fx.Node) -> float | None:
     for a in node.args:
         value: Any = tape.values.get(a) if hasattr(a, "op") else a
@@ -58,8 +70,19 @@ def _small_addend(tape: Tape, node: fx.Node) -> float | None:
     return None
 
 
-def _other_is_constant(tape: Tape, node: fx.Node) -> bool:
-    return sum(a in tape.variable for a in node.all_input_nodes) == 1
+def clips(tape: Tape) -> list[fx.Node]:
+    """The nodes that clip: beyond a constant they are flat. ReLU, max(z, 0), is none."""
+    packets = (aten.clamp, aten.clip, aten.clamp_min, aten.clamp_max, aten.maximum, aten.minimum)
+    found = []
+    for node in tape.nodes:
+        if node not in tape.variable or getattr(node.target, "overloadpacket", None) not in packets:
+            continue
+        if sum(a in tape.variable for a in node.all_input_nodes) == 1:
+            constants = [a for a in node.args if isinstance(a, int | float)]
+            constants += [float(tape.values[a].max()) for a in node.all_input_nodes if a not in tape.variable]
+            if any(c != 0 for c in constants):
+                found.append(node)
+    return found
 
 
 def _bypassed(tape: Tape, indices: list[int]) -> Tape:

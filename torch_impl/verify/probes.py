@@ -25,9 +25,13 @@ def data_names(unit: Unit, inputs: Inputs) -> list[str]:
 
 
 def batch_size(unit: Unit, inputs: Inputs) -> int:
-    """The length of axis 0 of the data, 1 if there is none."""
-    shapes = [np.shape(inputs[name]) for name in data_names(unit, inputs)]
-    return next((shape[0] for shape in shapes if shape), 1)
+    """The length of the data's batch axis, 1 if there is none: the first one, unless a parameter has that length.
+
+    Where examples are columns, axis 0 of x is an axis of W too, and the batch is the other one.
+    """
+    taken = {n for name in unit.parameters for n in np.shape(inputs.get(name, ()))}
+    shape = next((s for s in (np.shape(inputs[name]) for name in data_names(unit, inputs)) if s), (1,))
+    return shape[0] if shape[0] not in taken else next((n for n in shape if n not in taken), shape[0])
 
 
 def resized(inputs: Inputs, change: Mapping[int, int], rng: Generator, only_axis_0: frozenset[str] | None = None) -> Inputs:
@@ -66,10 +70,10 @@ def redrawn(value: Array, shape: tuple[int, ...], rng: Generator) -> Array:
     return np.asarray(drawn * factor, dtype=value.dtype)
 
 
-def saturated(unit: Unit, inputs: Inputs) -> Inputs:
-    """The data forty times as large: where clipping, an ε in a logarithm and a flat activation show."""
+def saturated(unit: Unit, inputs: Inputs, times: float) -> Inputs:
+    """The data some times as large: where clipping, an ε in a logarithm and a flat activation show."""
     name = next(iter(data_names(unit, inputs)), None)
-    return inputs if name is None else inputs | {name: inputs[name] * 40}
+    return inputs if name is None else inputs | {name: inputs[name] * times}
 
 
 def kinked(unit: Unit, inputs: Inputs) -> Inputs:
@@ -78,8 +82,8 @@ def kinked(unit: Unit, inputs: Inputs) -> Inputs:
     names = data_names(unit, inputs)
     arrays = float_arrays(inputs)
     for name in names[:1]:
-        x = made[name] = inputs[name].copy()
-        twins = [a for n, a in arrays.items() if n != name and a.shape == x.shape and n in names]
+        x = made[name] = np.array(inputs[name])
+        twins = [a for n, a in arrays.items() if n != name and a.shape == x.shape]
         if twins:  # a loss: the prediction at its target
             x[:1] = twins[0][:1]
         elif unit.kinks and x.ndim:
@@ -96,4 +100,4 @@ def kinked(unit: Unit, inputs: Inputs) -> Inputs:
 def jittered(inputs: Inputs, rng: Generator, relative: float) -> Inputs:
     """Every float moved by about ``relative`` of itself."""
     arrays = float_arrays(inputs)
-    return inputs | {n: a * (1 + relative * rng.choice([-1.0, 1.0], a.shape)) for n, a in arrays.items()}
+    return inputs | {n: np.asarray(a * (1 + relative * rng.choice([-1.0, 1.0], a.shape))) for n, a in arrays.items()}

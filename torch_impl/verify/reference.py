@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import logging
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
-from torch_impl.verify.tape import Tape, functional_graph
-from torch_impl.verify.unit import UserCodeError, float_arrays, own, same_global_draws
+from torch_impl.verify.arrays import tensor_of, traced
+from torch_impl.verify.draws import Recorder, Replay, recorded, replayed
+from torch_impl.verify.tape import StochasticRounding, Tape, functional_graph
+from torch_impl.verify.unit import UserCodeError, call, float_arrays, own, same_global_draws
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,13 +51,17 @@ class Reference:
         with torch.no_grad():
             return tuple(o.numpy() for o in _flat(graph(*tensors.values())))
 
-    def gradients(self, inputs: Inputs, upstream: Outputs) -> dict[str, Array]:
-        """The gradient of every float input for ``upstream`` gradients of the outputs; NaN where it has none."""
+    def gradients(self, inputs: Inputs, upstream: Outputs, rounding_seed: int | None = None) -> dict[str, Array]:
+        """The gradient of every float input for ``upstream`` gradients of the outputs; NaN where it has none.
+
+        With ``rounding_seed`` every operation is rounded up or down at random, to see what rounding costs.
+        """
         if self.kind == "central differences":
             return _central_differences(self.unit, inputs, upstream)
         graph, tensors = self._graph(inputs)
         leaves = {n: t.requires_grad_() for n, t in tensors.items() if t.is_floating_point()}
-        outputs = _flat(graph(*tensors.values()))
+        run = graph if rounding_seed is None else StochasticRounding(graph, rounding_seed).run
+        outputs = _flat(run(*tensors.values()))
         pairs = [(o, torch.from_numpy(np.asarray(u))) for o, u in zip(outputs, upstream, strict=True) if o.requires_grad]
         if not pairs:
             return {n: np.zeros(t.shape) for n, t in leaves.items()}
@@ -74,19 +81,22 @@ class Reference:
         arrays = {n: v for n, v in inputs.items() if isinstance(v, np.ndarray)}
         rest = {n: v for n, v in inputs.items() if n not in arrays}
         tensors = {n: torch.from_numpy(v.copy()) for n, v in arrays.items()}
-        key = tuple((n, v.shape, v.dtype.str) for n, v in arrays.items())
+        # Integers may be constants of the graph, as indices are.
+        key: tuple[Any, ...] = tuple((n, v.shape, v.dtype.str, b"" if v.dtype.kind == "f" else v.tobytes()) for n, v in arrays.items())
         if any(isinstance(v, np.random.Generator) for v in rest.values()):
             key = (*key, *(repr(v.bit_generator.state) for v in rest.values() if isinstance(v, np.random.Generator)))
         if key not in self._graphs:
             if self.kind == "torch":
                 assert self.unit.reference is not None
                 reference = self.unit.reference
-                made = functional_graph(
+                made = call(
+                    "reference",
+                    functional_graph,
                     lambda *values: reference(copy.deepcopy(rest) | dict(zip(tensors, values, strict=True))),
                     tensors.values(),
                 )
             else:
-                made = trace_numpy(lambda values: self.unit.traced(rest | values), tensors)
+                made = trace_numpy(self.unit.traced, tensors, rest)
             self._graphs[key] = made
         return self._graphs[key], tensors
 
@@ -95,30 +105,70 @@ class TraceError(Exception):
     """torch.compile could not trace the forward; the text says why."""
 
 
-def trace_numpy(function: Callable[[Inputs], Outputs], tensors: dict[str, torch.Tensor]) -> fx.GraphModule:
-    """The graph of a NumPy function at ``tensors``, its placeholders in their order.
+def trace_numpy(
+    function: Callable[[Inputs], Outputs], tensors: dict[str, torch.Tensor], rest: Inputs | None = None
+) -> fx.GraphModule:
+    """The graph of a NumPy function at ``tensors``, its placeholders in their order; ``rest`` are its other arguments.
+
+    By torch.compile, else by arrays of our own that record. What is drawn at random is drawn once and constant in the graph.
 
     Raises
-        TraceError: torch.compile cannot go through it
+        TraceError: neither can go through it
     """
-    captured: list[fx.GraphModule] = []
+    rest, drawn = rest or {}, []
+    arrays = {name: t.numpy().copy() for name, t in tensors.items()}
+    generators = {n: v for n, v in rest.items() if isinstance(v, np.random.Generator)}
+    with same_global_draws(), recorded(drawn), np.errstate(all="ignore"):
+        function(rest | {n: Recorder(copy.deepcopy(g), drawn) for n, g in generators.items()} | arrays)
+
+    def with_draws(trace: Callable[[Inputs], fx.GraphModule]) -> fx.GraphModule:
+        replay = Replay(drawn)
+        with np.errstate(all="ignore"), replayed(replay) if drawn else nullcontext():
+            return trace(rest | dict.fromkeys(generators, replay))
+
+    try:
+        return with_draws(lambda fixed: _by_compiling(function, tensors, fixed))
+    except TraceError as first:
+        try:
+            return with_draws(lambda fixed: _by_recording(function, tensors, fixed))
+        except Exception:
+            raise first from None
+
+
+def _by_recording(function: Callable[[Inputs], Outputs], tensors: dict[str, torch.Tensor], fixed: Inputs) -> fx.GraphModule:
+    """The graph by running the function on arrays that compute with torch; integers stay plain."""
+
+    def run(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        given = {n: traced(v) if v.is_floating_point() else tensors[n].numpy().copy() for n, v in zip(tensors, values, strict=True)}
+        return tuple(tensor_of(o) for o in function(fixed | given))
+
+    return functional_graph(run, tensors.values(), stack_traces=True)
+
+
+def _by_compiling(function: Callable[[Inputs], Outputs], tensors: dict[str, torch.Tensor], fixed: Inputs) -> fx.GraphModule:
+    """The graph that torch.compile makes.
+
+    Raises
+        TraceError: it cannot
+    """
+    captured: list[tuple[fx.GraphModule, tuple[torch.Tensor, ...], list[torch.Tensor]]] = []
 
     def keep(graph: fx.GraphModule, _: Any) -> Callable[..., Any]:
         def run(*inputs: torch.Tensor) -> Any:
-            captured.append(_with_placeholders(graph, inputs, tensors))
-            return graph(*(i.detach() for i in inputs))
+            outputs = graph(*(i.detach().clone() for i in inputs))
+            captured.append((graph, inputs, _flat(outputs)))
+            return outputs
 
         return run
 
     names = list(tensors)
-    positional = lambda *values: function(dict(zip(names, values)))  # noqa: B905, E731  dynamo knows no strict=
+    positional = lambda *values: function({**fixed, **dict(zip(names, values))})  # noqa: B905, E731  dynamo knows no strict=
     level = logging.getLogger("torch._dynamo").level
     logging.getLogger("torch._dynamo").setLevel(logging.CRITICAL)
     try:
         torch._dynamo.reset()  # a graph for these very shapes, however many came before
         compiled = torch.compile(torch.compiler.wrap_numpy(positional), backend=keep, fullgraph=True, dynamic=False)
-        with same_global_draws(), np.errstate(all="ignore"):
-            compiled(*tensors.values())
+        results = compiled(*tensors.values())
     except Exception as error:
         reason = next((s.strip() for s in str(error).splitlines() if s.strip()), type(error).__name__)
         raise TraceError(reason) from error
@@ -126,13 +176,22 @@ def trace_numpy(function: Callable[[Inputs], Outputs], tensors: dict[str, torch.
         logging.getLogger("torch._dynamo").setLevel(level)
     if len(captured) != 1:
         raise TraceError("the forward holds no operation on its arrays")
-    return captured[0]
+    graph, inputs, outputs = captured[0]
+    # What the forward stores on objects comes out of the graph too: the outputs proper are those that were returned.
+    places = [o.data_ptr() for o in outputs]
+    returned = [torch.as_tensor(r).data_ptr() for r in (results if isinstance(results, tuple | list) else [results])]
+    if not all(r in places for r in returned):
+        raise TraceError("an output of the forward does not depend on its arrays")
+    return _with_placeholders(graph, inputs, tensors, [places.index(r) for r in returned])
 
 
 def _with_placeholders(
-    graph: fx.GraphModule, inputs: tuple[torch.Tensor, ...], tensors: dict[str, torch.Tensor]
+    graph: fx.GraphModule, inputs: tuple[torch.Tensor, ...], tensors: dict[str, torch.Tensor], which: list[int]
 ) -> fx.GraphModule:
-    """The graph without in-place operations, as a function of ``tensors``; what else it reads becomes constant."""
+    """The graph without in-place operations, as a function of ``tensors``; what else it reads becomes constant.
+
+    ``which`` are the outputs to keep.
+    """
     place = {t.data_ptr(): name for name, t in tensors.items()}
     names = [place.get(i.data_ptr()) if i.numel() else None for i in inputs]
     constants = [i.detach().clone() for i in inputs]
@@ -140,7 +199,9 @@ def _with_placeholders(
     def run(*values: torch.Tensor) -> Any:
         named = dict(zip(tensors, values, strict=True))
         own_values = [c if n is None else named[n].view(c.shape) for n, c in zip(names, constants, strict=True)]
-        return torch.fx.Interpreter(graph).run(*own_values)
+        outputs = torch.fx.Interpreter(graph).run(*own_values)
+        outputs = list(outputs) if isinstance(outputs, tuple | list) else [outputs]
+        return tuple(outputs[i] for i in which)
 
     return functional_graph(run, tensors.values())
 
@@ -156,11 +217,15 @@ def own_reference(unit: Unit, inputs: Inputs) -> tuple[Reference, list[str]]:
     """Autograd through the unit's own forward, else central differences of it."""
     reference = Reference(unit, "own forward")
     try:
-        traced = reference.outputs(inputs)
+        outputs = reference.outputs(inputs)
         hand = _arrays(unit.forward(own(inputs))[0])
-        for a, b in zip(traced, hand, strict=True):
+        for a, b in zip(outputs, hand, strict=True):
             if a.shape != b.shape or not np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True):
                 raise TraceError("what was traced gives other numbers than the forward itself")
+        try:
+            reference.gradients(inputs, tuple(np.ones_like(o) for o in hand))
+        except RuntimeError as error:
+            raise TraceError(str(error).splitlines()[0]) from error
     except TraceError as error:
         note = (
             f"{unit.name}: torch could not trace the forward ({error}); the reference is central differences in float64 "

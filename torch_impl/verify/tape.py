@@ -26,14 +26,17 @@ aten = torch.ops.aten
 _DECOMPOSED = get_decompositions(
     [aten.addmm, aten.native_batch_norm, aten.native_layer_norm, aten.silu, aten.l1_loss, aten.mse_loss]  # type: ignore[list-item]
 )
+# What functionalization makes of an assignment; it has no derivative of its own.
+_DECOMPOSED[aten.copy.default] = lambda old, new, non_blocking=False: new.to(old.dtype).expand(old.shape).clone()  # noqa: ARG005
 # What only hands its input on, in the same shape.
 _PASSES_ON = {aten.view, aten.clone, aten.alias, aten.lift_fresh_copy, aten.expand, aten._to_copy, aten.detach}
 _RESHAPES = _PASSES_ON | {aten.unsqueeze, aten.squeeze, aten.permute, aten.t, aten.transpose}
-_BINARY_AS_ONE = {aten.copy}  # copy(old, new) is new
 
 
-def functional_graph(function: Callable[..., Any], inputs: Iterable[torch.Tensor]) -> fx.GraphModule:
-    """The graph of ``function`` at ``inputs``, without in-place operations."""
+def functional_graph(
+    function: Callable[..., Any], inputs: Iterable[torch.Tensor], stack_traces: bool = False
+) -> fx.GraphModule:
+    """The graph of ``function`` at ``inputs``, without in-place operations; with the lines it comes from, if asked for."""
 
     def run(*tensors: torch.Tensor) -> Any:
         with preserve_node_meta():  # the user's line stays with every operation
@@ -42,8 +45,14 @@ def functional_graph(function: Callable[..., Any], inputs: Iterable[torch.Tensor
             return function(*tensors)
 
     with preserve_node_meta():
-        made = make_fx(torch.func.functionalize(run), decomposition_table=_DECOMPOSED)(*(t.detach() for t in inputs))
+        tracer = make_fx(torch.func.functionalize(run), decomposition_table=_DECOMPOSED, record_stack_traces=stack_traces)
+        made = tracer(*(t.detach() for t in inputs))
+    for node in reversed(list(made.graph.nodes)):
+        # What still writes in place writes to something outside, as running statistics are: no part of the output.
+        if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable and not node.users:
+            made.graph.erase_node(node)
     made.graph.eliminate_dead_code()
+    made.recompile()
     return made
 
 
@@ -171,8 +180,6 @@ class Tape:
                 if argument not in self.variable and not self._depends(argument):
                     continue
                 if getattr(self.values[argument], "shape", None) != value.shape:  # type: ignore[union-attr]
-                    if node.target.overloadpacket in _BINARY_AS_ONE:  # type: ignore[union-attr]
-                        continue
                     elementwise = False
                     break
                 found |= self.sources(argument)
@@ -212,6 +219,24 @@ class Tape:
         return found
 
 
+class StochasticRounding(fx.Interpreter):
+    """Runs a graph with every result moved by a unit in the last place, up or down at random.
+
+    What comes out differs from the exact run by as much as rounding may have cost it (Vignes, 1993: the CESTAC method).
+    """
+
+    def __init__(self, graph: fx.GraphModule, seed: int) -> None:
+        super().__init__(graph)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if n.op != "call_function" or not _is_float(value) or reshapes(n):
+            return value
+        signs = torch.randint(0, 2, value.shape, generator=self.generator, dtype=value.dtype) * 2 - 1
+        return value * (1 + torch.finfo(value.dtype).eps * signs)
+
+
 def reshapes(node: fx.Node) -> bool:
     """Whether a node only moves elements, or repeats them."""
     return node.op == "call_function" and getattr(node.target, "overloadpacket", None) in _RESHAPES
@@ -232,7 +257,7 @@ def _elementwise(node: fx.Node) -> bool:
     target = node.target
     if not isinstance(target, torch._ops.OpOverload):
         return False
-    return torch.Tag.pointwise in target.tags or target.overloadpacket in _PASSES_ON | _BINARY_AS_ONE
+    return torch.Tag.pointwise in target.tags or target.overloadpacket in _PASSES_ON
 
 
 def _is_float(value: Any) -> bool:

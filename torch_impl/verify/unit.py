@@ -8,6 +8,7 @@ import inspect
 import traceback
 from collections.abc import Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ import numpy as np
 import torch
 
 from scratch import Parameters, checks
-from torch_impl.network import MODULES, module
-from torch_impl.train import LOSSES, torch_loss
+from torch_impl.network import MODULES
+from torch_impl.train import LOSSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
     Inputs = dict[str, Any]
     Outputs = tuple[Any, ...]
+
+
+FORWARD_SEED = 20240607
+# The backward pass starts np.random somewhere else than the forward: a mask that it draws anew must not be the same one.
+BACKWARD_SEED: ContextVar[int] = ContextVar("BACKWARD_SEED", default=FORWARD_SEED + 1)
 
 
 class UserCodeError(Exception):
@@ -56,6 +62,7 @@ class Unit:
     into: Callable[[Outputs, Inputs, Any, float], Inputs] | None = None  # backward into arrays that hold this number
     widened: Callable[[], tuple[Unit, Inputs] | None] | None = None  # the same unit with other widths, and inputs
     batch_is_free: bool = False  # the length of axis 0 of the data may be changed, to 1 too
+    is_function: bool = False  # a plain function, which may leave out gradients of what it takes for constant
     title: Callable[[str], str] = field(default=lambda name: f"d{name}")  # what the gradient of an input is called
 
 
@@ -70,10 +77,10 @@ def own(inputs: Inputs) -> Inputs:
 
 
 @contextmanager
-def same_global_draws() -> Iterator[None]:
+def same_global_draws(seed: int = FORWARD_SEED) -> Iterator[None]:
     """np.random's global generator starts at one seed inside, and goes on afterwards as if nothing had been drawn."""
     before = np.random.get_state()  # noqa: NPY002  the code under test may draw from it
-    np.random.seed(20240607)  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
     try:
         yield
     finally:
@@ -128,7 +135,8 @@ def function_unit(
     def run_backward(upstream: Outputs, inputs: Inputs, cache: Any) -> Inputs:
         if backward is None:
             return named_gradients(cache, inputs)
-        returned = call("backward", backward, *upstream, *((cache,) if cached else inputs.values()))
+        with same_global_draws(BACKWARD_SEED.get()):
+            returned = call("backward", backward, *upstream, *((cache,) if cached else inputs.values()))
         return named_gradients(returned, inputs)
 
     def traced(inputs: Inputs) -> Outputs:
@@ -141,9 +149,20 @@ def function_unit(
         run_backward,
         traced,
         None if reference is None else lambda tensors: reference(**tensors),
-        tuple(float_arrays(inputs))[1:],
+        _parameters(inputs),
         takes_upstream=backward is not None,
+        is_function=True,
     )
+
+
+# What people call the arrays that are not trained. A function does not say; where none has such a name, the first is data.
+_DATA = {"x", "y", "t", "input", "inputs", "data", "image", "images", "label", "labels", "target", "targets", "mask", "logits", "scores", "z", "q", "k", "v"}  # fmt: skip
+
+
+def _parameters(inputs: Inputs) -> tuple[str, ...]:
+    names = list(float_arrays(inputs))
+    data = {n for n in names if n.lower() in _DATA} or {names[0]}
+    return tuple(n for n in names if n not in data)
 
 
 def in_order(forward: Callable[..., Any], inputs: Inputs) -> Inputs:
@@ -221,8 +240,8 @@ def layer_unit(
 ) -> Unit:
     """A unit of a layer; ``inputs`` are x, the parameters by name and, for a stochastic layer in training, rng.
 
-    The reference is ``reference`` (an nn.Module, or a function of x and the parameters), else the layer's torch counterpart if
-    one is known, else the layer's own forward.
+    The reference is ``reference`` (an nn.Module, or a function of x and the parameters), else the torch counterpart of
+    the layer's class or its nearest known base, else the layer's own forward.
     """
     parameters = tuple(layer.shapes())
     stochastic = "rng" in inputs
@@ -264,16 +283,18 @@ def _layer_reference(
     layer: Layer, reference: Any, parameters: tuple[str, ...], training: bool
 ) -> Callable[[dict[str, Any]], Any] | None:
     if reference is None:
-        if type(layer) not in MODULES:
+        known = next((base for base in type(layer).__mro__ if base in MODULES), None)
+        if known is None:
             return None
-        reference = module(layer).to(torch.float64)
+        reference = MODULES[known](layer).to(torch.float64)
     if not isinstance(reference, torch.nn.Module):
         checks.instance("reference", reference, object, "an nn.Module or a function of x and the parameters")
         return lambda tensors: reference(*(tensors[n] for n in ("x", *parameters)))
     reference = copy.deepcopy(reference).train(training)
 
     def functional(tensors: dict[str, Any]) -> Any:
-        named = {p: tensors[p] for p in parameters}
+        # Buffers are copied: running statistics that move would carry one probe over into the next.
+        named = {p: tensors[p] for p in parameters} | {n: b.clone() for n, b in reference.named_buffers()}
         args = (tensors["x"], copy.deepcopy(tensors["rng"])) if "rng" in tensors else (tensors["x"],)
         return torch.func.functional_call(reference, named, args)
 
@@ -313,8 +334,8 @@ def loss_unit(loss: Loss, inputs: Inputs, reference: Any = None, name: str | Non
             raise UserCodeError(f"{loss} returned a {type(result).__name__}, expected (value, dlogits)")
         return result[:1], result[1]
 
-    if reference is None and type(loss) in LOSSES:
-        reference = torch_loss(loss)
+    if reference is None:
+        reference = next((LOSSES[base] for base in type(loss).__mro__ if base in LOSSES), None)
     return Unit(
         name or str(loss),
         run_forward,
@@ -410,15 +431,16 @@ def model_unit(model: Model, reference: Callable[..., Any] | None = None, name: 
             return (call("loss", model.loss, net, inputs["x"], inputs["y"]),), net
 
     def run_backward(_: Outputs, inputs: Inputs, net: Any) -> Inputs:
-        with same_global_draws():
+        with same_global_draws(BACKWARD_SEED.get()):
             call("backward", model.backward, net, inputs["x"], inputs["y"])
         if model.gradients:
             return {path: np.array(_get(net, gradient)) for path, gradient in model.gradients.items()}
         assert model.lr is not None  # checked at the start
         return {path: (inputs[path] - _get(net, path)) / model.lr for path in model.names}
 
+    net = copy.deepcopy(model.model)  # one for the tracer, which can't go through a copy
+
     def traced(inputs: Inputs) -> Outputs:
-        net = copy.deepcopy(model.model)
         for path in model.names:
             _set(net, path, inputs[path])
         return (model.loss(net, inputs["x"], inputs["y"]),)

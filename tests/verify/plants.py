@@ -1,0 +1,74 @@
+"""Every row of the catalogue, planted in several places: found, and called by its name?
+
+    python -m tests.verify.plants
+
+prints the table of docs/verifier.md.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.verify import planted_gradients, planted_parts  # noqa: F401  they register their plants
+from tests.verify.planting import PLANTS
+from torch_impl.verify import CATALOGUE
+
+if TYPE_CHECKING:
+    from tests.verify.planting import Plant
+    from torch_impl.verify import Report
+
+
+@dataclass(frozen=True)
+class Judged:
+    plant: Plant
+    report: Report
+
+    @property
+    def found(self) -> bool:
+        """Something was said; of rounding and of conventions no more than that is asked."""
+        return self.report.verdict != "right"
+
+    @property
+    def named(self) -> bool:
+        """By its slug, first, and nothing else beside it."""
+        if self.plant.mistake == "rounding":
+            return self.report.verdict == "rounding" and not self.report.findings
+        names = [f.mistake for f in self.report.findings]
+        return bool(names) and set(names) == {self.plant.mistake}
+
+
+def main() -> int:
+    """Print the table; 1 if a plant is not found, or fewer than 95 % are named."""
+    start, console = time.perf_counter(), Console(width=110, highlight=False)
+    judged = [Judged(plant, plant.run()) for plant in PLANTS]
+    table = Table(title="Every mistake of the catalogue, planted", title_justify="left")
+    for column in ("mistake", "places", "found", "named"):
+        table.add_column(column, justify="left" if column == "mistake" else "right")
+    for slug in CATALOGUE:
+        mine = [j for j in judged if j.plant.mistake == slug]
+        table.add_row(slug, str(len(mine)), str(sum(j.found for j in mine)), str(sum(j.named for j in mine)))
+    found, named = sum(j.found for j in judged), sum(j.named for j in judged)
+    table.add_section()
+    table.add_row("all", str(len(judged)), f"{found} ({found / len(judged):.0%})", f"{named} ({named / len(judged):.0%})")
+    console.print(table)
+    for j in judged:
+        if not (j.found and j.named):
+            said = [(f.tensor, f.mistake) for f in j.report.findings]
+            console.print(f"{j.plant.name}: {j.report.verdict}, {said}", soft_wrap=True, markup=False)
+            for f in j.report.findings:
+                console.print(f"     {f.tensor} {f.mistake} {f.where} {f.evidence}", soft_wrap=True, markup=False)
+            for s in j.report.sections:
+                for c in s.checks:
+                    if c.note: console.print("     note", c.note, soft_wrap=True, markup=False)
+    console.print(f"{len(judged)} plants in {time.perf_counter() - start:.0f} s")
+    return 0 if found == len(judged) and named >= 0.95 * len(judged) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
