@@ -6,11 +6,16 @@ torch.compile goes through most NumPy code, but not, in 2.x, through ``x.dtype``
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
 import torch
 import torch._numpy as tnp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
@@ -58,7 +63,14 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         attribute = getattr(self.inner, name)
         if not callable(attribute):
             return _wrapped(attribute)
-        return lambda *args, **kwargs: _wrapped(attribute(*_unwrapped(args), **_unwrapped(kwargs)))
+
+
+        def method(*args: Any, **kwargs: Any) -> Any:
+            if name == "astype":
+                kwargs.pop("copy", None)
+            return _wrapped(attribute(*_unwrapped(args), **_unwrapped(kwargs)))
+
+        return method
 
     def __getitem__(self, index: Any) -> Any:
         return _wrapped(self.inner[_unwrapped(index)])
@@ -76,6 +88,43 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 def traced(tensor: torch.Tensor) -> TracedArray:
     """A NumPy-like array of a tensor."""
     return TracedArray(tnp.ndarray(tensor))
+
+
+@contextmanager
+def traced_creation() -> Iterator[None]:
+    """Inside, NumPy makes float arrays that can be filled with traced ones, as in ``out = np.zeros(…); out[i] = …``."""
+
+    def making(fill: float | None) -> Any:
+        def make(shape: Any, *args: Any, dtype: Any = float, **_: Any) -> Any:
+            value = args[0] if fill is None else fill
+            shape = (shape,) if isinstance(shape, int | np.integer) else tuple(int(n) for n in shape)
+            if np.dtype(dtype).kind != "f" or isinstance(value, TracedArray):
+                return np.broadcast_to(np.asarray(value, dtype), shape).copy()
+            return traced(torch.full(shape, float(value), dtype=torch.float64))
+
+        return make
+
+    fills = {"zeros": 0.0, "empty": 0.0, "ones": 1.0, "full": None}
+    with ExitStack() as stack:
+        for name, fill in fills.items():
+            stack.enter_context(mock.patch.object(np, name, making(fill)))
+        yield
+
+
+def pad_with_constant(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0.0) -> Any:
+    """np.pad in words that every tracer understands.
+
+    Raises
+        TypeError: a mode other than "constant"
+    """
+    if mode != "constant":
+        raise TypeError(f"np.pad with mode {mode!r} is not traced")
+    widths = [pad_width] * x.ndim if isinstance(pad_width, int) else list(pad_width)
+    pairs = [(w, w) if isinstance(w, int) else tuple(w) for w in widths]
+    pairs = pairs * x.ndim if len(pairs) == 1 else pairs
+    out = np.full([before + n + after for n, (before, after) in zip(x.shape, pairs)], constant_values, dtype="float64")  # noqa: B905
+    out[tuple(slice(before, before + n) for n, (before, _) in zip(x.shape, pairs))] = x  # noqa: B905
+    return out
 
 
 def tensor_of(array: Any) -> torch.Tensor:

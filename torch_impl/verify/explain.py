@@ -328,7 +328,7 @@ def _scales(unit: Unit, tape: Tape, ends_only: bool) -> Iterator[Hypothesis]:
         if reshapes(node) and node not in tape.outputs:
             continue  # the same as at the node that it reshapes
         mask = node in dropouts
-        if leaf is None and penalised >= {n for n in tape.ancestors(node) if n in data or n in penalised}:
+        if leaf is None and tape.values[node].numel() == 1 and penalised >= {n for n in tape.ancestors(node) if n in data or n in penalised}:
             reached = [n for n, l in tape.leaves.items() if l in tape.ancestors(node)]
             biases = all(_is_bias(unit, tape, n) for n in reached)
             yield Hypothesis(
@@ -706,6 +706,12 @@ def _activation(
             "wrong-layer-mask", 4, j, through(lambda t, u, v, k=k: slope(t, u, v, t.values[t.nodes[k]])),
             f"dz = da f′(w), w = {name}; should be dz = da f′(z)", place,
         )  # fmt: skip
+        if known in _BY_OUTPUT:
+            words, by_output = _BY_OUTPUT[known]
+            yield Hypothesis(
+                "wrong-layer-mask", 4, j, through(lambda t, u, v, k=k, f=by_output: f(t.values[t.nodes[k]])),
+                f"f′ = {words} is computed with {name} in the place of a", place,
+            )  # fmt: skip
     for p, q in regions:
         if tape.values[p].shape == value.shape and (p, q) != (u, v):
             a, b = tape.index[p], tape.index[q]

@@ -89,8 +89,10 @@ def kinked(unit: Unit, inputs: Inputs) -> Inputs:
         elif unit.kinks and x.ndim:
             row = x.reshape(len(x), -1)[0] if x.ndim > 1 else x
             row[: len(unit.kinks)] = unit.kinks[: len(row)]
-        else:
+        elif x.ndim < 3:
             x[:1] = 0
+        else:  # a whole image of zeros would tie every window of a pooling
+            x.reshape(-1)[:1] = 0
     for name, array in arrays.items():
         if name in unit.parameters and array.ndim == 1 and not unit.kinks:
             made[name] = np.zeros_like(array)

@@ -6,11 +6,12 @@ import copy
 import logging
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
+from unittest import mock
 
 import numpy as np
 import torch
 
-from torch_impl.verify.arrays import tensor_of, traced
+from torch_impl.verify.arrays import pad_with_constant, tensor_of, traced, traced_creation
 from torch_impl.verify.draws import Recorder, Replay, recorded, replayed
 from torch_impl.verify.tape import StochasticRounding, Tape, functional_graph
 from torch_impl.verify.unit import UserCodeError, call, float_arrays, own, same_global_draws
@@ -70,6 +71,10 @@ class Reference:
             n: np.zeros(t.shape) if g is None else g.numpy() for (n, t), g in zip(leaves.items(), grads, strict=True)
         }
 
+    def size(self, inputs: Inputs) -> int:
+        """How many nodes the graph has."""
+        return len(self._graph(inputs)[0].graph.nodes)
+
     def tape(self, inputs: Inputs) -> Tape | None:
         """The forward pass as a tape; None where it cannot be had."""
         if self.kind == "central differences":
@@ -119,12 +124,15 @@ def trace_numpy(
     arrays = {name: t.numpy().copy() for name, t in tensors.items()}
     generators = {n: v for n, v in rest.items() if isinstance(v, np.random.Generator)}
     with same_global_draws(), recorded(drawn), np.errstate(all="ignore"):
-        function(rest | {n: Recorder(copy.deepcopy(g), drawn) for n, g in generators.items()} | arrays)
+        function(copy.deepcopy(rest) | {n: Recorder(copy.deepcopy(g), drawn) for n, g in generators.items()} | arrays)
 
     def with_draws(trace: Callable[[Inputs], fx.GraphModule]) -> fx.GraphModule:
         replay = Replay(drawn)
         with np.errstate(all="ignore"), replayed(replay) if drawn else nullcontext():
-            return trace(rest | dict.fromkeys(generators, replay))
+            # A dict that the forward writes to must not keep what was traced.
+            others = copy.deepcopy({n: v for n, v in rest.items() if n not in generators})
+            with mock.patch.object(np, "pad", pad_with_constant):
+                return trace(others | dict.fromkeys(generators, replay))
 
     try:
         return with_draws(lambda fixed: _by_compiling(function, tensors, fixed))
@@ -140,7 +148,8 @@ def _by_recording(function: Callable[[Inputs], Outputs], tensors: dict[str, torc
 
     def run(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         given = {n: traced(v) if v.is_floating_point() else tensors[n].numpy().copy() for n, v in zip(tensors, values, strict=True)}
-        return tuple(tensor_of(o) for o in function(fixed | given))
+        with traced_creation():
+            return tuple(tensor_of(o) for o in function(copy.deepcopy(fixed) | given))
 
     return functional_graph(run, tensors.values(), stack_traces=True)
 

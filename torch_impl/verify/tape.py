@@ -7,6 +7,7 @@ the numbers that come out are the user's. The local derivative of each operation
 from __future__ import annotations
 
 import math
+import operator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -87,6 +88,12 @@ class Tape:
         self.index = {node: i for i, node in enumerate(self.nodes)}
 
     def _run(self, node: fx.Node) -> None:
+        if node.target is operator.getitem:  # one of several results
+            source, k = node.args
+            self.values[node] = self.values[source][k]  # type: ignore[index]
+            if source in self.variable and _is_float(self.values[node]):
+                self.variable.add(node)
+            return
         arguments = [a for a in node.all_input_nodes if a in self.variable]
         tensors = [self.values[a] for a in arguments]
         tensors = [t.detach().requires_grad_() if _is_float(t) else t for t in tensors]
@@ -105,12 +112,12 @@ class Tape:
 
     def vjp(self, node: fx.Node, g: Any) -> list[tuple[fx.Node, Any]]:
         """What a gradient arriving at ``node`` sends on to its arguments."""
+        if node.target is operator.getitem:
+            source, k = node.args
+            sent = [None] * len(self.values[source])  # type: ignore[index]
+            sent[k] = g  # type: ignore[call-overload]
+            return [(source, sent)]  # type: ignore[list-item]
         parts, arguments, tensors = self._local[node]
-        if getattr(node.target, "__name__", "") == "getitem":
-            (source,) = (a for a in node.all_input_nodes)
-            sent = [None] * len(self.values[source])
-            sent[node.args[1]] = g  # type: ignore[index,call-overload]
-            return [(source, sent)]
         pairs = [(p, q) for p, q in zip(parts, g if isinstance(g, list) else [g], strict=True) if q is not None]
         pairs = [(p, q) for p, q in pairs if p.requires_grad]
         sent = torch.autograd.grad([p for p, _ in pairs], tensors, [q for _, q in pairs], retain_graph=True, allow_unused=True)
@@ -147,7 +154,7 @@ class Tape:
         """The gradient that ``g``, arriving at v, sends to u, through all that lies between."""
         arrived: dict[fx.Node, Any] = {v: g}
         for node in reversed(self.nodes[self.index[u] + 1 : self.index[v] + 1]):
-            if node in arrived and node in self._local:
+            if node in arrived and (node in self._local or node.target is operator.getitem):
                 for argument, sent in self.vjp(node, arrived[node]):
                     if self.index[argument] >= self.index[u]:
                         _add(arrived, argument, sent)
@@ -240,6 +247,25 @@ class StochasticRounding(fx.Interpreter):
 def reshapes(node: fx.Node) -> bool:
     """Whether a node only moves elements, or repeats them."""
     return node.op == "call_function" and getattr(node.target, "overloadpacket", None) in _RESHAPES
+
+
+_BENDING = {
+    aten.maximum, aten.minimum, aten.relu, aten.abs, aten.where, aten.clamp, aten.clamp_min, aten.clamp_max, aten.clip,
+    aten.leaky_relu, aten.elu, aten.celu, aten.hardtanh, aten.prelu, aten.threshold,
+}  # fmt: skip
+
+
+def bends(tape: Tape, node: fx.Node) -> bool:
+    """Whether a node may have a kink: by what it does, or because it multiplies with a comparison."""
+
+    def compares(argument: fx.Node) -> bool:
+        while reshapes(argument) and argument.all_input_nodes:
+            argument = argument.all_input_nodes[0]
+        value = tape.values[argument]
+        return isinstance(value, torch.Tensor) and value.dtype == torch.bool
+
+    packet = getattr(node.target, "overloadpacket", None)
+    return packet in _BENDING or (packet is aten.mul and any(compares(a) for a in node.all_input_nodes))
 
 
 def line(node: fx.Node) -> str:
