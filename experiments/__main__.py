@@ -264,7 +264,9 @@ def command_line() -> ArgumentParser:
         help="shapes of the inputs, where the file has no sample_inputs(rng); y=7:3 are 7 classes out of 3",
     )
     verify.add_argument("--json", type=str | None, default=None, metavar="FILE", help="write the report there as JSON")
-    verify.add_argument("--html", type=str | None, default=None, metavar="FILE", help="write the report there as a page")
+    verify.add_argument(
+        "--html", type=str | None, default=None, metavar="FILE", help="write the report there as a page"
+    )
     verify.add_argument("--seed", type=int, default=0, help="of the inputs and upstream gradients")
     commands.add_subcommand("verify", verify, help=text)
 

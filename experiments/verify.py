@@ -59,7 +59,9 @@ def verify_scratch(seed: int = 0) -> Report:
     reports.append(verify_penalty(scratch.Penalty(l1=0.03, l2=0.2), seed=seed))
     for cls in OPTIMIZERS:
         reports.append(verify_optimizer(cls(), seed=seed))
-    reports += [verify_optimizer(o, seed=seed) for o in (scratch.SGD(momentum=0.9), scratch.SGD(momentum=0.9, nesterov=True))]
+    reports += [
+        verify_optimizer(o, seed=seed) for o in (scratch.SGD(momentum=0.9), scratch.SGD(momentum=0.9, nesterov=True))
+    ]
     x = rng.standard_normal((11, 5))
     for network, loss, y in (
         (scratch.mlp((5, 9, 7, 3), scratch.ReLU(), dropout=0.3), scratch.CrossEntropy(), rng.integers(0, 3, 11)),
@@ -79,11 +81,13 @@ def verify_file(target: str, shapes: list[str], seed: int = 0) -> Report:
     path, _, wanted = target.partition(".py:")
     file = Path(path + ".py" if wanted else target)
     if file.suffix != ".py" or not file.is_file():
-        raise ValueError(f"target is {target!r}, expected a Python file that exists, such as layers.py or layers.py:affine")
+        raise ValueError(
+            f"target is {target!r}, expected a Python file that exists, such as layers.py or layers.py:affine"
+        )
     given = _arrays(shapes, np.random.default_rng(seed))
     try:
         module = _load(file)
-    except Exception as error:  # noqa: BLE001  whatever the file raises is reported with its place
+    except Exception as error:
         return could_not_be_checked(file.name, f"importing {file.name} raised {_place(error)}")
     jobs = dict(_jobs(module, given, seed))
     if not jobs:
@@ -93,12 +97,14 @@ def verify_file(target: str, shapes: list[str], seed: int = 0) -> Report:
         )
     if wanted:
         checks.choice("NAME", wanted.removesuffix("_forward").removesuffix("_backward"), jobs)
-        jobs = {name: job for name, job in jobs.items() if name == wanted.removesuffix("_forward").removesuffix("_backward")}
+        jobs = {
+            name: job for name, job in jobs.items() if name == wanted.removesuffix("_forward").removesuffix("_backward")
+        }
     reports = []
     for name, job in jobs.items():
         try:
             reports.append(job())
-        except Exception as error:  # noqa: BLE001  one that fails must not hide the others
+        except Exception as error:
             reports.append(could_not_be_checked(name, _place(error)))
     return merged(f"{file.name}{':' + wanted if wanted else ''}", reports, seconds=time.perf_counter() - start)
 
@@ -129,8 +135,11 @@ def _jobs(module: ModuleType, given: dict[str, Any], seed: int) -> Iterator[tupl
         backward = things.get(f"{base}_backward" if base else "backward")
         if inspect.isfunction(backward):
             label = base or "forward"
-            yield label, lambda f=forward, b=backward, n=label: verify_function(  # type: ignore[misc]
-                f, b, seed=seed, **_inputs(module, given, seed, n, f)
+            yield (
+                label,
+                lambda f=forward, b=backward, n=label: verify_function(  # type: ignore[misc]
+                    f, b, seed=seed, **_inputs(module, given, seed, n, f)
+                ),
             )
     losses = {name: t for name, t in things.items() if isinstance(t, Loss) and not isinstance(t, type)}
     for name, thing in things.items():
@@ -160,7 +169,11 @@ def _sampled(module: ModuleType, given: dict[str, Any], seed: int, name: str) ->
 def _inputs(module: ModuleType, given: dict[str, Any], seed: int, name: str, forward: Any) -> dict[str, Any]:
     inputs = _sampled(module, given, seed, name)
     parameters = inspect.signature(forward).parameters
-    missing = [n for n, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD and n not in inputs]
+    missing = [
+        n
+        for n, p in parameters.items()
+        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD and n not in inputs
+    ]
     if missing:
         raise ValueError(
             f"no {' and no '.join(missing)} to call it with; expected {name}_sample_inputs(rng) or sample_inputs(rng) in the file, "
@@ -192,10 +205,12 @@ def _loss(module: ModuleType, given: dict[str, Any], seed: int, name: str, loss:
     for y in (rng.integers(0, 5, 7), rng.random((7, 5))):
         try:
             loss(logits, y)
-        except Exception:  # noqa: BLE001, S112  this kind of target is none of this loss
+        except Exception:
             continue
         return verify_loss(loss, logits, y, seed=seed)
-    raise ValueError("neither classes nor floats are targets it takes; expected sample_inputs(rng) to return logits and y")
+    raise ValueError(
+        "neither classes nor floats are targets it takes; expected sample_inputs(rng) to return logits and y"
+    )
 
 
 def _layer(module: ModuleType, given: dict[str, Any], seed: int, name: str, layer: Any) -> Report:
@@ -227,7 +242,11 @@ def _arrays(shapes: list[str], rng: np.random.Generator) -> dict[str, Any]:
 def _place(error: BaseException) -> str:
     """An exception in a sentence, with the last line of the user's code in it."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
-    own = [f for f in frames if Path(__file__).parent.parent not in Path(f.filename).parents and "importlib" not in f.filename]
+    own = [
+        f
+        for f in frames
+        if Path(__file__).parent.parent not in Path(f.filename).parents and "importlib" not in f.filename
+    ]
     where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno}: {own[-1].line})" if own else ""
     if isinstance(error, SyntaxError):
         where = f" (line {error.lineno})"

@@ -2,8 +2,8 @@
 
     python -m tests.verify.correct
 
-goes through everything in scratch, the course-style functions of course.py and 200 random networks, float64 and float32 in
-turn, and prints how many findings there were.
+goes through everything in scratch, the course-style functions of course.py and 200 random networks, float64 and float32
+in turn, and prints how many findings there were.
 """
 
 from __future__ import annotations

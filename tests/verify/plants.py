@@ -55,7 +55,9 @@ def main() -> int:
         table.add_row(slug, str(len(mine)), str(sum(j.found for j in mine)), str(sum(j.named for j in mine)))
     found, named = sum(j.found for j in judged), sum(j.named for j in judged)
     table.add_section()
-    table.add_row("all", str(len(judged)), f"{found} ({found / len(judged):.0%})", f"{named} ({named / len(judged):.0%})")
+    table.add_row(
+        "all", str(len(judged)), f"{found} ({found / len(judged):.0%})", f"{named} ({named / len(judged):.0%})"
+    )
     console.print(table)
     for j in judged:
         if not (j.found and j.named):
@@ -65,7 +67,8 @@ def main() -> int:
                 console.print(f"     {f.tensor} {f.mistake} {f.where} {f.evidence}", soft_wrap=True, markup=False)
             for s in j.report.sections:
                 for c in s.checks:
-                    if c.note: console.print("     note", c.note, soft_wrap=True, markup=False)
+                    if c.note:
+                        console.print("     note", c.note, soft_wrap=True, markup=False)
     console.print(f"{len(judged)} plants in {time.perf_counter() - start:.0f} s")
     return 0 if found == len(judged) and named >= 0.95 * len(judged) else 1
 

@@ -3,9 +3,9 @@
     report = verify_function(affine_forward, affine_backward, x=x, w=w, b=b)
     report.raise_if_wrong()
 
-Three ways in: :func:`verify_function` for plain NumPy functions, :func:`verify_layer` for a layer of this project's protocol,
-:func:`verify_network` for a whole network with its loss, or for any object that holds its weights (:class:`Model`). Beside
-them :func:`verify_loss` and :func:`verify_optimizer`. Each returns a :class:`Report`.
+Three ways in: :func:`verify_function` for plain NumPy functions, :func:`verify_layer` for a layer of this project's
+protocol, :func:`verify_network` for a whole network with its loss, or for any object that holds its weights
+(:class:`Model`). Beside them :func:`verify_loss` and :func:`verify_optimizer`. Each returns a :class:`Report`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,16 @@ from torch_impl.verify.report import (
     could_not_be_checked,
     merged,
 )
-from torch_impl.verify.unit import Model, UserCodeError, function_unit, in_order, layer_unit, loss_unit, model_unit, penalty_unit
+from torch_impl.verify.unit import (
+    Model,
+    UserCodeError,
+    function_unit,
+    in_order,
+    layer_unit,
+    loss_unit,
+    model_unit,
+    penalty_unit,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,13 +84,15 @@ def verify_function(
     """Verify a pair of plain NumPy functions; autograd goes through *your own forward*.
 
     Args:
-        forward: ``forward(x, w, …) -> out, cache`` (or several outputs before the cache), or ``forward(x, w, …) -> out``
-        backward: ``backward(dout, cache)`` or ``backward(dout, x, w, …)``, returning a gradient for each float array in
-            forward's order, fewer if the last have none, or a dict by name; None where ``forward`` is a loss that returns
-            ``value, gradients`` itself
+        forward: ``forward(x, w, …) -> out, cache`` (or several outputs before the cache), or ``forward(x, w, …) ->
+        out`` backward: ``backward(dout, cache)`` or ``backward(dout, x, w, …)``, returning a gradient for each float
+        array in
+            forward's order, fewer if the last have none, or a dict by name; None where ``forward`` is a loss that
+            returns ``value, gradients`` itself
         reference: a torch function of the same arguments, to judge the forward by, and the gradients if that agrees
         seed: of the upstream gradients and of the other inputs that are tried
-        inputs: the arguments of ``forward`` by name: float arrays, which are differentiated, and anything else, which is
+        inputs: the arguments of ``forward`` by name: float arrays, which are differentiated, and anything else, which
+        is
             handed on as it is. Distinct axis lengths hide least.
 
     Raises
@@ -108,7 +119,8 @@ def verify_layer(
     Args:
         layer: see :class:`scratch.Layer`
         x_shape: of the input, (batch, …)
-        reference: an ``nn.Module`` whose parameters have the layer's names, or a torch function of x and the parameters;
+        reference: an ``nn.Module`` whose parameters have the layer's names, or a torch function of x and the
+        parameters;
             by default the counterpart in ``torch_impl.network.MODULES`` if there is one, else the layer's own forward
         dtype: "float64", or "float32" to have that verified too
         seed: of everything random
@@ -142,7 +154,8 @@ def verify_loss(
         loss: your own or a built-in one
         logits: (batch, out), float32 or float64
         y: targets as the loss takes them
-        reference: a torch function of logits and y; by default torch's counterpart of a built-in loss, else the loss's own
+        reference: a torch function of logits and y; by default torch's counterpart of a built-in loss, else the loss's
+        own
             value
         seed: of the other inputs that are tried
 
@@ -169,7 +182,10 @@ def verify_penalty(penalty: scratch.Penalty, *, seed: int = 0) -> Report:
     if not all(hasattr(penalty, name) for name in ("add_grad", "l1", "l2")) or isinstance(penalty, type):
         raise TypeError(f"penalty is {penalty!r}, expected a penalty such as Penalty(l2=1e-4)")
     rng = np.random.default_rng(seed)
-    inputs = {name: rng.standard_normal(shape) for name, shape in (("0.weight", (5, 3)), ("0.bias", (5,)), ("2.weight", (7, 5)))}
+    inputs = {
+        name: rng.standard_normal(shape)
+        for name, shape in (("0.weight", (5, 3)), ("0.bias", (5,)), ("2.weight", (7, 5)))
+    }
     return _timed(verify_unit(penalty_unit(penalty), inputs, seed), start)
 
 
@@ -186,8 +202,8 @@ def verify_network(
 ) -> Report:
     """Verify a whole network with its loss: every boundary, every parameter, and the optimizer's steps.
 
-    First end to end: the forward, the boundaries in backward order, the parameters. Then each layer by itself, with autograd's
-    input and autograd's upstream gradient, so that one fault neither hides nor fakes another.
+    First end to end: the forward, the boundaries in backward order, the parameters. Then each layer by itself, with
+    autograd's input and autograd's upstream gradient, so that one fault neither hides nor fakes another.
 
     Args:
         network: a :class:`scratch.Network`, or a :class:`Model` around any object that holds its weights
@@ -195,7 +211,8 @@ def verify_network(
         x, y: a batch, (batch, in) and targets
         params: the parameters; by default random ones, biases included
         optimizer: verified as well, if it is given (:func:`verify_optimizer`)
-        reference: for a Model, a torch function of x, y and the weights by name that returns the loss; by default autograd
+        reference: for a Model, a torch function of x, y and the weights by name that returns the loss; by default
+        autograd
             goes through the object's own forward
         seed: of everything random, dropout masks included
 
@@ -220,7 +237,9 @@ def verify_network(
     return _timed(report, start)
 
 
-def random_parameters(network: scratch.Network, rng: np.random.Generator, dtype: Any = np.float64) -> scratch.Parameters:
+def random_parameters(
+    network: scratch.Network, rng: np.random.Generator, dtype: Any = np.float64
+) -> scratch.Parameters:
     """Parameters that hide nothing: weights that keep the signal's size, biases that are not zero."""
     params = scratch.initial_parameters(network, rng, dtype=np.dtype(dtype).name)
     for name, view in params.items():

@@ -1,7 +1,8 @@
 """Arrays that NumPy's functions take for arrays and that compute with torch: a second way to trace a forward.
 
-torch.compile goes through most NumPy code, but not, in 2.x, through ``x.dtype``. These arrays speak NumPy's dispatch protocols
-(``__array_ufunc__``, ``__array_function__``; NEP 13 and 18) and hand every call to torch's own NumPy, ``torch._numpy``.
+torch.compile goes through most NumPy code, but not, in 2.x, through ``x.dtype``. These arrays speak NumPy's dispatch
+protocols (``__array_ufunc__``, ``__array_function__``; NEP 13 and 18) and hand every call to torch's own NumPy,
+``torch._numpy``.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         target.inner[...] = made.inner.astype(target.inner.dtype)
         return target
 
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG002
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         module = tnp.linalg if function.__module__ == "numpy.linalg" else tnp
         implementation = getattr(module, function.__name__, None)
         if implementation is None:
@@ -63,7 +64,6 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         attribute = getattr(self.inner, name)
         if not callable(attribute):
             return _wrapped(attribute)
-
 
         def method(*args: Any, **kwargs: Any) -> Any:
             if name == "astype":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from torch_impl.verify.tape import Tape, line
+from torch_impl.verify.tape import Tape, line, packet_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,11 +19,11 @@ EPSILONS = tuple(10.0**-k for k in range(3, 17))
 
 def without_clipping(tape: Tape) -> Iterator[tuple[int, str, str, Callable[[Tape], Tape]]]:
     """(index, place, formula, the changed tape) for every clip and ε of a loss, and for every ε that a logarithm might get."""
-    logs = [n for n in tape.nodes if n in tape.variable and getattr(n.target, "overloadpacket", None) is aten.log]
+    logs = [n for n in tape.nodes if n in tape.variable and packet_of(n) is aten.log]
     near = set().union(*(tape.ancestors(n) for n in logs)) if logs else set()
     clipping, guards = clips(tape), []
     for node in tape.nodes:
-        packet = getattr(node.target, "overloadpacket", None)
+        packet = packet_of(node)
         if node.op != "call_function" or node not in tape.variable:
             continue
         small = _small_addend(tape, node) if packet is aten.add else None
@@ -34,7 +34,12 @@ def without_clipping(tape: Tape) -> Iterator[tuple[int, str, str, Callable[[Tape
             yield i, line(node), f"h is the gradient of the loss without {words}", lambda t, i=i: _bypassed(t, [i])
     if len(guards) > 1:
         indices = [tape.index[g] for g in guards]
-        yield indices[-1], line(guards[-1]), "h is the gradient of the loss without its clipping", lambda t: _bypassed(t, indices)
+        yield (
+            indices[-1],
+            line(guards[-1]),
+            "h is the gradient of the loss without its clipping",
+            lambda t: _bypassed(t, indices),
+        )
     for epsilon in EPSILONS:
         for node in logs:
             i = tape.index[node]
@@ -49,7 +54,7 @@ def without_clipping(tape: Tape) -> Iterator[tuple[int, str, str, Callable[[Tape
 def with_second_softmax(tape: Tape) -> Iterator[tuple[int, Tape]]:
     """The tape with a softmax in front of every softmax or log-softmax, one at a time."""
     for node in tape.nodes:
-        if getattr(node.target, "overloadpacket", None) not in (aten._softmax, aten._log_softmax):
+        if packet_of(node) not in (aten._softmax, aten._log_softmax):
             continue
         i, axis = tape.index[node], node.args[1]
 
@@ -64,7 +69,11 @@ def with_second_softmax(tape: Tape) -> Iterator[tuple[int, Tape]]:
 def _small_addend(tape: Tape, node: fx.Node) -> float | None:
     for a in node.args:
         value: Any = tape.values.get(a) if hasattr(a, "op") else a
-        value = float(value) if isinstance(value, int | float) or (isinstance(value, torch.Tensor) and value.numel() == 1) else 0.0
+        value = (
+            float(value)
+            if isinstance(value, int | float) or (isinstance(value, torch.Tensor) and value.numel() == 1)
+            else 0.0
+        )
         if 0 < abs(value) <= 1e-2 and a not in tape.variable:
             return value
     return None
@@ -75,7 +84,7 @@ def clips(tape: Tape) -> list[fx.Node]:
     packets = (aten.clamp, aten.clip, aten.clamp_min, aten.clamp_max, aten.maximum, aten.minimum)
     found = []
     for node in tape.nodes:
-        if node not in tape.variable or getattr(node.target, "overloadpacket", None) not in packets:
+        if node not in tape.variable or packet_of(node) not in packets:
             continue
         if sum(a in tape.variable for a in node.all_input_nodes) == 1:
             constants = [a for a in node.args if isinstance(a, int | float)]

@@ -41,7 +41,9 @@ def verify_chain(network: Network, loss: Loss, x: Array, y: Array, params: Param
     except UserCodeError as error:
         return Report(title, (Section(title, (TensorCheck("all", "could not be checked", note=str(error)),)),))
     upstreams, gradients = _backward(units, inputs, references)
-    sections, chain_wrong = _end_to_end(network, loss, wide, x, y, seed, units, references, inputs, upstreams, gradients)
+    sections, chain_wrong = _end_to_end(
+        network, loss, wide, x, y, seed, units, references, inputs, upstreams, gradients
+    )
 
     neighbours = {f"the input of {unit.name}": i["x"] for unit, i in zip(units[:-1], inputs[:-1], strict=True)}
     reports = []
@@ -74,7 +76,9 @@ def _forward(
         given: Inputs = {"x": x} | dict(zip(layer.shapes(), (p.copy() for p in params.group(str(i))), strict=True))
         if getattr(layer, "stochastic", False):
             given["rng"] = copy.deepcopy(rng)
-            call("forward", layer.forward, x.copy(), *params.group(str(i)), rng=rng)  # moves rng on, as the network does
+            call(
+                "forward", layer.forward, x.copy(), *params.group(str(i)), rng=rng
+            )  # moves rng on, as the network does
         unit = layer_unit(layer, given, name=f"layer {i}, {layer}")
         reference, more = choose_reference(unit, given)
         (x,) = reference.outputs(given)
@@ -132,10 +136,14 @@ def _end_to_end(
         return compare(name, hand, reference, tolerance, probe)
 
     expected = [*(i.get("x", i.get("logits")) for i in inputs[1:]), references[-1].outputs(inputs[-1])[0]]
-    forward = [check(f"after {u.name}", a, e, "forward") for u, a, e in zip(units, [*steps, value], expected, strict=True)]
+    forward = [
+        check(f"after {u.name}", a, e, "forward") for u, a, e in zip(units, [*steps, value], expected, strict=True)
+    ]
     backward = [check("∂ logits", boundaries[n], upstreams[n - 1], "backward")]
     backward += [
-        check(f"∂ input of layer {i}", boundaries[i], gradients[i]["x"], "backward") for i in reversed(range(n)) if i in boundaries
+        check(f"∂ input of layer {i}", boundaries[i], gradients[i]["x"], "backward")
+        for i in reversed(range(n))
+        if i in boundaries
     ]
     backward += [check("∂ x, backward() in one call", dx, gradients[0]["x"], "backward")] if dx is not None else []
     auto = {f"{i}.{name}": gradients[i][name] for i, layer in enumerate(network.layers) for name in layer.shapes()}
@@ -156,7 +164,9 @@ def _softmax_before_loss(network: Network) -> Finding:
     )  # fmt: skip
 
 
-def _whole(network: Network, loss: Loss, params: Parameters, x: Array, y: Array, seed: int, units: list[Unit]) -> Report:
+def _whole(
+    network: Network, loss: Loss, params: Parameters, x: Array, y: Array, seed: int, units: list[Unit]
+) -> Report:
     """Every layer is right by itself and the network is not: what goes wrong lies between them."""
     names = list(params)
     rngs: dict[int, Any] = {}
@@ -201,7 +211,9 @@ def _whole(network: Network, loss: Loss, params: Parameters, x: Array, y: Array,
     report = verify_unit(unit, inputs, seed)
     if report.ok:  # only the whole in steps was wrong
         text = "every layer is right by itself, and what the network makes of them is not autograd's"
-        finding = Finding("∂ x", UNKNOWN, "none", math.nan, f"In the network: {text}.", "", "the whole network", tensors=("∂ x",))
+        finding = Finding(
+            "∂ x", UNKNOWN, "none", math.nan, f"In the network: {text}.", "", "the whole network", tensors=("∂ x",)
+        )
         return dataclasses.replace(report, findings=(finding,))
     return report
 

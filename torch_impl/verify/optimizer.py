@@ -34,7 +34,8 @@ def verify_optimizer(optimizer: Optimizer | Update, reference: Optimizer | None 
     """Six steps of an optimizer beside torch's.
 
     Args:
-        optimizer: a record of this project's protocol (``slots``, ``update``), or a function ``update(w, g, slots, lr, t)``
+        optimizer: a record of this project's protocol (``slots``, ``update``), or a function ``update(w, g, slots, lr,
+        t)``
             that changes ``w`` in place and keeps what it needs in the dict ``slots``, empty at first
         reference: the optimizer of ``scratch`` that it should be; by default that of its own class
 
@@ -44,13 +45,21 @@ def verify_optimizer(optimizer: Optimizer | Update, reference: Optimizer | None 
     spec = reference if reference is not None else _counterpart(optimizer)
     checks.instance("reference", spec, tuple(OPTIMIZERS), "an optimizer of scratch, such as Adam(1e-3)")
     if not callable(optimizer) and not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer is a {type(optimizer).__name__}, expected a record with slots and update, or a function")
+        raise TypeError(
+            f"optimizer is a {type(optimizer).__name__}, expected a record with slots and update, or a function"
+        )
     name = getattr(optimizer, "__name__", None) or str(optimizer)
     cases = [(optimizer, spec, "")]
     own_decay = getattr(optimizer, "weight_decay", None)
     if own_decay == 0 and getattr(spec, "weight_decay", None) == 0 and dataclasses.is_dataclass(optimizer):
         decayed = {"weight_decay": DECAY}
-        cases.append((dataclasses.replace(optimizer, **decayed), dataclasses.replace(spec, **decayed), f", weight decay {DECAY:g}"))  # type: ignore[type-var]
+        cases.append(
+            (
+                dataclasses.replace(optimizer, **decayed),
+                dataclasses.replace(spec, **decayed),
+                f", weight decay {DECAY:g}",
+            )
+        )  # type: ignore[type-var]
     rows: list[TensorCheck] = []
     findings: list[Finding] = []
     for candidate, record, words in cases:
@@ -98,7 +107,9 @@ def _trajectory(
     # What is compared is the way gone, so that a small learning rate does not hide a wrong step behind large weights.
     tolerances = [1e-9 * float(np.abs(a - start).max()) + 1e-15 for a in torchs]
     wrong = any(not np.abs(h - a).max() <= t for h, a, t in zip(hand, torchs, tolerances, strict=True))
-    mistake, formula, residual = _explain(record, start, gradients, rates, hand, tolerances) if wrong else ("", "", math.nan)
+    mistake, formula, residual = (
+        _explain(record, start, gradients, rates, hand, tolerances) if wrong else ("", "", math.nan)
+    )
     verdict = "convention" if mistake in CATALOGUE and CATALOGUE[mistake].convention else "wrong"
     rows = [
         compare(f"w after step {k}{words}", h - start, a - start, t, f"step {k}", verdict)  # type: ignore[arg-type]
@@ -107,7 +118,11 @@ def _trajectory(
     if wrong:
         first = next(k for k, row in enumerate(rows) if row.verdict != "right")
         known = mistake in CATALOGUE
-        said = CATALOGUE[mistake].what if known else "the steps differ from torch's, and no mistake of the catalogue makes them"
+        said = (
+            CATALOGUE[mistake].what
+            if known
+            else "the steps differ from torch's, and no mistake of the catalogue makes them"
+        )
         findings.insert(
             0,
             Finding(rows[first].tensor, mistake or UNKNOWN, "certain" if known else "none", residual, f"In {name}: {said}.",
@@ -235,7 +250,11 @@ def _adam_mistakes(record: scratch.Adam | scratch.AdamW) -> Iterator[tuple[str, 
     yield "adam-no-bias-correction", "w ← w − lr m̂ / (√v + ε)", adam(m_right, none, root)
     yield "adam-no-bias-correction", stuck, adam(lambda _: 1 - beta1, lambda _: 1 - beta2, root)
     yield "adam-eps-placement", "w ← w − lr m̂ / √(v̂ + ε)", adam(m_right, v_right, lambda v, c: np.sqrt(v / c + eps))
-    yield "adam-eps-placement", "w ← w − lr m̂ / √(v̂ + ε²)", adam(m_right, v_right, lambda v, c: np.sqrt(v / c + eps * eps))
+    yield (
+        "adam-eps-placement",
+        "w ← w − lr m̂ / √(v̂ + ε²)",
+        adam(m_right, v_right, lambda v, c: np.sqrt(v / c + eps * eps)),
+    )
     yield "adam-eps-placement", "ε is added to √v before the correction", adam(m_right, v_right, lambda v, c: (np.sqrt(v) + eps) / np.sqrt(c))  # fmt: skip
     if not coupled and decay:
         words = f"λ w is added to the gradient and divided by √v̂; should be w ← w − lr λ w, λ = {decay:g}"
@@ -257,8 +276,16 @@ def _momentum_conventions(record: scratch.SGD) -> Iterator[tuple[str, str, Updat
 
     yield "momentum-convention", "v ← μ v + lr g, w ← w − v; torch has v ← μ v + g, w ← w − lr v", momentum(True, 1.0)
     yield "momentum-convention", "v ← μ v + (1 − μ) g; torch has v ← μ v + g", momentum(False, 1 - mu)
-    yield "momentum-convention", "v ← μ v + (1 − μ) g after v = g; torch has v ← μ v + g", momentum(False, 1 - mu, False)
-    yield "momentum-convention", "v ← μ v + lr (1 − μ) g, w ← w − v; torch has v ← μ v + g, w ← w − lr v", momentum(True, 1 - mu)
+    yield (
+        "momentum-convention",
+        "v ← μ v + (1 − μ) g after v = g; torch has v ← μ v + g",
+        momentum(False, 1 - mu, False),
+    )
+    yield (
+        "momentum-convention",
+        "v ← μ v + lr (1 − μ) g, w ← w − v; torch has v ← μ v + g, w ← w − lr v",
+        momentum(True, 1 - mu),
+    )
 
 
 def _root_mistakes(record: scratch.RMSprop | scratch.AdaGrad) -> Iterator[tuple[str, str, Update]]:

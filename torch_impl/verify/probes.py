@@ -34,7 +34,9 @@ def batch_size(unit: Unit, inputs: Inputs) -> int:
     return shape[0] if shape[0] not in taken else next((n for n in shape if n not in taken), shape[0])
 
 
-def resized(inputs: Inputs, change: Mapping[int, int], rng: Generator, only_axis_0: frozenset[str] | None = None) -> Inputs:
+def resized(
+    inputs: Inputs, change: Mapping[int, int], rng: Generator, only_axis_0: frozenset[str] | None = None
+) -> Inputs:
     """New values in which every axis of a length that ``change`` names has the new length.
 
     With ``only_axis_0`` those inputs alone are changed, along axis 0 alone.
@@ -65,7 +67,7 @@ def redrawn(value: Array, shape: tuple[int, ...], rng: Generator) -> Array:
     drawn = rng.choice(value.ravel(), shape)
     if value.dtype.kind != "f" or len(few) <= 3:  # classes, indices, masks
         return np.asarray(drawn, dtype=value.dtype)
-    inside = 0 <= few[0] and few[-1] <= 1
+    inside = few[0] >= 0 and few[-1] <= 1
     factor = rng.uniform(0.5, 1.0, shape) if inside else np.exp(0.3 * rng.standard_normal(shape))
     return np.asarray(drawn * factor, dtype=value.dtype)
 

@@ -63,7 +63,9 @@ class Reference:
         leaves = {n: t.requires_grad_() for n, t in tensors.items() if t.is_floating_point()}
         run = graph if rounding_seed is None else StochasticRounding(graph, rounding_seed).run
         outputs = _flat(run(*tensors.values()))
-        pairs = [(o, torch.from_numpy(np.asarray(u))) for o, u in zip(outputs, upstream, strict=True) if o.requires_grad]
+        pairs = [
+            (o, torch.from_numpy(np.asarray(u))) for o, u in zip(outputs, upstream, strict=True) if o.requires_grad
+        ]
         if not pairs:
             return {n: np.zeros(t.shape) for n, t in leaves.items()}
         grads = torch.autograd.grad([o for o, _ in pairs], [*leaves.values()], [u for _, u in pairs], allow_unused=True)
@@ -87,7 +89,9 @@ class Reference:
         rest = {n: v for n, v in inputs.items() if n not in arrays}
         tensors = {n: torch.from_numpy(v.copy()) for n, v in arrays.items()}
         # Integers may be constants of the graph, as indices are.
-        key: tuple[Any, ...] = tuple((n, v.shape, v.dtype.str, b"" if v.dtype.kind == "f" else v.tobytes()) for n, v in arrays.items())
+        key: tuple[Any, ...] = tuple(
+            (n, v.shape, v.dtype.str, b"" if v.dtype.kind == "f" else v.tobytes()) for n, v in arrays.items()
+        )
         if any(isinstance(v, np.random.Generator) for v in rest.values()):
             key = (*key, *(repr(v.bit_generator.state) for v in rest.values() if isinstance(v, np.random.Generator)))
         if key not in self._graphs:
@@ -115,7 +119,8 @@ def trace_numpy(
 ) -> fx.GraphModule:
     """The graph of a NumPy function at ``tensors``, its placeholders in their order; ``rest`` are its other arguments.
 
-    By torch.compile, else by arrays of our own that record. What is drawn at random is drawn once and constant in the graph.
+    By torch.compile, else by arrays of our own that record. What is drawn at random is drawn once and constant in the
+    graph.
 
     Raises
         TraceError: neither can go through it
@@ -143,18 +148,25 @@ def trace_numpy(
             raise first from None
 
 
-def _by_recording(function: Callable[[Inputs], Outputs], tensors: dict[str, torch.Tensor], fixed: Inputs) -> fx.GraphModule:
+def _by_recording(
+    function: Callable[[Inputs], Outputs], tensors: dict[str, torch.Tensor], fixed: Inputs
+) -> fx.GraphModule:
     """The graph by running the function on arrays that compute with torch; integers stay plain."""
 
     def run(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        given = {n: traced(v) if v.is_floating_point() else tensors[n].numpy().copy() for n, v in zip(tensors, values, strict=True)}
+        given = {
+            n: traced(v) if v.is_floating_point() else tensors[n].numpy().copy()
+            for n, v in zip(tensors, values, strict=True)
+        }
         with traced_creation():
             return tuple(tensor_of(o) for o in function(copy.deepcopy(fixed) | given))
 
     return functional_graph(run, tensors.values(), stack_traces=True)
 
 
-def _by_compiling(function: Callable[[Inputs], Outputs], tensors: dict[str, torch.Tensor], fixed: Inputs) -> fx.GraphModule:
+def _by_compiling(
+    function: Callable[[Inputs], Outputs], tensors: dict[str, torch.Tensor], fixed: Inputs
+) -> fx.GraphModule:
     """The graph that torch.compile makes.
 
     Raises
@@ -259,7 +271,9 @@ def _central_differences(unit: Unit, inputs: Inputs, upstream: Outputs) -> dict[
             h = STEP * max(1.0, abs(float(array[index])))
             ahead, behind = (value(inputs | {name: _moved(array, index, step)}) for step in (h, -h))
             slopes[index] = (ahead - behind) / (2 * h)
-            bend = abs(ahead - 2 * middle + behind) / h  # a kink's jump of slope; of order h where the function is smooth
+            bend = (
+                abs(ahead - 2 * middle + behind) / h
+            )  # a kink's jump of slope; of order h where the function is smooth
             if bend > 1e-3 * max(1.0, abs(slopes[index])):
                 slopes[index] = np.nan
         gradients[name] = slopes

@@ -189,10 +189,14 @@ class Report:
         if self.verdict == "wrong":
             first = f" The first divergence is {self.first_divergence}." if self.first_divergence else ""
             more = f" {unchecked} could not be checked." if unchecked else ""
-            return f"WRONG: {_count(faults, 'fault')}; {n} of {_count(len(checks), 'tensor')} differ{took}.{first}{more}"
+            return (
+                f"WRONG: {_count(faults, 'fault')}; {n} of {_count(len(checks), 'tensor')} differ{took}.{first}{more}"
+            )
         if self.verdict == "could not be checked":
             return f"COULD NOT BE CHECKED: {unchecked} of {_count(len(checks), 'tensor')}{took}."
-        aside = {"convention": ", but for a convention", "rounding": ", to the rounding of float32"}.get(self.verdict, "")
+        aside = {"convention": ", but for a convention", "rounding": ", to the rounding of float32"}.get(
+            self.verdict, ""
+        )
         return f"RIGHT{aside}: {_count(len(checks), 'tensor')} compared{took}."
 
     def to_dict(self) -> dict[str, Any]:
@@ -215,7 +219,12 @@ class Report:
 
     def to_markdown(self) -> str:
         """The table and the findings, to paste into an issue."""
-        lines = [f"**{self.title}**: {self.summary()}", "", "| | tensor | verdict | relative | ulp |", "|---|---|---|---|---|"]
+        lines = [
+            f"**{self.title}**: {self.summary()}",
+            "",
+            "| | tensor | verdict | relative | ulp |",
+            "|---|---|---|---|---|",
+        ]
         for section in self.sections:
             for check in section.checks:
                 lines.append(
@@ -225,7 +234,11 @@ class Report:
         lines += ["", *(f"Note: {note}" for note in self.notes)] if self.notes else []
         for i, finding in enumerate(self.findings, 1):
             ties = f" (or {', '.join(f'`{t}`' for t in finding.ties)})" if finding.ties else ""
-            lines += ["", f"{i}. **{finding.tensor}**: `{finding.mistake}`{ties}", *(f"   - {x}" for x in _lines(finding))]
+            lines += [
+                "",
+                f"{i}. **{finding.tensor}**: `{finding.mistake}`{ties}",
+                *(f"   - {x}" for x in _lines(finding)),
+            ]
         return "\n".join(lines) + "\n"
 
     def to_html(self) -> str:

@@ -1,7 +1,7 @@
 """The forward pass as a graph of primitive operations, and a reverse pass whose rules can be exchanged one by one.
 
-Every explanation of a wrong gradient is an experiment on this tape: put one mistake into the reverse pass, and see whether
-the numbers that come out are the user's. The local derivative of each operation is autograd's.
+Every explanation of a wrong gradient is an experiment on this tape: put one mistake into the reverse pass, and see
+whether the numbers that come out are the user's. The local derivative of each operation is autograd's.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def functional_graph(
             return function(*tensors)
 
     with preserve_node_meta():
-        tracer = make_fx(torch.func.functionalize(run), decomposition_table=_DECOMPOSED, record_stack_traces=stack_traces)
+        tracer = make_fx(
+            torch.func.functionalize(run), decomposition_table=_DECOMPOSED, record_stack_traces=stack_traces
+        )
         made = tracer(*(t.detach() for t in inputs))
     for node in reversed(list(made.graph.nodes)):
         # What still writes in place writes to something outside, as running statistics are: no part of the output.
@@ -120,14 +122,18 @@ class Tape:
         parts, arguments, tensors = self._local[node]
         pairs = [(p, q) for p, q in zip(parts, g if isinstance(g, list) else [g], strict=True) if q is not None]
         pairs = [(p, q) for p, q in pairs if p.requires_grad]
-        sent = torch.autograd.grad([p for p, _ in pairs], tensors, [q for _, q in pairs], retain_graph=True, allow_unused=True)
+        sent = torch.autograd.grad(
+            [p for p, _ in pairs], tensors, [q for _, q in pairs], retain_graph=True, allow_unused=True
+        )
         return [(a, s) for a, s in zip(arguments, sent, strict=True) if s is not None]
 
-    def backward(self, seeds: Iterable[torch.Tensor], rules: Mapping[fx.Node, list[Rule]] | None = None) -> dict[fx.Node, Any]:
+    def backward(
+        self, seeds: Iterable[torch.Tensor], rules: Mapping[fx.Node, list[Rule]] | None = None
+    ) -> dict[fx.Node, Any]:
         """The gradient at every node, for upstream gradients ``seeds`` of the outputs.
 
-        A rule replaces what autograd does at its node: it is given the gradient that arrives, and returns either another one,
-        or what is sent on, to which nodes.
+        A rule replaces what autograd does at its node: it is given the gradient that arrives, and returns either
+        another one, or what is sent on, to which nodes.
         """
         rules = rules or {}
         arrived: dict[fx.Node, Any] = {}
@@ -244,9 +250,14 @@ class StochasticRounding(fx.Interpreter):
         return value * (1 + torch.finfo(value.dtype).eps * signs)
 
 
+def packet_of(node: fx.Node) -> Any:
+    """The operation of a node, whatever its overload."""
+    return getattr(node.target, "overloadpacket", None)
+
+
 def reshapes(node: fx.Node) -> bool:
     """Whether a node only moves elements, or repeats them."""
-    return node.op == "call_function" and getattr(node.target, "overloadpacket", None) in _RESHAPES
+    return node.op == "call_function" and packet_of(node) in _RESHAPES
 
 
 _BENDING = {
@@ -264,7 +275,7 @@ def bends(tape: Tape, node: fx.Node) -> bool:
         value = tape.values[argument]
         return isinstance(value, torch.Tensor) and value.dtype == torch.bool
 
-    packet = getattr(node.target, "overloadpacket", None)
+    packet = packet_of(node)
     return packet in _BENDING or (packet is aten.mul and any(compares(a) for a in node.all_input_nodes))
 
 
@@ -302,7 +313,9 @@ def _add(arrived: dict[fx.Node, Any], node: fx.Node, g: Any) -> None:
 
 def same(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Equal to rounding."""
-    return a.shape == b.shape and bool(torch.allclose(a, b, rtol=1e-9, atol=1e-12 * max(1.0, _largest(b)), equal_nan=True))
+    return a.shape == b.shape and bool(
+        torch.allclose(a, b, rtol=1e-9, atol=1e-12 * max(1.0, _largest(b)), equal_nan=True)
+    )
 
 
 def _largest(a: torch.Tensor) -> float:

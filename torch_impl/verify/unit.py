@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 
 FORWARD_SEED = 20240607
-# The backward pass starts np.random somewhere else than the forward: a mask that it draws anew must not be the same one.
+# The backward pass starts np.random somewhere else than the forward: a mask that it draws anew must not be the same
+# one.
 BACKWARD_SEED: ContextVar[int] = ContextVar("BACKWARD_SEED", default=FORWARD_SEED + 1)
 
 
@@ -155,7 +156,8 @@ def function_unit(
     )
 
 
-# What people call the arrays that are not trained. A function does not say; where none has such a name, the first is data.
+# What people call the arrays that are not trained. A function does not say; where none has such a name, the first is
+# data.
 _DATA = {"x", "y", "t", "input", "inputs", "data", "image", "images", "label", "labels", "target", "targets", "mask", "logits", "scores", "z", "q", "k", "v"}  # fmt: skip
 
 
@@ -196,9 +198,13 @@ def _style(result: Any, backward: Callable[..., Any] | None, names: list[str]) -
             raise ValueError(f"backward is None and forward returned {came}; expected forward(…) -> value, gradients")
         return 1, False
     if not callable(backward):
-        raise TypeError(f"backward is a {type(backward).__name__}, expected a function, or None for a loss in one function")
+        raise TypeError(
+            f"backward is a {type(backward).__name__}, expected a function, or None for a loss in one function"
+        )
     parameters = inspect.signature(backward).parameters.values()
-    needed = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty]
+    needed = [
+        p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
+    ]
     n_parts = len(result) if isinstance(result, tuple) else 1
     if isinstance(result, tuple) and len(needed) == n_parts:
         return n_parts - 1, True
@@ -223,7 +229,9 @@ def named_gradients(returned: Any, inputs: Inputs) -> Inputs:
         for key, value in returned.items():
             name = key if key in names else str(key)[1:] if str(key)[:1] == "d" and str(key)[1:] in names else None
             if name is None:
-                raise UserCodeError(f"backward returned a gradient called {key!r}, expected names out of {', '.join(names)}")
+                raise UserCodeError(
+                    f"backward returned a gradient called {key!r}, expected names out of {', '.join(names)}"
+                )
             gradients[name] = value
         return gradients
     values = list(returned) if isinstance(returned, tuple | list) else [returned]
@@ -319,7 +327,7 @@ def _widened(
         resized |= {p: rng.standard_normal(shape).astype(x.dtype) for p, shape in other.shapes().items()}
         resized |= {"rng": inputs["rng"]} if "rng" in inputs else {}
         other.forward(*(resized[p] for p in ("x", *other.shapes())))
-    except Exception:  # noqa: BLE001  another width is an extra: a layer whose whole numbers are no widths goes without
+    except Exception:
         return None
     unit = layer_unit(other, resized, reference, name, training)
     return dataclasses.replace(unit, widened=None), resized
@@ -385,9 +393,9 @@ class Model:
               gradients={"W1": "dW1", "b1": "db1"})
         Model(net, loss=…, backward=lambda net, x, y: net.train_step(x, y, lr=0.1), weights=("W1", "b1"), lr=0.1)
 
-    ``gradients`` names the attribute of each weight and that of its gradient; with ``weights`` and ``lr`` the gradients are
-    recovered from the update, (before − after) / lr. A dotted name goes through attributes, list indices and dict keys:
-    "layers.0.W". ``loss`` is the forward pass, down to one number; ``backward`` is called right after it.
+    ``gradients`` names the attribute of each weight and that of its gradient; with ``weights`` and ``lr`` the gradients
+    are recovered from the update, (before − after) / lr. A dotted name goes through attributes, list indices and dict
+    keys: "layers.0.W". ``loss`` is the forward pass, down to one number; ``backward`` is called right after it.
     """
 
     model: Any

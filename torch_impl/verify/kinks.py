@@ -1,0 +1,147 @@
+"""Kinks, where every value between the one-sided derivatives is a subgradient: a convention, or after all a fault?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from torch_impl.verify.catalogue import CATALOGUE
+from torch_impl.verify.observe import tape_of
+from torch_impl.verify.report import Finding
+from torch_impl.verify.tape import bends
+from torch_impl.verify.unit import float_arrays
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.random import Generator
+
+    from torch_impl.verify.observe import Observation
+    from torch_impl.verify.reference import Reference
+    from torch_impl.verify.tape import Tape
+    from torch_impl.verify.unit import Inputs, Unit
+
+
+def by_convention(
+    unit: Unit, observations: list[Observation], reference: Reference, rng: Generator
+) -> tuple[Literal["below", "above", "middle", "hull", ""], list[Finding]]:
+    """Whether all that differs lies at kinks, where every value between the one-sided derivatives is a subgradient.
+
+    torch's own convention is the derivative from below ("below"), autograd's of a maximum is the middle: both are
+    right.
+    """
+    differing = {o.probe: [n for n in o.auto if o.differs(n)] for o in observations}
+    observations = [o for o in observations if differing[o.probe]]
+    if any(o.unit is not unit for o in observations) or reference.kind == "central differences":
+        return "", []
+    sides = [_one_sided(o, reference) for o in observations]
+    for side in ("below", "above", "middle"):
+        fits = [
+            side in s and all(o.matches(n, s[side][n]) for n in differing[o.probe])
+            for o, s in zip(observations, sides, strict=True)
+        ]
+        if not all(fits):
+            continue
+        if side == "below":
+            return "below", []
+        tensors = tuple(dict.fromkeys(unit.title(n) for names in differing.values() for n in names))
+        mistake = CATALOGUE["kink-convention"]
+        words = {
+            "above": "f′(0) is the derivative from above, as with ≥ for >",
+            "middle": "f′(0) is the mean of both sides",
+        }
+        residual = max(
+            o.residual(n, s[side][n]) for o, s in zip(observations, sides, strict=True) for n in differing[o.probe]
+        )
+        finding = Finding(
+            tensors[0], mistake.slug, "certain", residual,
+            f"In {unit.name}: {mistake.what}. It is no error.", words[side], unit.name,
+            "equal wherever no pre-activation is exactly at a kink", "convention", tensors=tensors,
+        )  # fmt: skip
+        return side, [finding]
+    # Ties that the probe made itself: between neighbours in a pooling window, where any choice is a subgradient.
+    only_at_kinks = all(o.probe == "at the kinks" for o in observations)
+    if only_at_kinks and not any(sides):
+        return "hull", []
+    if only_at_kinks and all(_within_hull(o, reference, n, rng) for o in observations for n in differing[o.probe]):
+        return "hull", []
+    return "", []
+
+
+def _one_sided(observation: Observation, reference: Reference) -> dict[str, Inputs]:
+    """The gradients with every elementwise kink taken from below, from above, in the middle."""
+    tape = tape_of(observation, reference)
+    if tape is None:
+        return {}
+    rules: dict[str, dict[Any, list[Any]]] = {"below": {}, "above": {}, "middle": {}}
+    smooth = set(_smooth_after_all(tape, rules))
+    for v in tape.nodes:
+        value = tape.values.get(v)
+        if v in smooth or v not in tape.variable or not isinstance(value, torch.Tensor) or not bends(tape, v):
+            continue
+        for u in (a for a in v.all_input_nodes if a in tape.variable and tape.only_through(a, v)):
+            at = tape.values[u]
+            if not isinstance(at, torch.Tensor) or at.shape != value.shape:
+                continue
+            slopes = [tape.derivative(u, v, at + h) for h in (-1e-9, 1e-9)]
+            jump = (slopes[1] - slopes[0]).abs() > 1e-6
+            if bool(jump.any()):
+                break
+        else:
+            continue
+        here = tape.derivative(u, v)
+        for side, slope in {"below": slopes[0], "above": slopes[1], "middle": (slopes[0] + slopes[1]) / 2}.items():
+            factor = torch.where(jump, slope, here)
+            rules[side][v] = [lambda _, g, u=u, factor=factor: [(u, g * factor)]]
+    if not rules["below"]:
+        return {}
+    found = {}
+    for side, chosen in rules.items():
+        arrived = tape.backward(observation.seeds(), chosen)
+        found[side] = {
+            n: arrived[leaf].numpy() if leaf in arrived else np.zeros(tape.values[leaf].shape)
+            for n, leaf in tape.leaves.items()
+        }
+    return found
+
+
+def _smooth_after_all(tape: Tape, rules: dict[str, dict[Any, list[Any]]]) -> Iterator[Any]:
+    """Functions made of parts with kinks that have none themselves, as a sigmoid by way of |z|: their true derivative.
+
+    Yields the nodes of such functions, and sets the rule of each for every side.
+    """
+    for v in tape.nodes:
+        sources = tape.sources(v) if v in tape.variable else frozenset({v})
+        (u,) = sources if len(sources) == 1 else (v,)
+        if u is v or u not in tape.variable or any(w in tape.variable and tape.sources(w) == sources for w in v.users):
+            continue
+        between = [n for n in tape.nodes[tape.index[u] + 1 : tape.index[v] + 1] if tape.sources(n) == sources]
+        if not any(bends(tape, n) for n in between):
+            continue
+        at, here = tape.values[u], tape.derivative(u, v)
+        below, above = (tape.derivative(u, v, at + h) for h in (-1e-9, 1e-9))
+        limit = (below + above) / 2
+        wrong = ((above - below).abs() <= 1e-6) & ((here - limit).abs() > 1e-6)
+        if bool(wrong.any()):
+            factor = torch.where(wrong, limit, here)
+            for side in rules.values():
+                side[v] = [lambda _, g, u=u, factor=factor: [(u, g * factor)]]
+            yield from between
+
+
+def _within_hull(observation: Observation, reference: Reference, name: str, rng: Generator) -> bool:
+    """Whether the gradient lies between those of the reference right beside the kinks, element by element."""
+    hand = np.asarray(observation.hand[name])
+    if hand.shape != observation.auto[name].shape:
+        return False
+    arrays = float_arrays(observation.inputs)
+    around = []
+    for _ in range(24):
+        moved = observation.inputs | {n: np.asarray(a + 1e-8 * rng.standard_normal(a.shape)) for n, a in arrays.items()}
+        around.append(reference.gradients(moved, observation.upstream)[name])
+    around.append(observation.auto[name])
+    slack = 1e-5 * observation.scale(name)
+    low, high = np.min(around, axis=0), np.max(around, axis=0)
+    return bool(((hand >= low - slack) & (hand <= high + slack)).all())
