@@ -246,14 +246,14 @@ def command_line() -> ArgumentParser:
     by_hand.add_argument("--lr", type=float, default=0.5, help="learning rate of the update")
     commands.add_subcommand("backprop-by-hand", by_hand, help=text)
 
-    text = "Is a hand-written backward right, and if not, what is wrong with it? Exit status 0 right, 1 wrong, 2 not checked"
+    text = "Is a hand-written backward right, and if not, what is wrong? Exit status 0 right, 1 wrong, 2 not checked"
     verify = CommandLine(description=text)
     verify.add_argument(
         "target",
         type=str | None,
         nargs="?",
         default=None,
-        help="FILE.py or FILE.py:NAME, with NAME_forward and NAME_backward, layers, losses, networks; else all of scratch",
+        help="FILE.py or FILE.py:NAME: NAME_forward and NAME_backward, layers, losses, networks; else all of scratch",
     )
     verify.add_argument(
         "--shapes",

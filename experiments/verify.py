@@ -92,8 +92,8 @@ def verify_file(target: str, shapes: list[str], seed: int = 0) -> Report:
     jobs = dict(_jobs(module, given, seed))
     if not jobs:
         raise ValueError(
-            f"{file} holds nothing to verify; expected functions NAME_forward and NAME_backward, or module-level instances of "
-            "layers, losses, networks, optimizers or torch_impl.verify.Model"
+            f"{file} holds nothing to verify; expected functions NAME_forward and NAME_backward, or module-level "
+            "instances of layers, losses, networks, optimizers or torch_impl.verify.Model"
         )
     if wanted:
         checks.choice("NAME", wanted.removesuffix("_forward").removesuffix("_backward"), jobs)
@@ -176,8 +176,8 @@ def _inputs(module: ModuleType, given: dict[str, Any], seed: int, name: str, for
     ]
     if missing:
         raise ValueError(
-            f"no {' and no '.join(missing)} to call it with; expected {name}_sample_inputs(rng) or sample_inputs(rng) in the file, "
-            f"returning a dict of the inputs by name, or --shapes {' '.join(f'{n}=7x5' for n in missing)}"
+            f"no {' and no '.join(missing)} to call it with; expected {name}_sample_inputs(rng) or sample_inputs(rng) "
+            f"in the file, returning a dict of the inputs by name, or --shapes {' '.join(f'{n}=7x5' for n in missing)}"
         )
     return {n: v for n, v in inputs.items() if n in parameters}
 

@@ -8,6 +8,7 @@ in turn, and prints how many findings there were.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from torch_impl.verify import Report
 
 ACTIVATIONS = (
-    scratch.ReLU(), scratch.LeakyReLU(0.1), scratch.ELU(0.7), scratch.Sigmoid(), scratch.Tanh(), scratch.SiLU(), scratch.GELU(),
-    scratch.GELU("tanh"), scratch.Softmax(), scratch.Identity(),
+    scratch.ReLU(), scratch.LeakyReLU(0.1), scratch.ELU(0.7), scratch.Sigmoid(), scratch.Tanh(), scratch.SiLU(),
+    scratch.GELU(), scratch.GELU("tanh"), scratch.Softmax(), scratch.Identity(),
 )  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def random_network(seed: int) -> Report:
     dtype = ("float64", "float32")[seed % 2]
     sizes = rng.integers(1, 10, rng.integers(2, 6)).tolist()
     layers: list[Any] = []
-    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
         layers.append(scratch.Linear(n_in, n_out))
         if i < len(sizes) - 2:
             layers.append(ACTIVATIONS[rng.integers(len(ACTIVATIONS))])

@@ -62,6 +62,15 @@ class Mutant:
 # --- changing one thing -----------------------------------------------------------------------------------------------
 
 
+# Functions of NumPy, and what may stand in their place.
+_OTHERS: dict[str, tuple[str, ...]] = {
+    "np.sum": ("np.mean", "np.max"),
+    "np.exp": ("np.tanh",),
+    "np.sqrt": ("np.square",),
+    "np.sign": ("np.abs",),
+}
+
+
 def changes(node: ast.AST, names: set[str]) -> Iterator[tuple[str, ast.AST]]:
     """Every way to change one node: a description, and the new node."""
     swaps: dict[type, tuple[type, ...]] = {
@@ -95,7 +104,7 @@ def changes(node: ast.AST, names: set[str]) -> Iterator[tuple[str, ast.AST]]:
             yield f"{node.id} → {other}", ast.Name(other, ast.Load())
     elif isinstance(node, ast.Call):
         function = ast.unparse(node.func)
-        for other in {"np.sum": ("np.mean", "np.max"), "np.exp": ("np.tanh",), "np.sqrt": ("np.square",), "np.sign": ("np.abs",)}.get(function, ()):  # fmt: skip
+        for other in _OTHERS.get(function, ()):
             yield f"{function} → {other}", ast.Call(ast.parse(other, mode="eval").body, node.args, node.keywords)
         if function == "np.where":
             yield "branches of np.where swapped", ast.Call(node.func, [node.args[0], node.args[2], node.args[1]], [])
@@ -266,8 +275,10 @@ NAMED: dict[str, str] = {
     "GELU, tanh | right factor dropped | return dy": "activation-derivative-missing",
     "Softmax | operands of − swapped | return y * ((dy * y).sum(axis=-1, keepdims=True) - dy)": "wrong-sign",
     "CrossEntropy, classes | /= → ·= | p *= n": "missing-batch-mean",
-    "CrossEntropy, soft targets | / → · | return (-(y * log_p).sum() / n, (p * y.sum(axis=1, keepdims=True) - y) * n)": "missing-batch-mean",
-    "CrossEntropy, soft targets | operands of − swapped | return (-(y * log_p).sum() / n, (y - p * y.sum(axis=1, keepdims=True)) / n)": "wrong-sign",
+    "CrossEntropy, soft targets | / → · | "
+    "return (-(y * log_p).sum() / n, (p * y.sum(axis=1, keepdims=True) - y) * n)": "missing-batch-mean",
+    "CrossEntropy, soft targets | operands of − swapped | "
+    "return (-(y * log_p).sum() / n, (y - p * y.sum(axis=1, keepdims=True)) / n)": "wrong-sign",
     "BCEWithLogits | operands of − swapped | return (value, (y - sigmoid(z)) / z.size)": "wrong-sign",
     "BCEWithLogits | z → value | return (value, (sigmoid(z) - y) / value.size)": "wrong-divisor",
     "MSE | operands of − swapped | r = y - logits": "wrong-sign",
@@ -302,7 +313,7 @@ class Result:
 
 
 def judge(mutant: Mutant) -> Result | None:
-    """What the verifier says of a mutant; None if it changes the forward, or raises, which needs no verifier to be seen."""
+    """What the verifier says of a mutant; None if it changes the forward, or raises: no verifier is needed for that."""
     try:
         with np.errstate(all="ignore"):
             outcome = mutant.outcome()
@@ -336,8 +347,9 @@ def main() -> int:
         found = [r for r in mine if r.status == "found"]
         wrong = sum(r.wrong_name for r in found)
         named = sum(r.mutant.name in NAMED and NAMED[r.mutant.name] in r.mistakes and not r.wrong_name for r in found)
-        counts = (len(mine), sum(r.status == "equivalent" for r in mine), len(found), named,
-                  len(found) - named - wrong, wrong, sum(r.status in ("MISSED", "FALSE ALARM") for r in mine))  # fmt: skip
+        equivalent = sum(r.status == "equivalent" for r in mine)
+        missed = sum(r.status in ("MISSED", "FALSE ALARM") for r in mine)
+        counts = (len(mine), equivalent, len(found), named, len(found) - named - wrong, wrong, missed)
         table.add_row(owner, *map(str, counts), end_section=owner != "all" and owner == results[-1].mutant.owner)
     console.print(table)
     bad = [r for r in results if r.status in ("MISSED", "FALSE ALARM") or r.wrong_name]

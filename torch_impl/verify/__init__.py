@@ -167,7 +167,7 @@ def verify_loss(
     if isinstance(loss, type) or not callable(loss):
         raise TypeError(f"loss is {loss!r}, expected a loss such as MSE()")
     inputs = {"logits": logits, "y": y}
-    return _timed(verify_unit(loss_unit(loss, inputs, reference), inputs, seed), start)
+    return _timed(verify_unit(loss_unit(loss, reference), inputs, seed), start)
 
 
 def verify_penalty(penalty: scratch.Penalty, *, seed: int = 0) -> Report:

@@ -28,7 +28,7 @@ _ROWS = [
         "Divide by the number of elements that the forward's mean runs over.",
     ),
     Mistake("constant-factor", "a constant factor too much or too little", "Take the stray factor out."),
-    Mistake("wrong-sign", "the sign is flipped", "Flip the sign: gradients point uphill, the update goes against them."),
+    Mistake("wrong-sign", "the sign is flipped", "Flip the sign: gradients point uphill, updates go against them."),
     Mistake(
         "transposed",
         "the gradient is transposed, or reshaped in the wrong order",
@@ -64,7 +64,7 @@ _ROWS = [
     Mistake(
         "kink-convention",
         "at a kink the other one-sided derivative is taken",
-        "Nothing to mend: every value between the one-sided derivatives is a subgradient. torch takes f′(0) = 0 for ReLU.",
+        "Nothing to mend: all values between the one-sided derivatives are subgradients; torch has f′(0) = 0 for ReLU.",
         convention=True,
     ),
     Mistake(
@@ -86,7 +86,7 @@ _ROWS = [
     Mistake(
         "clipping-mismatch",
         "the loss clips or adds an ε, and its gradient does not (or the reverse)",
-        "Differentiate the loss that is computed, ε and clipping included, or compute the loss from logits without either.",
+        "Differentiate the loss that is computed, ε and clipping included, or compute it from logits without either.",
     ),
     Mistake(
         "penalty-factor",
@@ -128,7 +128,7 @@ _ROWS = [
         "the term that comes from the variance is missing",
         "Subtract x̂ mean(dx̂ x̂): dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ.",
     ),
-    Mistake("gamma-missing", "γ is left out of dx", "dx̂ = dy γ: multiply by γ before going back through the normalisation."),
+    Mistake("gamma-missing", "γ is left out of dx", "dx̂ = dy γ: multiply by γ, then go through the normalisation."),
     Mistake(
         "grads-accumulate",
         "gradients are added to what was there: a second call gives more",

@@ -100,8 +100,8 @@ def verify_unit(
         single = _in_float32(unit, inputs, reference, base)
         checks = [single.get(check.tensor, check) for check in checks]
         findings += [
-            Finding(c.tensor, UNKNOWN, "none", math.nan, f"In {unit.name}: right in float64, wrong in float32.", "", unit.name,
-                    f"at {c.worst} h = {c.hand:.6g}, a = {c.reference:.6g}", tensors=(c.tensor,))
+            Finding(c.tensor, UNKNOWN, "none", math.nan, f"In {unit.name}: right in float64, wrong in float32.", "",
+                    unit.name, f"at {c.worst} h = {c.hand:.6g}, a = {c.reference:.6g}", tensors=(c.tensor,))
             for c in single.values() if c.verdict == "wrong"
         ]  # fmt: skip
     return Report(unit.name, (Section(unit.name, (*forward, *checks)),), tuple(findings), tuple(notes))
@@ -163,7 +163,7 @@ def _unchecked(tensor: str, note: str) -> TensorCheck:
 
 
 def _raised(unit: Unit, inputs: Inputs, error: UserCodeError, seed: int) -> Report:
-    """The user's code raised. A transpose that no longer fits shows as that: with square arrays it runs, and is named."""
+    """The user's code raised, as it does where a transpose does not fit: with square arrays that runs, and is named."""
     section = Section(unit.name, (_unchecked("all", str(error)),))
     lengths = {n for v in float_arrays(inputs).values() for n in v.shape if n > 1}
     if len(lengths) > 1 and not unit.batch_is_free:
@@ -214,12 +214,16 @@ def _forward(
     said = CATALOGUE[mistake].what if mistake in CATALOGUE else "the output is not the reference's"
     findings = [
         Finding(wrong[0].tensor, mistake, "certain" if mistake in CATALOGUE else "none", math.nan,
-                f"In the forward of {unit.name}: {said}. The gradients below are judged by this forward as it is.", formula,
-                f"{unit.name}, forward", ratios(np.asarray(hand[0]), expected[0]), tensors=tuple(c.tensor for c in wrong))
+                f"In the forward of {unit.name}: {said}. The gradients below are judged by this forward as it is.",
+                formula, f"{unit.name}, forward", ratios(np.asarray(hand[0]), expected[0]),
+                tensors=tuple(c.tensor for c in wrong))
     ]  # fmt: skip
     own_unit = dataclasses.replace(unit, reference=None)
     other, notes = own_reference(own_unit, inputs)
-    note = f"{unit.name}: the forward differs from the reference; the user's own forward is the reference for the gradients"
+    note = (
+        f"{unit.name}: the forward differs from the reference; the user's own forward is the reference for the "
+        "gradients"
+    )
     return checks, findings, other, [note, *notes]
 
 
@@ -253,8 +257,8 @@ def _nested_softmax(unit: Unit, inputs: Inputs, reference: Reference) -> list[Fi
         return []
     pairs = list(softmax_pairs(tape))
     fused = [n for n in tape.nodes if packet_of(n) is torch.ops.aten._log_softmax]
-    for _, p, _axis in pairs:
-        again = [q for z, q, _ in pairs if z is p] + [n for n in fused if n.all_input_nodes[0] is p]
+    for _, p in pairs:
+        again = [q for z, q in pairs if z is p] + [n for n in fused if n.all_input_nodes[0] is p]
         if again:
             return [
                 Finding("out", "double-softmax", "certain", 0.0, f"In {unit.name}: {CATALOGUE['double-softmax'].what}.",

@@ -1,4 +1,4 @@
-"""Random numbers in the code under test: recorded in one run, and given again, the same, while the forward is traced."""
+"""Random numbers in the code under test: recorded in one run, and given again while the forward is traced."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-METHODS = ("random", "rand", "randn", "random_sample", "uniform", "normal", "standard_normal", "binomial", "integers", "randint", "choice", "permutation")  # fmt: skip
+METHODS = (
+    "random", "rand", "randn", "random_sample", "uniform", "normal", "standard_normal", "binomial", "integers",
+    "randint", "choice", "permutation",
+)  # fmt: skip
 SOURCES = ("default_rng", "RandomState")
 
 
@@ -68,11 +71,19 @@ def recorded(drawn: list[Any]) -> Iterator[None]:
 @contextmanager
 def replayed(replay: Replay) -> Iterator[None]:
     """Inside, np.random draws what ``replay`` holds."""
+
+    # Plain functions rather than mocks: the forward is traced through them.
+    def source(*_: Any, **__: Any) -> Replay:
+        return replay
+
+    def seed(*_: Any) -> None:
+        return None
+
     with ExitStack() as stack:
         for name in METHODS:
             if hasattr(np.random, name):
                 stack.enter_context(mock.patch.object(np.random, name, replay.next))
         for name in SOURCES:
-            stack.enter_context(mock.patch.object(np.random, name, lambda *_, **__: replay))
-        stack.enter_context(mock.patch.object(np.random, "seed", lambda *_: None))
+            stack.enter_context(mock.patch.object(np.random, name, source))
+        stack.enter_context(mock.patch.object(np.random, "seed", seed))
         yield

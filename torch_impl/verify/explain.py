@@ -67,7 +67,8 @@ def explain(
                 todo.remove(name)
     if any(f.mistake == "batch-mean-twice" for f in found):
         # A bias that is averaged beside weights that are averaged: one habit, not two mistakes.
-        found = [replace(f, mistake="batch-mean-twice", explanation=f"In {unit.name}: {CATALOGUE['batch-mean-twice'].what}.")
+        text = f"In {unit.name}: {CATALOGUE['batch-mean-twice'].what}."
+        found = [replace(f, mistake="batch-mean-twice", explanation=text)
                  if f.mistake == "bias-not-summed" and "averaged" in f.formula else f for f in found]  # fmt: skip
     found += [_unknown(unit, present, name) for name in todo]
     return found
@@ -84,7 +85,7 @@ def _best(
     right: list[str],
     neighbours: dict[str, Array],
 ) -> tuple[Hypothesis, list[str], list[str], float] | None:
-    """The hypothesis that explains most of ``todo`` beside those ``applied``; what it explains; ties; what it leaves."""
+    """The hypothesis that explains most of ``todo`` beside those ``applied``; what it explains; ties; the residual."""
     first = observations[0]
     assert first.tape is not None
     order = _backward_order(first.tape, todo)
@@ -124,7 +125,7 @@ def _try(
     todo: list[str],
     right: list[str],
 ) -> tuple[list[str], float, int] | None:
-    """What of ``todo`` the hypothesis explains with every probe, the largest residual left, and how much more it changes."""
+    """What of ``todo`` the hypothesis explains with every probe, the largest residual, and how much more it changes."""
     explained, residual = list(todo), 0.0
     coefficients: list[float] = []
     vouched = False  # by a probe in which the user's gradient is wrong
@@ -155,7 +156,8 @@ def _try(
     before = _predict(observations[0], applied, None, 0.0)
     after = _fitted(observations[0], applied, hypothesis, explained)[0] or before
     more = sum(
-        n not in explained and np.shape(after[n]) == np.shape(before[n]) and not observations[0].matches_each(n, after[n], before[n])
+        n not in explained and np.shape(after[n]) == np.shape(before[n])
+        and not observations[0].matches_each(n, after[n], before[n])
         for n in todo if n in after
     )  # fmt: skip
     return explained, residual, more
@@ -243,7 +245,8 @@ def _finding(
 
 def _from_numbers(unit: Unit, observations: list[Observation], name: str) -> Finding | None:
     """What the two arrays alone tell, where there is no tape: a constant ratio, or the transpose."""
-    cs, residual = [], 0.0
+    cs: list[float] = []
+    residual = 0.0
     for o in observations:
         hand, auto = np.asarray(o.hand[name]), o.auto[name]
         known = ~np.isnan(auto)
@@ -257,7 +260,7 @@ def _from_numbers(unit: Unit, observations: list[Observation], name: str) -> Fin
             break
         residual = max(residual, left / o.scale(name))
         cs.append(c)
-    named = name_factor(cs, observations, False, 0) if cs else None
+    named = name_factor(cs, observations, False) if cs else None
     first = observations[0]
     if named is None:
         hand, auto = np.asarray(first.hand[name]), first.auto[name]
@@ -304,7 +307,8 @@ def ratios(hand: Any, auto: Array) -> str:
     if hand.shape != auto.shape:
         return f"h has shape {hand.shape}, a {auto.shape}"
     if not np.isfinite(hand).all():
-        return f"h holds {hand[~np.isfinite(hand)].flat[0]} in {int((~np.isfinite(hand)).sum()):,} of {hand.size:,} elements"
+        strange = hand[~np.isfinite(hand)]
+        return f"h holds {strange[0]} in {strange.size:,} of {hand.size:,} elements"
     apart = np.abs(hand - auto)
     index = tuple(int(i) for i in np.unravel_index(apart.argmax(), apart.shape)) if apart.size else ()
     text = f"at {index} h = {hand[index]:.6g}, a = {auto[index]:.6g}" if apart.size else ""

@@ -18,7 +18,7 @@ EPSILONS = tuple(10.0**-k for k in range(3, 17))
 
 
 def without_clipping(tape: Tape) -> Iterator[tuple[int, str, str, Callable[[Tape], Tape]]]:
-    """(index, place, formula, the changed tape) for every clip and ε of a loss, and for every ε that a logarithm might get."""
+    """(index, place, formula, the changed tape) for every clip and ε of a loss, and every ε a logarithm might get."""
     logs = [n for n in tape.nodes if n in tape.variable and packet_of(n) is aten.log]
     near = set().union(*(tape.ancestors(n) for n in logs)) if logs else set()
     clipping, guards = clips(tape), []
@@ -68,7 +68,7 @@ def with_second_softmax(tape: Tape) -> Iterator[tuple[int, Tape]]:
 
 def _small_addend(tape: Tape, node: fx.Node) -> float | None:
     for a in node.args:
-        value: Any = tape.values.get(a) if hasattr(a, "op") else a
+        value: Any = tape.values.get(a) if isinstance(a, torch.fx.Node) else a
         value = (
             float(value)
             if isinstance(value, int | float) or (isinstance(value, torch.Tensor) and value.numel() == 1)
@@ -97,7 +97,7 @@ def clips(tape: Tape) -> list[fx.Node]:
 def _bypassed(tape: Tape, indices: list[int]) -> Tape:
     """The tape with some nodes replaced by their one differentiable input."""
 
-    def change(graph: fx.Graph, nodes: list[fx.Node], variable: list[bool]) -> None:
+    def change(_: fx.Graph, nodes: list[fx.Node], variable: list[bool]) -> None:
         for i in indices:
             (source,) = (a for a in nodes[i].all_input_nodes if variable[nodes.index(a)])
             nodes[i].replace_all_uses_with(source)  # it stays, unused: the others keep their places

@@ -1,4 +1,4 @@
-"""The mistakes as experiments: where on the tape each can sit, and the rule that it puts in the place of the right one."""
+"""The mistakes as experiments: where on the tape each can sit, and the rule it puts in the place of the right one."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ class Hypothesis:
 def hypotheses(
     unit: Unit, observation: Observation, neighbours: dict[str, Array], ends_only: bool
 ) -> Iterator[Hypothesis]:
+    """Every mistake that the unit's tape has a place for; with ``ends_only``, those at its inputs and outputs alone."""
     tape = observation.tape
     assert tape is not None
     yield from _at_leaves(unit, tape)
@@ -58,13 +59,13 @@ def hypotheses(
     if ends_only:
         return
     regions = list(_regions(tape))
-    local = [h for u, v in regions for h in _activation(unit, tape, u, v, regions, neighbours)]
+    local = [h for u, v in regions for h in _activation(tape, u, v, regions, neighbours)]
     local += _dropouts(tape)
     yield from local
     yield from _repeated(local)
-    yield from _softmaxes(unit, tape)
+    yield from _softmaxes(tape)
     yield from _shortcuts(unit, tape)
-    yield from _normalisations(unit, tape)
+    yield from _normalisations(tape)
     yield from _products(unit, tape)
     yield from _gamma_of_one(unit, tape)
     yield from _clipping(tape)
@@ -114,7 +115,7 @@ def _scales(unit: Unit, tape: Tape, ends_only: bool) -> Iterator[Hypothesis]:
             and tape.values[node].numel() == 1
             and penalised >= {n for n in tape.ancestors(node) if n in data or n in penalised}
         ):
-            reached = [n for n, l in tape.leaves.items() if l in tape.ancestors(node)]
+            reached = [n for n, start in tape.leaves.items() if start in tape.ancestors(node)]
             biases = all(_is_bias(unit, tape, n) for n in reached)
             yield Hypothesis(
                 "penalty-factor", 1, i, _rule_at(i, lambda _, g, c: g * c), place=line(node), free=True,
@@ -128,7 +129,7 @@ def _scales(unit: Unit, tape: Tape, ends_only: bool) -> Iterator[Hypothesis]:
             _rule_at(i, lambda _, g, c: g * c),
             place=line(node) if leaf is None else unit.title(leaf),
             free=True,
-            name_of=lambda cs, obs, mask=mask, i=i: name_factor(cs, obs, mask, i),
+            name_of=lambda cs, obs, mask=mask: name_factor(cs, obs, mask),
         )
 
 
@@ -155,10 +156,8 @@ def _name_penalty(cs: Sequence[float], biases: bool) -> tuple[str, str] | None:
     return "penalty-factor", f"the penalty's gradient is taken {words}"
 
 
-def name_factor(
-    cs: Sequence[float], observations: Sequence[Observation], dropout: bool, i: int
-) -> tuple[str, str] | None:
-    """The slug of a constant ratio, and the ratio in words: the size that it follows from probe to probe, or a number."""
+def name_factor(cs: Sequence[float], observations: Sequence[Observation], dropout: bool) -> tuple[str, str] | None:
+    """The slug of a constant ratio, and the ratio in words: the size that it follows over the probes, or a number."""
 
     def follows(values: Sequence[float]) -> bool:
         return all(abs(c - v) <= 1e-7 * max(1.0, abs(v)) for c, v in zip(cs, values, strict=True))
@@ -168,7 +167,7 @@ def name_factor(
     if follows([-1.0] * len(cs)):
         return "wrong-sign", "h = −a"
     if dropout:
-        found = _name_dropout_factor(cs, observations, i)
+        found = _name_dropout_factor(cs, observations)
         if found:
             return "dropout-scale", found
     sizes = [o.sizes for o in observations]
@@ -209,7 +208,7 @@ def name_factor(
     return "constant-factor", f"h = {short(cs[0])} a, with every size that was tried"
 
 
-def _name_dropout_factor(cs: Sequence[float], observations: Sequence[Observation], i: int) -> str:
+def _name_dropout_factor(cs: Sequence[float], observations: Sequence[Observation]) -> str:
     """The ratio as a function of p, the probability to drop, where the mask's scale tells it."""
     for o in observations:
         assert o.tape is not None
@@ -218,7 +217,10 @@ def _name_dropout_factor(cs: Sequence[float], observations: Sequence[Observation
             p = None if scale is None or scale <= 1 else 1 - 1 / scale
             if p is None:
                 continue
-            known = {"1 − p": 1 - p, "1/(1 − p)": 1 / (1 - p), "p/(1 − p)": p / (1 - p), "(1 − p)/p": (1 - p) / p, "p": p, "1/p": 1 / p}  # fmt: skip
+            known = {
+                "1 − p": 1 - p, "1/(1 − p)": 1 / (1 - p), "p/(1 − p)": p / (1 - p), "(1 − p)/p": (1 - p) / p, "p": p,
+                "1/p": 1 / p,
+            }  # fmt: skip
             for words, value in known.items():
                 if all(abs(c - value) <= 1e-7 * value for c in cs):
                     return f"h = a · {words}, p = {p:.3g} the probability to drop"
@@ -265,7 +267,7 @@ def _at_leaves(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
                 _rule_at(i, lambda _, g, c, a=axes, s=shape: g.reshape([g.shape[k] for k in a])),
                 "h holds a's elements in a's order, in another shape", place,
             )  # fmt: skip
-        yield from _not_summed(tape, name, leaf, place)
+        yield from _not_summed(tape, leaf, place)
         if name in unit.parameters:
             yield from _penalties(unit, tape, name, i, place)
 
@@ -308,7 +310,7 @@ def _penalties(unit: Unit, tape: Tape, name: str, i: int, place: str) -> Iterato
         )  # fmt: skip
 
 
-def _not_summed(tape: Tape, name: str, leaf: fx.Node, place: str) -> Iterator[Hypothesis]:
+def _not_summed(tape: Tape, leaf: fx.Node, place: str) -> Iterator[Hypothesis]:
     """A parameter that is broadcast: its gradient is a sum over the axes that it was broadcast along."""
     users = tape.users(leaf)
     node = leaf
@@ -329,7 +331,7 @@ def _not_summed(tape: Tape, name: str, leaf: fx.Node, place: str) -> Iterator[Hy
         wide = t.values[n].expand(t.values[u].shape).clone().requires_grad_()
         with torch.enable_grad():
             lookup = lambda a: wide if a is n else t.values[a]  # noqa: E731
-            out = u.target(*torch.fx.node.map_arg(u.args, lookup), **torch.fx.node.map_arg(u.kwargs, lookup))  # type: ignore[operator]
+            out = u.target(*torch.fx.node.map_arg(u.args, lookup), **torch.fx.node.map_arg(u.kwargs, lookup))
         return torch.autograd.grad(out, wide, arrived, allow_unused=True)[0]
 
     def variant(
@@ -454,7 +456,6 @@ def _bends(tape: Tape, u: fx.Node, v: fx.Node) -> bool:
 
 
 def _activation(
-    unit: Unit,
     tape: Tape,
     u: fx.Node,
     v: fx.Node,
@@ -547,7 +548,7 @@ def _is_alike(tape: Tape, node: fx.Node, value: torch.Tensor) -> bool:
 
 
 def _feeds_loss(tape: Tape, p: fx.Node) -> str:
-    """Which loss a probability goes into right away: "cross-entropy" (a logarithm), "another", or "" for a hidden one."""
+    """Which loss a probability goes into right away: "cross-entropy" (a logarithm), "another", "" for a hidden one."""
     if not all(tape.values[o].numel() == 1 for o in tape.outputs):
         return ""
     todo, seen, logarithm = [p], set(), False
@@ -613,13 +614,14 @@ def _dropouts(tape: Tape) -> Iterator[Hypothesis]:
         )  # fmt: skip
 
 
-def _softmaxes(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
+def _softmaxes(tape: Tape) -> Iterator[Hypothesis]:
     """The Jacobian of a softmax: its diagonal alone, or left out."""
-    for z, p, axis in softmax_pairs(tape):
+    for z, p in softmax_pairs(tape):
         i, j, place = tape.index[z], tape.index[p], line(p)
         yield Hypothesis(
             "softmax-diagonal-only", 0, j,
-            _rule_at(j, lambda t, g, _, i=i, j=j: [(t.nodes[i], g * t.values[t.nodes[j]] * (1 - t.values[t.nodes[j]]))]),
+            _rule_at(j, lambda t, g, _, i=i, j=j: [
+                (t.nodes[i], g * t.values[t.nodes[j]] * (1 - t.values[t.nodes[j]]))]),
             "dz = g p (1 − p); should be dz = p (g − Σ_k g_k p_k)", place,
         )  # fmt: skip
         yield Hypothesis(
@@ -641,8 +643,8 @@ def _softmaxes(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
             )  # fmt: skip
 
 
-def softmax_pairs(tape: Tape) -> Iterator[tuple[fx.Node, fx.Node, int]]:
-    """(z, p, axis) for every p = softmax(z) in the graph, z the first such array."""
+def softmax_pairs(tape: Tape) -> Iterator[tuple[fx.Node, fx.Node]]:
+    """(z, p) for every p = softmax(z) in the graph, z the first such array."""
     for p in tape.nodes:
         value = tape.values.get(p)
         if p not in tape.variable or not isinstance(value, torch.Tensor) or value.ndim == 0 or reshapes(p):
@@ -655,10 +657,11 @@ def softmax_pairs(tape: Tape) -> Iterator[tuple[fx.Node, fx.Node, int]]:
             before = tape.ancestors(p)
             for z in tape.nodes:
                 candidate = tape.values.get(z)
-                if z in before and z in tape.variable and isinstance(candidate, torch.Tensor):
-                    if candidate.shape == value.shape and same(torch.softmax(candidate, axis), value):
-                        yield z, p, axis
-                        break
+                if z not in before or z not in tape.variable or not isinstance(candidate, torch.Tensor):
+                    continue
+                if candidate.shape == value.shape and same(torch.softmax(candidate, axis), value):
+                    yield z, p
+                    break
             break
 
 
@@ -687,7 +690,7 @@ def _shortcuts(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
             )  # fmt: skip
 
 
-def _normalisations(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
+def _normalisations(tape: Tape) -> Iterator[Hypothesis]:
     """The statistics of a normalisation taken as constants, both or one of them; γ left out."""
     for n in tape.nodes:
         value = tape.values.get(n)
@@ -701,11 +704,11 @@ def _normalisations(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
             variance = value.var(dim=axes, unbiased=False)
             if bool((mean.abs() > 1e-7).any()) or bool(((variance - 1).abs() > 0.05).any()):
                 continue
-            yield from _cuts(unit, tape, n, axes)
+            yield from _cuts(tape, n, axes)
             break
 
 
-def _cuts(unit: Unit, tape: Tape, normal: fx.Node, axes: tuple[int, ...]) -> Iterator[Hypothesis]:
+def _cuts(tape: Tape, normal: fx.Node, axes: tuple[int, ...]) -> Iterator[Hypothesis]:
     before = tape.ancestors(normal)
     shape = tape.values[normal].shape
     means, variances = [], []
@@ -776,13 +779,14 @@ def _products(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
             for k, right in ((1, True), (0, False)):
                 weight, other = node.args[k], node.args[1 - k]
                 name = _parameter(unit, tape, weight)
-                if name is None or other not in tape.variable or len({*tape.values[weight].shape[-2:]}) > 1:  # type: ignore[index]
+                if name is None or other not in tape.variable or len({*tape.values[weight].shape[-2:]}) > 1:
                     continue
-                i, j, w = tape.index[other], tape.index[node], tape.index[weight]  # type: ignore[index]
+                i, j, w = tape.index[other], tape.index[node], tape.index[weight]
                 yield Hypothesis(
                     "transposed", 0, j,
                     _rule_at(j, lambda t, g, _, i=i, j=j, w=w, right=right: [
-                        (t.nodes[i], g @ t.values[t.nodes[w]] if right else t.values[t.nodes[w]] @ g), *_only(t, j, w, g)]),
+                        (t.nodes[i], g @ t.values[t.nodes[w]] if right else t.values[t.nodes[w]] @ g),
+                        *_only(t, j, w, g)]),
                     f"the gradient goes back through {name}ᵀ where it should go through {name}", line(node),
                 )  # fmt: skip
     yield from _updated_weights(unit, tape)
@@ -830,7 +834,7 @@ def _through_updated(j: int, w: int, i: int, c: float) -> Rule:
         x = t.values[other].detach().requires_grad_()
         moved = {weight: t.values[weight] - c * dw, other: x}
         with torch.enable_grad():
-            out = node.target(*torch.fx.node.map_arg(node.args, lambda a: moved.get(a, t.values[a])))  # type: ignore[operator]
+            out = node.target(*torch.fx.node.map_arg(node.args, lambda a: moved.get(a, t.values[a])))
         return [(other, torch.autograd.grad(out, x, g)[0]), (weight, dw)]
 
     return rule
@@ -885,8 +889,9 @@ def _clipping(tape: Tape) -> Iterator[Hypothesis]:
             "the gradient goes through the clipping as if it were not there", line(node),
         )  # fmt: skip
     for i, place, words, retape in without_clipping(tape):
-        yield Hypothesis("clipping-mismatch", 0, i, lambda t, c: {}, words, place, retape=retape)  # noqa: ARG005
+        yield Hypothesis("clipping-mismatch", 0, i, lambda t, c: {}, words, place, retape=retape)
 
 
 def short(value: float) -> str:
+    """Six digits of a number, with a true minus sign."""
     return f"{value:.6g}".replace("-", "−")

@@ -40,7 +40,7 @@ def verify_chain(network: Network, loss: Loss, x: Array, y: Array, params: Param
         units, inputs, references, notes = _forward(network, loss, wide, x, y, seed)
     except UserCodeError as error:
         return Report(title, (Section(title, (TensorCheck("all", "could not be checked", note=str(error)),)),))
-    upstreams, gradients = _backward(units, inputs, references)
+    upstreams, gradients = _backward(inputs, references)
     sections, chain_wrong = _end_to_end(
         network, loss, wide, x, y, seed, units, references, inputs, upstreams, gradients
     )
@@ -87,14 +87,12 @@ def _forward(
         references.append(reference)
         notes += more
     given = {"logits": x, "y": y}
-    unit = loss_unit(loss, given, name=f"loss, {loss}")
+    unit = loss_unit(loss, name=f"loss, {loss}")
     reference, more = choose_reference(unit, given)
     return [*units, unit], [*inputs, given], [*references, reference], notes + more
 
 
-def _backward(
-    units: list[Unit], inputs: list[Inputs], references: list[Reference]
-) -> tuple[list[Any], list[dict[str, Array]]]:
+def _backward(inputs: list[Inputs], references: list[Reference]) -> tuple[list[Any], list[dict[str, Array]]]:
     """Autograd's gradient arriving at every unit, and what it sends on."""
     upstream: Any = np.float64(1.0)
     upstreams, gradients = [], []
@@ -107,7 +105,8 @@ def _backward(
 
 def _end_to_end(
     network: Network, loss: Loss, params: Parameters, x: Array, y: Array, seed: int,
-    units: list[Unit], references: list[Reference], inputs: list[Inputs], upstreams: list[Any], gradients: list[dict[str, Array]],
+    units: list[Unit], references: list[Reference], inputs: list[Inputs], upstreams: list[Any],
+    gradients: list[dict[str, Array]],
 ) -> tuple[tuple[Section, ...], bool]:  # fmt: skip
     """The network as it runs by itself: forward, boundaries in backward order, parameters."""
     n = len(network.layers)
@@ -130,24 +129,24 @@ def _end_to_end(
         check = TensorCheck("all", "could not be checked", note=str(error))
         return (Section("the whole network", (check,)),), False
 
-    def check(name: str, hand: Any, reference: Array, probe: str) -> TensorCheck:
+    def checked(name: str, hand: Any, reference: Array, probe: str) -> TensorCheck:
         reference = np.asarray(reference)
         tolerance = 1e-9 * float(np.abs(reference).max(initial=0)) + 1e-13
         return compare(name, hand, reference, tolerance, probe)
 
-    expected = [*(i.get("x", i.get("logits")) for i in inputs[1:]), references[-1].outputs(inputs[-1])[0]]
+    expected = [*(i["x" if "x" in i else "logits"] for i in inputs[1:]), references[-1].outputs(inputs[-1])[0]]
     forward = [
-        check(f"after {u.name}", a, e, "forward") for u, a, e in zip(units, [*steps, value], expected, strict=True)
+        checked(f"after {u.name}", a, e, "forward") for u, a, e in zip(units, [*steps, value], expected, strict=True)
     ]
-    backward = [check("∂ logits", boundaries[n], upstreams[n - 1], "backward")]
+    backward = [checked("∂ logits", boundaries[n], upstreams[n - 1], "backward")]
     backward += [
-        check(f"∂ input of layer {i}", boundaries[i], gradients[i]["x"], "backward")
+        checked(f"∂ input of layer {i}", boundaries[i], gradients[i]["x"], "backward")
         for i in reversed(range(n))
         if i in boundaries
     ]
-    backward += [check("∂ x, backward() in one call", dx, gradients[0]["x"], "backward")] if dx is not None else []
+    backward += [checked("∂ x, backward() in one call", dx, gradients[0]["x"], "backward")] if dx is not None else []
     auto = {f"{i}.{name}": gradients[i][name] for i, layer in enumerate(network.layers) for name in layer.shapes()}
-    parameters = [check(f"∂ {name}", whole[name], auto[name], "backward") for name in reversed(list(auto))]
+    parameters = [checked(f"∂ {name}", whole[name], auto[name], "backward") for name in reversed(list(auto))]
     sections = tuple(
         Section(f"the whole network: {name}", tuple(rows))
         for name, rows in (("forward", forward), ("boundaries", backward), ("parameters", parameters)) if rows
@@ -159,7 +158,8 @@ def _softmax_before_loss(network: Network) -> Finding:
     mistake = CATALOGUE["double-softmax"]
     return Finding(
         "logits", mistake.slug, "certain", 0.0, f"In the network: {mistake.what}.",
-        "L = −log softmax(softmax(z)); should be −log softmax(z)", f"layer {len(network.layers) - 1}, {network.layers[-1]}",
+        "L = −log softmax(softmax(z)); should be −log softmax(z)",
+        f"layer {len(network.layers) - 1}, {network.layers[-1]}",
         "the last layer is a softmax, and CrossEntropy takes logits", tensors=("logits",),
     )  # fmt: skip
 

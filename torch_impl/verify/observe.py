@@ -150,7 +150,7 @@ def observe(probe: Probe, rng: Generator, upstream: Any = None) -> Observation |
 
 
 def _allow_for_conditioning(observation: Observation, probe: Probe, rng: Generator) -> bool:
-    """Allow for what rounding may have cost the reference or the user's gradient; False if that leaves nothing to compare."""
+    """Allow for what rounding may have cost either gradient; False if that leaves nothing to compare."""
     if probe.reference.kind == "central differences":
         return True
     noise = dict.fromkeys(observation.auto, 0.0)
@@ -185,6 +185,7 @@ def _sizes(unit: Unit, inputs: Inputs) -> dict[str, int]:
 
 
 def tape_of(observation: Observation, reference: Reference | None) -> Any:
+    """The tape of the reference, by default the unit's own; None if it has none, or one that gives other gradients."""
     if reference is None:
         reference = choose_reference(observation.unit, observation.inputs)[0]
     try:
@@ -202,5 +203,6 @@ def tape_of(observation: Observation, reference: Reference | None) -> Any:
 
 
 def close(a: Any, b: Any) -> bool:
+    """Equal to rounding, in the same shape."""
     a, b = np.asarray(a), np.asarray(b)
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True))

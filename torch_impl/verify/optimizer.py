@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -34,15 +34,15 @@ def verify_optimizer(optimizer: Optimizer | Update, reference: Optimizer | None 
     """Six steps of an optimizer beside torch's.
 
     Args:
-        optimizer: a record of this project's protocol (``slots``, ``update``), or a function ``update(w, g, slots, lr,
-        t)``
-            that changes ``w`` in place and keeps what it needs in the dict ``slots``, empty at first
+        optimizer: a record of this project's protocol (``slots``, ``update``), or a function
+            ``update(w, g, slots, lr, t)`` that changes ``w`` in place and keeps what it needs in the dict ``slots``,
+            empty at first
         reference: the optimizer of ``scratch`` that it should be; by default that of its own class
 
     Raises
         TypeError: no optimizer, or one whose counterpart is not known and not given
     """
-    spec = reference if reference is not None else _counterpart(optimizer)
+    spec: Any = reference if reference is not None else _counterpart(optimizer)
     checks.instance("reference", spec, tuple(OPTIMIZERS), "an optimizer of scratch, such as Adam(1e-3)")
     if not callable(optimizer) and not isinstance(optimizer, Optimizer):
         raise TypeError(
@@ -55,11 +55,11 @@ def verify_optimizer(optimizer: Optimizer | Update, reference: Optimizer | None 
         decayed = {"weight_decay": DECAY}
         cases.append(
             (
-                dataclasses.replace(optimizer, **decayed),
+                dataclasses.replace(cast("Any", optimizer), **decayed),
                 dataclasses.replace(spec, **decayed),
                 f", weight decay {DECAY:g}",
             )
-        )  # type: ignore[type-var]
+        )
     rows: list[TensorCheck] = []
     findings: list[Finding] = []
     for candidate, record, words in cases:
@@ -72,10 +72,10 @@ def verify_optimizer(optimizer: Optimizer | Update, reference: Optimizer | None 
 def _counterpart(optimizer: Any) -> Any:
     for known in OPTIMIZERS:
         if isinstance(optimizer, known):
-            return known(**{f.name: getattr(optimizer, f.name) for f in dataclasses.fields(known)})  # type: ignore[arg-type]
+            return known(**{f.name: getattr(optimizer, f.name) for f in dataclasses.fields(known)})
     raise TypeError(
-        f"no counterpart of {type(optimizer).__name__} is known; expected reference=, the optimizer of scratch that it should be, "
-        "such as reference=Adam(1e-3)"
+        f"no counterpart of {type(optimizer).__name__} is known; expected reference=, the optimizer of scratch that it "
+        "should be, such as reference=Adam(1e-3)"
     )
 
 
@@ -125,8 +125,8 @@ def _trajectory(
         )
         findings.insert(
             0,
-            Finding(rows[first].tensor, mistake or UNKNOWN, "certain" if known else "none", residual, f"In {name}: {said}.",
-                    formula, f"{name}, step {first + 1}",
+            Finding(rows[first].tensor, mistake or UNKNOWN, "certain" if known else "none", residual,
+                    f"In {name}: {said}.", formula, f"{name}, step {first + 1}",
                     f"the way gone after step {first + 1}: {ratios(hand[first] - start, torchs[first] - start)}",
                     "convention" if verdict == "convention" else "wrong", tensors=("w",)),
         )  # fmt: skip
@@ -165,7 +165,8 @@ def _explain(
 ) -> tuple[str, str, float]:
     """The mistake whose trajectory this is: slug, formula, residual; three blanks if it is none's."""
     for slug, formula, update in _mistakes(record):
-        w, memory = start.copy(), {}
+        w = start.copy()
+        memory: dict[str, Any] = {}
         residual, fits = 0.0, True
         for t, (g, lr) in enumerate(zip(gradients, rates, strict=True), 1):
             with np.errstate(all="ignore"):
@@ -206,7 +207,8 @@ def _mistakes(record: Any) -> Iterator[tuple[str, str, Update]]:
             if c >= 0:
                 update = with_slots(dataclasses.replace(record, weight_decay=c * record.weight_decay).update)
             elif isinstance(record, scratch.AdamW):
-                update = with_slots(lambda w, g, s, lr, t, o=other: (np.multiply(w, 1 + lr * record.weight_decay, out=w), o.update(w, g, s, lr, t)))  # fmt: skip
+                update = with_slots(lambda w, g, s, lr, t, o=other: (
+                    np.multiply(w, 1 + lr * record.weight_decay, out=w), o.update(w, g, s, lr, t)))  # fmt: skip
             else:
                 update = with_slots(lambda w, g, s, lr, t, o=other: o.update(w, g - record.weight_decay * w, s, lr, t))
             yield "penalty-factor", f"the decay is {words} w; should be λ w, λ = {record.weight_decay:g}", update
@@ -243,7 +245,7 @@ def _adam_mistakes(record: scratch.Adam | scratch.AdamW) -> Iterator[tuple[str, 
 
     m_right, v_right = (lambda t: 1 - beta1**t), (lambda t: 1 - beta2**t)
     root = lambda v, c: np.sqrt(v / c) + eps  # noqa: E731
-    none = lambda t: 1.0  # noqa: E731, ARG005
+    none = lambda t: 1.0  # noqa: E731
     stuck = "w ← w − lr m̂ / (√v̂ + ε) with t = 1 in every step"
     yield "adam-no-bias-correction", "w ← w − lr m / (√v + ε)", adam(none, none, root)
     yield "adam-no-bias-correction", "w ← w − lr m / (√v̂ + ε)", adam(none, v_right, root)
@@ -255,7 +257,8 @@ def _adam_mistakes(record: scratch.Adam | scratch.AdamW) -> Iterator[tuple[str, 
         "w ← w − lr m̂ / √(v̂ + ε²)",
         adam(m_right, v_right, lambda v, c: np.sqrt(v / c + eps * eps)),
     )
-    yield "adam-eps-placement", "ε is added to √v before the correction", adam(m_right, v_right, lambda v, c: (np.sqrt(v) + eps) / np.sqrt(c))  # fmt: skip
+    before = adam(m_right, v_right, lambda v, c: (np.sqrt(v) + eps) / np.sqrt(c))
+    yield "adam-eps-placement", "ε is added to √v before the correction", before
     if not coupled and decay:
         words = f"λ w is added to the gradient and divided by √v̂; should be w ← w − lr λ w, λ = {decay:g}"
         yield "decay-coupled", words, adam(m_right, v_right, root, coupled=True)

@@ -56,7 +56,7 @@ def resized(
 
 
 def redrawn(value: Array, shape: tuple[int, ...], rng: Generator) -> Array:
-    """Other values of the kind of ``value``: of its range and signs, classes as classes, distributions as distributions."""
+    """Other values of the kind of ``value``: of its range and signs, classes for classes, distributions for such."""
     if value.size == 0:
         return np.zeros(shape, value.dtype)
     if value.ndim == 2 and value.dtype.kind == "f" and value.min() >= 0 and np.allclose(value.sum(axis=-1), 1):

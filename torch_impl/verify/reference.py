@@ -1,4 +1,4 @@
-"""What the gradient should be: autograd through a torch reference or through the user's own forward, else differences."""
+"""What the gradient should be: autograd through a torch reference or the user's own forward, else differences."""
 
 from __future__ import annotations
 
@@ -125,7 +125,8 @@ def trace_numpy(
     Raises
         TraceError: neither can go through it
     """
-    rest, drawn = rest or {}, []
+    rest = rest or {}
+    drawn: list[Any] = []
     arrays = {name: t.numpy().copy() for name, t in tensors.items()}
     generators = {n: v for n, v in rest.items() if isinstance(v, np.random.Generator)}
     with same_global_draws(), recorded(drawn), np.errstate(all="ignore"):
@@ -228,7 +229,7 @@ def _with_placeholders(
 
 
 def choose_reference(unit: Unit, inputs: Inputs) -> tuple[Reference, list[str]]:
-    """The given reference, else the unit's own forward, else differences; and what a reader should know of the choice."""
+    """The given reference, else the unit's own forward, else differences; and what a reader should know of it."""
     if unit.reference is not None:
         return Reference(unit, "torch"), []
     return own_reference(unit, inputs)
@@ -249,8 +250,8 @@ def own_reference(unit: Unit, inputs: Inputs) -> tuple[Reference, list[str]]:
             raise TraceError(str(error).splitlines()[0]) from error
     except TraceError as error:
         note = (
-            f"{unit.name}: torch could not trace the forward ({error}); the reference is central differences in float64 "
-            f"instead, with a tolerance of {DIFFERENCES_TOLERANCE:g}"
+            f"{unit.name}: torch could not trace the forward ({error}); the reference is central differences in "
+            f"float64 instead, with a tolerance of {DIFFERENCES_TOLERANCE:g}"
         )
         return Reference(unit, "central differences"), [note]
     return reference, []
@@ -274,7 +275,7 @@ def _central_differences(unit: Unit, inputs: Inputs, upstream: Outputs) -> dict[
             bend = (
                 abs(ahead - 2 * middle + behind) / h
             )  # a kink's jump of slope; of order h where the function is smooth
-            if bend > 1e-3 * max(1.0, abs(slopes[index])):
+            if bend > 1e-3 * max(1.0, abs(float(slopes[index]))):
                 slopes[index] = np.nan
         gradients[name] = slopes
     return gradients

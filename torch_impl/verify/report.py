@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from dataclasses import asdict, dataclass, field, replace
@@ -169,11 +170,13 @@ class Report:
         for note in self.notes:
             yield Text(f"Note: {note}")
         for i, finding in enumerate(self.findings, 1):
+            ties = f"  (or {', '.join(finding.ties)}: what was tried does not tell them apart)"
             yield Text()
             yield Text.assemble(
-                (f"{i}. {finding.tensor}: ", "bold"), (finding.mistake, "bold red" if finding.verdict == "wrong" else "bold yellow"),
-                *([f"  (or {', '.join(finding.ties)}: what was tried does not tell them apart)"] if finding.ties else []),
-            )  # fmt: skip
+                (f"{i}. {finding.tensor}: ", "bold"),
+                (finding.mistake, "bold red" if finding.verdict == "wrong" else "bold yellow"),
+                *([ties] if finding.ties else []),
+            )
             for line in _lines(finding):
                 yield Padding(Text(line), (0, 0, 0, 3))
         yield Text()
@@ -228,7 +231,8 @@ class Report:
         for section in self.sections:
             for check in section.checks:
                 lines.append(
-                    f"| {section.name} | {check.tensor} | {check.verdict} | {_number(check.relative)} | {_ulp(check.ulp)} |"
+                    f"| {section.name} | {check.tensor} | {check.verdict} | {_number(check.relative)} "
+                    f"| {_ulp(check.ulp)} |"
                 )
                 lines += [f"| | | {check.note} | | |"] if check.note else []
         lines += ["", *(f"Note: {note}" for note in self.notes)] if self.notes else []
@@ -329,10 +333,8 @@ def _jsonable(value: Any) -> Any:
     return value
 
 
-class _Nowhere:
+class _Nowhere(io.StringIO):
     """A file that keeps nothing: rich's recording console writes somewhere while it records."""
 
-    def write(self, text: str) -> int:
+    def write(self, text: str, /) -> int:
         return len(text)
-
-    def flush(self) -> None: ...

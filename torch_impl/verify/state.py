@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def watch_state(unit: Unit, inputs: Inputs, base: Observation, known: set[str]) 
     found: list[Finding] = []
 
     def finding(tensor: str, mistake: str, text: str, evidence: str) -> Finding:
-        confidence = "certain" if mistake in CATALOGUE else "none"
+        confidence: Literal["certain", "none"] = "certain" if mistake in CATALOGUE else "none"
         return Finding(
             tensor,
             mistake,
@@ -39,10 +39,10 @@ def watch_state(unit: Unit, inputs: Inputs, base: Observation, known: set[str]) 
             unit.name,
             evidence,
             tensors=(tensor,),
-        )  # type: ignore[arg-type]
+        )
 
     before = own(inputs)
-    outputs, cache = unit.forward(mine)
+    _, cache = unit.forward(mine)
     watched = _arrays_in(mine)
     # Arrays alone: a dict of options may well be there to be written to, as running statistics are.
     changed = [n for n, a in before.items() if isinstance(a, np.ndarray) and _bytes(a) != _bytes(mine[n])]
@@ -90,13 +90,13 @@ def watch_state(unit: Unit, inputs: Inputs, base: Observation, known: set[str]) 
                 found.append(finding(unit.title(n), "grads-accumulate", CATALOGUE["grads-accumulate"].what, evidence))
             partial = [n for n in unit.parameters if n not in added and not close(five[n], zero[n])]
             for n in partial:
-                which = tuple(int(i) for i in np.argwhere(five[n] != zero[n])[0])
+                entry = tuple(int(i) for i in np.argwhere(five[n] != zero[n])[0])
                 found.append(
                     finding(
                         unit.title(n),
                         UNKNOWN,
                         "not every entry of the gradient is written",
-                        f"entry {which} keeps what was there",
+                        f"entry {entry} keeps what was there",
                     )
                 )
             first = zero
@@ -179,7 +179,7 @@ def remembers(unit: Unit, inputs: Inputs, base: Observation) -> bool:
 
 
 def drawn_anew(unit: Unit, inputs: Inputs, base: Observation, wrong: list[str]) -> bool:
-    """Whether backward draws what forward drew: with every generator put back to where the forward began, it is right."""
+    """Whether backward draws what forward drew: with each generator put back to where forward began, it is right."""
     token = BACKWARD_SEED.set(FORWARD_SEED)
     try:
         mine = own(inputs)
@@ -211,11 +211,13 @@ def _start(inputs: Inputs) -> Any:
 
 
 def resampled(unit: Unit, base: Observation, wrong: list[str]) -> Finding:
+    """The finding that backward draws a mask of its own."""
     tensors = tuple(unit.title(n) for n in wrong)
     residual = max(base.residual(n, base.auto[n]) / base.scale(n) for n in wrong)
     return Finding(
         tensors[0], "dropout-mask-resampled", "certain", 0.0,
         f"In {unit.name}: {CATALOGUE['dropout-mask-resampled'].what}. It makes {', '.join(tensors)} wrong.",
         "dx = dy m′, m′ drawn in backward; should be dx = dy m, the forward's", unit.name,
-        f"apart by {residual:.1e}; with the generator put back to where the forward began, backward is right", tensors=tensors,
+        f"apart by {residual:.1e}; with the generator put back to where the forward began, backward is right",
+        tensors=tensors,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import fx
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 aten = torch.ops.aten
 
 # Composite operations are taken apart, so that a mistake can sit between their parts.
-_DECOMPOSED = get_decompositions(
-    [aten.addmm, aten.native_batch_norm, aten.native_layer_norm, aten.silu, aten.l1_loss, aten.mse_loss]  # type: ignore[list-item]
+_DECOMPOSED: dict[Any, Callable[..., Any]] = get_decompositions(
+    [aten.addmm, aten.native_batch_norm, aten.native_layer_norm, aten.silu, aten.l1_loss, aten.mse_loss]
 )
 # What functionalization makes of an assignment; it has no derivative of its own.
-_DECOMPOSED[aten.copy.default] = lambda old, new, non_blocking=False: new.to(old.dtype).expand(old.shape).clone()  # noqa: ARG005
+_DECOMPOSED[aten.copy.default] = lambda old, new, non_blocking=False: new.to(old.dtype).expand(old.shape).clone()
 # What only hands its input on, in the same shape.
 _PASSES_ON = {aten.view, aten.clone, aten.alias, aten.lift_fresh_copy, aten.expand, aten._to_copy, aten.detach}
 _RESHAPES = _PASSES_ON | {aten.unsqueeze, aten.squeeze, aten.permute, aten.t, aten.transpose}
@@ -37,7 +37,7 @@ _RESHAPES = _PASSES_ON | {aten.unsqueeze, aten.squeeze, aten.permute, aten.t, at
 def functional_graph(
     function: Callable[..., Any], inputs: Iterable[torch.Tensor], stack_traces: bool = False
 ) -> fx.GraphModule:
-    """The graph of ``function`` at ``inputs``, without in-place operations; with the lines it comes from, if asked for."""
+    """The graph of ``function`` at ``inputs``, without in-place operations; if asked for, with the lines it is from."""
 
     def run(*tensors: torch.Tensor) -> Any:
         with preserve_node_meta():  # the user's line stays with every operation
@@ -91,8 +91,8 @@ class Tape:
 
     def _run(self, node: fx.Node) -> None:
         if node.target is operator.getitem:  # one of several results
-            source, k = node.args
-            self.values[node] = self.values[source][k]  # type: ignore[index]
+            source, k = cast("tuple[fx.Node, int]", node.args)
+            self.values[node] = self.values[source][k]
             if source in self.variable and _is_float(self.values[node]):
                 self.variable.add(node)
             return
@@ -115,10 +115,10 @@ class Tape:
     def vjp(self, node: fx.Node, g: Any) -> list[tuple[fx.Node, Any]]:
         """What a gradient arriving at ``node`` sends on to its arguments."""
         if node.target is operator.getitem:
-            source, k = node.args
-            sent = [None] * len(self.values[source])  # type: ignore[index]
-            sent[k] = g  # type: ignore[call-overload]
-            return [(source, sent)]  # type: ignore[list-item]
+            source, k = cast("tuple[fx.Node, int]", node.args)
+            gradients: list[Any] = [None] * len(self.values[source])
+            gradients[k] = g
+            return [(source, gradients)]
         parts, arguments, tensors = self._local[node]
         pairs = [(p, q) for p, q in zip(parts, g if isinstance(g, list) else [g], strict=True) if q is not None]
         pairs = [(p, q) for p, q in pairs if p.requires_grad]
@@ -173,7 +173,7 @@ class Tape:
             if any(a in swap for a in node.all_input_nodes) and node.op == "call_function":
                 lookup = lambda n: swap.get(n, self.values.get(n))  # noqa: E731
                 args, kwargs = fx.node.map_arg(node.args, lookup), fx.node.map_arg(node.kwargs, lookup)
-                swap[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+                swap[node] = node.target(*args, **kwargs)
         return swap[v]
 
     def derivative(self, u: fx.Node, v: fx.Node, at: torch.Tensor | None = None) -> torch.Tensor:

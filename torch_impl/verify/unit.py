@@ -158,7 +158,10 @@ def function_unit(
 
 # What people call the arrays that are not trained. A function does not say; where none has such a name, the first is
 # data.
-_DATA = {"x", "y", "t", "input", "inputs", "data", "image", "images", "label", "labels", "target", "targets", "mask", "logits", "scores", "z", "q", "k", "v"}  # fmt: skip
+_DATA = {
+    "x", "y", "t", "input", "inputs", "data", "image", "images", "label", "labels", "target", "targets", "mask",
+    "logits", "scores", "z", "q", "k", "v",
+}  # fmt: skip
 
 
 def _parameters(inputs: Inputs) -> tuple[str, ...]:
@@ -333,8 +336,8 @@ def _widened(
     return dataclasses.replace(unit, widened=None), resized
 
 
-def loss_unit(loss: Loss, inputs: Inputs, reference: Any = None, name: str | None = None) -> Unit:
-    """A unit of a loss, ``loss(logits, y) -> (value, dlogits)``; ``inputs`` are logits and y."""
+def loss_unit(loss: Loss, reference: Any = None, name: str | None = None) -> Unit:
+    """A unit of a loss, ``loss(logits, y) -> (value, dlogits)``."""
 
     def run_forward(inputs: Inputs) -> tuple[Outputs, Any]:
         result = call("loss", loss, inputs["logits"], inputs["y"])
@@ -347,7 +350,7 @@ def loss_unit(loss: Loss, inputs: Inputs, reference: Any = None, name: str | Non
     return Unit(
         name or str(loss),
         run_forward,
-        lambda _, inputs, cache: {"logits": cache},  # noqa: ARG005
+        lambda _, inputs, cache: {"logits": cache},
         lambda inputs: loss(inputs["logits"], inputs["y"])[:1],
         None if reference is None else lambda tensors: reference(tensors["logits"], tensors["y"]),
         takes_upstream=False,

@@ -1,0 +1,316 @@
+"""What the three ways in promise, beside naming faults."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+import scratch
+from experiments.verify import verify_scratch
+from scratch import Adam, CrossEntropy, Linear, MSE, Network, ReLU, Tanh
+from scratch.activations import Activation
+from tests.verify.correct import CASES, CORRECT, random_network
+from torch_impl.verify import Model, verify_function, verify_layer, verify_loss, verify_network, verify_optimizer
+
+
+def affine_forward(x, w, b):
+    return x @ w + b, (x, w)
+
+
+def affine_backward(dout, cache):
+    x, w = cache
+    return dout @ w.T, x.T @ dout, dout.sum(axis=0)
+
+
+@pytest.fixture
+def affine(rng):
+    return {"x": rng.standard_normal((7, 5)), "w": rng.standard_normal((5, 3)), "b": rng.standard_normal(3)}
+
+
+# --- right is right ---------------------------------------------------------------------------------------------------
+
+
+def test_everything_in_scratch_is_right():
+    report = verify_scratch()
+    assert report.ok, str(report)
+    assert report.verdict == "right"
+    assert report.findings == ()
+
+
+@pytest.mark.parametrize(("name", "run"), [*CASES, *CORRECT.items()], ids=lambda p: p if isinstance(p, str) else "")
+def test_correct_code_gets_no_finding(name, run):
+    report = run()
+    assert report.ok, str(report)
+    assert report.findings == (), str(report)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_random_network_gets_no_finding(seed):
+    report = random_network(seed)
+    assert report.ok, str(report)
+    assert report.findings == (), str(report)
+
+
+def test_what_is_handed_over_stays_as_it_is(affine):
+    before = {name: a.copy() for name, a in affine.items()}
+    state = np.random.get_state()[1].copy()
+    verify_function(affine_forward, affine_backward, **affine)
+    assert all((affine[name] == before[name]).all() for name in affine)
+    assert (np.random.get_state()[1] == state).all()
+
+
+def test_the_same_seed_gives_the_same_report(affine):
+    first, second = (verify_function(affine_forward, affine_backward, seed=3, **affine) for _ in range(2))
+    assert first.sections == second.sections
+
+
+# --- nothing is overlooked --------------------------------------------------------------------------------------------
+
+
+def test_one_wrong_element_of_two_thousand_is_found_with_its_index(rng):
+    def backward(dout, cache):
+        dx, dw, db = affine_backward(dout, cache)
+        dw[33, 17] *= 1.002
+        return dx, dw, db
+
+    inputs = {"x": rng.standard_normal((9, 50)), "w": rng.standard_normal((50, 40)), "b": rng.standard_normal(40)}
+    report = verify_function(affine_forward, backward, **inputs)
+    (finding,) = report.findings
+    assert (finding.tensor, finding.mistake) == ("dw", "unknown")
+    assert "only element (33, 17)" in finding.evidence
+    (check,) = [c for c in report.sections[0].checks if c.verdict == "wrong"]
+    assert (check.tensor, check.worst, check.wrong_elements) == ("dw", (33, 17), 1)
+
+
+class LeakyWithoutSlope(scratch.LeakyReLU):
+    def backward(self, dy, cache):
+        return dy * (cache > 0)
+
+
+class TransposingLinear(Linear):
+    def backward(self, dy, cache, dW, db, need_dx=True):
+        dx = super().backward(dy, cache, dW, db, need_dx)
+        dW[:] = dW.T.reshape(dW.shape)
+        return dx
+
+
+class UnaveragedMSE(MSE):
+    def value_and_grad(self, logits, y):
+        value, dlogits = super().value_and_grad(logits, y)
+        return value, dlogits * len(logits)
+
+
+def test_three_faults_at_once_each_in_its_place(rng):
+    network = Network((TransposingLinear(5, 9), LeakyWithoutSlope(0.1), Linear(9, 3)))
+    report = verify_network(network, UnaveragedMSE(), x=rng.standard_normal((7, 5)), y=rng.standard_normal((7, 3)))
+    assert [(f.mistake, f.where.split(",")[0]) for f in report.findings] == [
+        ("missing-batch-mean", "loss"),
+        ("leaky-slope-lost", "layer 1"),
+        ("transposed", "layer 0"),
+    ]
+    assert report.first_divergence == "the whole network: boundaries: ∂ logits"
+
+
+def test_two_faults_in_one_function(affine):
+    def forward(x, w, b):
+        z = x @ w + b
+        return np.tanh(z), (x, w, z)
+
+    def backward(dout, cache):
+        x, w, z = cache
+        dz = 2 * dout * (1 - np.tanh(z) ** 2)
+        return dz @ w.T, x.T @ dz, dz.mean(axis=0)
+
+    report = verify_function(forward, backward, **affine)
+    assert {f.mistake for f in report.findings} == {"constant-factor", "bias-not-summed"}
+
+
+def test_the_line_of_the_fault_is_given(affine):
+    def forward(x, w, b):
+        z = x @ w + b
+        return np.tanh(z), (x, w)
+
+    report = verify_function(forward, affine_backward, **affine)
+    assert [f.mistake for f in report.findings] == ["activation-derivative-missing"]
+    assert "return np.tanh(z), (x, w)" in report.findings[0].where
+
+
+def test_an_upstream_gradient_of_ones_would_hide_this(rng):
+    def backward(dout, p):
+        return p * dout  # with dout = 1, p (1 − Σ p) = 0 is as small as this is wrong
+
+    def forward(z):
+        p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+        return p, p
+
+    report = verify_function(forward, backward, z=rng.standard_normal((7, 5)))
+    assert [f.mistake for f in report.findings] == ["softmax-diagonal-only"]
+
+
+# --- the reference ----------------------------------------------------------------------------------------------------
+
+
+def test_a_forward_unlike_its_reference_is_said_and_is_the_reference_from_there_on(affine):
+    report = verify_function(affine_forward, affine_backward, reference=lambda x, w, b: x @ w - b, **affine)
+    assert [f.tensor for f in report.findings] == ["out"]
+    assert "own forward is the reference" in " ".join(report.notes)
+    assert {c.tensor: c.verdict for c in report.sections[0].checks} == {
+        "out": "wrong", "dx": "right", "dw": "right", "db": "right",
+    }  # fmt: skip
+
+
+def test_a_forward_that_cannot_be_traced_is_judged_by_differences_and_that_is_said(affine):
+    def forward(x, w, b):
+        z = x @ w + b
+        return np.where(float(z.sum()) > 0, z, 2 * z), (x, w, 1 if z.sum() > 0 else 2)
+
+    def backward(dout, cache):
+        x, w, factor = cache
+        return tuple(factor * g for g in affine_backward(dout, (x, w)))
+
+    report = verify_function(forward, backward, **affine)
+    assert report.ok, str(report)
+    assert "central differences" in report.notes[0]
+    wrong = verify_function(forward, lambda d, c: tuple(-g for g in backward(d, c)), **affine)
+    assert {f.mistake for f in wrong.findings} == {"wrong-sign"}
+
+
+def test_a_layer_beside_a_module_and_beside_its_own_forward():
+    class MyLinear(Linear):
+        pass
+
+    assert verify_layer(MyLinear(5, 3), (7, 5), reference=torch.nn.Linear(5, 3)).ok
+    assert verify_layer(MyLinear(5, 3), (7, 5)).ok
+
+    @dataclass(frozen=True)
+    class Cube(Activation):
+        def forward(self, x):
+            return x**3, x
+
+        def backward(self, dy, cache):
+            return dy * 3 * cache**2
+
+    assert verify_layer(Cube(), (7, 5)).ok
+    assert verify_layer(Cube(), (7, 5), reference=lambda x: x**3, dtype="float32").ok
+    assert not verify_layer(Cube(), (7, 5), reference=lambda x: x**2).ok
+
+
+# --- objects ----------------------------------------------------------------------------------------------------------
+
+
+class Net:
+    def __init__(self, rng):
+        self.layers = [{"W": rng.standard_normal((5, 4))}, {"W": rng.standard_normal((4, 3))}]
+
+    def loss(self, x, y):
+        self.x, self.h = x, np.tanh(x @ self.layers[0]["W"])
+        self.r = self.h @ self.layers[1]["W"] - y
+        return (self.r**2).mean()
+
+    def backward(self):
+        d = 2 * self.r / self.r.size
+        self.layers[1]["dW"] = self.h.T @ d
+        self.layers[0]["dW"] = self.x.T @ (d @ self.layers[1]["W"].T * (1 - self.h**2))
+
+    def step(self, lr):
+        self.backward()
+        for layer in self.layers:
+            layer["W"] -= lr * layer["dW"]
+
+
+def test_an_object_that_fills_gradients_and_one_that_updates_itself(rng):
+    data = {"x": rng.standard_normal((7, 5)), "y": rng.standard_normal((7, 3))}
+    paths = {"layers.0.W": "layers.0.dW", "layers.1.W": "layers.1.dW"}
+    filling = Model(Net(rng), lambda n, x, y: n.loss(x, y), lambda n, x, y: n.backward(), gradients=paths)
+    assert verify_network(filling, **data).ok
+    updating = Model(Net(rng), lambda n, x, y: n.loss(x, y), lambda n, x, y: n.step(0.1), weights=tuple(paths), lr=0.1)
+    assert verify_network(updating, **data).ok
+    wrong = Model(Net(rng), lambda n, x, y: n.loss(x, y), lambda n, x, y: n.step(0.2), weights=tuple(paths), lr=0.1)
+    assert {f.mistake for f in verify_network(wrong, **data).findings} == {"constant-factor"}
+
+
+# --- trouble ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_exception_in_the_users_code_is_reported_with_its_place(affine):
+    def backward(dout, cache):
+        return dout @ cache[1], None, None  # w is not transposed: the shapes do not fit
+
+    report = verify_function(affine_forward, backward, **affine)
+    assert report.verdict == "could not be checked" or not report.ok
+    text = str(report)
+    assert "backward raised ValueError" in text
+    assert "return dout @ cache[1], None, None" in text
+
+
+def test_a_gradient_of_another_shape_is_wrong_not_broadcast(affine):
+    def backward(dout, cache):
+        dx, dw, db = affine_backward(dout, cache)
+        return dx, dw, db[None]
+
+    report = verify_function(affine_forward, backward, **affine)
+    (check,) = [c for c in report.sections[0].checks if c.verdict != "right"]
+    assert (check.tensor, check.note) == ("db", "has shape (1, 3), expected (3,)")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y": np.ones(3)}, "input is 'y', expected one of 'x', 'w', 'b'"),
+        ({"b": None}, "forward takes x, w, b"),
+    ],
+)
+def test_wrong_inputs_are_named(affine, change, message):
+    inputs = affine | change
+    if change.get("b", 0) is None:
+        del inputs["b"]
+    with pytest.raises(ValueError, match=message):
+        verify_function(affine_forward, affine_backward, **inputs)
+
+
+def test_styles_that_do_not_fit_are_named(affine):
+    with pytest.raises(ValueError, match="backward takes dout, a, b, c, d and forward returned a tuple of 2"):
+        verify_function(affine_forward, lambda dout, a, b, c, d: None, **affine)
+    with pytest.raises(ValueError, match="backward is None and forward returned a tuple of 2"):
+        verify_function(affine_forward, None, **affine)
+    with pytest.raises(TypeError, match="none of x is a float array"):
+        verify_function(lambda x: x, lambda dout, x: dout, x=np.arange(3))
+    with pytest.raises(TypeError, match="backward is a int"):
+        verify_function(affine_forward, 3, **affine)
+
+
+def test_other_entry_points_name_what_is_wrong(rng):
+    x = rng.standard_normal((7, 5))
+    with pytest.raises(TypeError, match="layer is a int"):
+        verify_layer(3, (7, 5))
+    with pytest.raises(ValueError, match=r"x_shape is \(\)"):
+        verify_layer(ReLU(), ())
+    with pytest.raises(ValueError, match=r"x_shape\[1\] is 0"):
+        verify_layer(ReLU(), (7, 0))
+    with pytest.raises(ValueError, match="dtype is 'float16'"):
+        verify_layer(ReLU(), (7, 5), dtype="float16")
+    with pytest.raises(TypeError, match="loss is a NoneType"):
+        verify_network(Network((Tanh(),)), x=x, y=x)
+    with pytest.raises(TypeError, match="network is a int"):
+        verify_network(3, MSE(), x=x, y=x)
+    with pytest.raises(ValueError, match=r"x has shape \(7, 5\), expected \(batch, 4\)"):
+        verify_network(Network((Linear(4, 3),)), MSE(), x=x, y=x)
+    with pytest.raises(TypeError, match="logits is a list"):
+        verify_loss(MSE(), [1.0], x)
+    with pytest.raises(TypeError, match="no counterpart of function is known"):
+        verify_optimizer(lambda w, g, slots, lr, t: None)
+    with pytest.raises(TypeError, match="the weight 'W' is a int"):
+        Model(type("M", (), {"W": 3})(), None, None, gradients={"W": "dW"})
+    with pytest.raises(ValueError, match="either gradients"):
+        Model(None, None, None)
+
+
+def test_the_optimizer_of_a_network_is_verified_with_it(rng):
+    class Ascending(Adam):
+        def update(self, w, g, slots, lr, t):
+            super().update(w, -g, slots, lr, t)
+
+    x = rng.standard_normal((7, 5))
+    report = verify_network(Network((Linear(5, 3),)), CrossEntropy(), x=x, y=rng.integers(0, 3, 7), optimizer=Ascending())
+    assert [f.mistake for f in report.findings] == ["wrong-sign"]
