@@ -52,7 +52,8 @@ def test_shapes_stand_in_for_sample_inputs(write, capsys):
 
 
 def test_an_exception_is_reported_with_its_line_and_the_rest_goes_on(write, capsys):
-    text = PAIR + SAMPLES + "\ndef square_forward(x):\n    return x * x, x\n\ndef square_backward(dout, x):\n    return 2 * x * dout\n"
+    square = "\ndef square_forward(x):\n    return x * x, x\n\ndef square_backward(dout, x):\n    return 2 * x * dout\n"
+    text = PAIR + SAMPLES + square
     assert main(["verify", write(text)]) == 2
     out = " ".join(capsys.readouterr().out.split())
     assert "AttributeError" in out

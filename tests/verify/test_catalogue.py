@@ -1,4 +1,4 @@
-"""Known faults are found and named, unknown ones are found and not misnamed; the scripts beside print the whole tables."""
+"""Known faults are found and named, unknown ones found and not misnamed; the scripts beside print whole tables."""
 
 from collections import Counter
 

@@ -35,7 +35,8 @@ def test_a_wrong_report_in_every_form(wrong):
 
 
 def test_a_right_report():
-    report = verify_function(square_forward, lambda dout, x: dout * 2 * x, x=np.random.default_rng(0).standard_normal((7, 5)))
+    x = np.random.default_rng(0).standard_normal((7, 5))
+    report = verify_function(square_forward, lambda dout, x: dout * 2 * x, x=x)
     report.raise_if_wrong()
     assert (report.verdict, report.findings, report.first_divergence) == ("right", (), "")
     assert "RIGHT: 1 tensor compared" in str(report)
@@ -62,7 +63,8 @@ def test_the_worst_verdict_counts_and_what_was_not_checked_is_not_ok(verdicts, v
 
 
 def test_infinities_and_nan_survive_json():
-    report = Report("r", (Section("s", (TensorCheck("dx", "wrong", np.inf, np.inf),)),), (Finding("dx", "unknown", "none", np.nan, "?"),))
+    section = Section("s", (TensorCheck("dx", "wrong", np.inf, np.inf),))
+    report = Report("r", (section,), (Finding("dx", "unknown", "none", np.nan, "?"),))
     content = json.loads(report.to_json())
     assert content["sections"][0]["checks"][0]["relative"] == "inf"
     assert content["findings"][0]["residual"] == "nan"

@@ -8,7 +8,7 @@ import torch
 
 import scratch
 from experiments.verify import verify_scratch
-from scratch import Adam, CrossEntropy, Linear, MSE, Network, ReLU, Tanh
+from scratch import MSE, Adam, CrossEntropy, Linear, Network, ReLU, Tanh
 from scratch.activations import Activation
 from tests.verify.correct import CASES, CORRECT, random_network
 from torch_impl.verify import Model, verify_function, verify_layer, verify_loss, verify_network, verify_optimizer
@@ -54,10 +54,10 @@ def test_a_random_network_gets_no_finding(seed):
 
 def test_what_is_handed_over_stays_as_it_is(affine):
     before = {name: a.copy() for name, a in affine.items()}
-    state = np.random.get_state()[1].copy()
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
     verify_function(affine_forward, affine_backward, **affine)
     assert all((affine[name] == before[name]).all() for name in affine)
-    assert (np.random.get_state()[1] == state).all()
+    assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
 
 
 def test_the_same_seed_gives_the_same_report(affine):
@@ -238,10 +238,10 @@ def test_an_exception_in_the_users_code_is_reported_with_its_place(affine):
         return dout @ cache[1], None, None  # w is not transposed: the shapes do not fit
 
     report = verify_function(affine_forward, backward, **affine)
-    assert report.verdict == "could not be checked" or not report.ok
-    text = str(report)
-    assert "backward raised ValueError" in text
-    assert "return dout @ cache[1], None, None" in text
+    (finding,) = report.findings  # with square arrays it runs, and shows what it is
+    assert finding.mistake == "transposed"
+    assert "backward raised ValueError" in finding.evidence
+    assert "return dout @ cache[1], None, None" in finding.evidence
 
 
 def test_a_gradient_of_another_shape_is_wrong_not_broadcast(affine):
@@ -280,6 +280,15 @@ def test_styles_that_do_not_fit_are_named(affine):
         verify_function(affine_forward, 3, **affine)
 
 
+def test_code_that_only_raises_could_not_be_checked(affine):
+    def backward(dout, cache):
+        raise RuntimeError("not written yet")
+
+    report = verify_function(affine_forward, backward, **affine)
+    assert report.verdict == "could not be checked"
+    assert "backward raised RuntimeError: not written yet" in report.sections[0].checks[0].note
+
+
 def test_other_entry_points_name_what_is_wrong(rng):
     x = rng.standard_normal((7, 5))
     with pytest.raises(TypeError, match="layer is a int"):
@@ -312,5 +321,6 @@ def test_the_optimizer_of_a_network_is_verified_with_it(rng):
             super().update(w, -g, slots, lr, t)
 
     x = rng.standard_normal((7, 5))
-    report = verify_network(Network((Linear(5, 3),)), CrossEntropy(), x=x, y=rng.integers(0, 3, 7), optimizer=Ascending())
+    network, y = Network((Linear(5, 3),)), rng.integers(0, 3, 7)
+    report = verify_network(network, CrossEntropy(), x=x, y=y, optimizer=Ascending())
     assert [f.mistake for f in report.findings] == ["wrong-sign"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
+MOST_STARTS = 5  # explanations of the first wrong tensor that are followed up, where the best ends in an unknown fault
 LONG = 300  # nodes; a longer graph, as an unrolled loop makes it, is searched at its ends alone
 
 
@@ -47,18 +48,9 @@ def explain(
     else:
         with_tape = []
     todo, found = list(wrong), []
-    applied: list[Hypothesis] = []
     if with_tape:
-        right = [n for n in first.auto if n in first.hand and n not in wrong]
-        while todo:
-            best = _best(unit, with_tape, applied, todo, right, neighbours or {})
-            if best is None:
-                break
-            hypothesis, explained, ties, residual = best
-            applied.append(hypothesis)
-            found.append(_finding(unit, first, hypothesis, explained, ties, residual, len(with_tape)))
-            todo = [n for n in todo if n not in explained]
-            right += explained
+        chain, todo = _search(unit, with_tape, wrong, neighbours or {})
+        found = [_finding(unit, first, link, len(with_tape)) for link in chain]
     else:
         for name in list(todo):
             finding = _from_numbers(unit, present, name)
@@ -77,15 +69,56 @@ def explain(
 # --- the search -------------------------------------------------------------------------------------------------------
 
 
-def _best(
+@dataclass(frozen=True)
+class Link:
+    """A hypothesis that was accepted, the tensors that it explains, the slugs that do as well, the residual."""
+
+    hypothesis: Hypothesis
+    explained: tuple[str, ...]
+    ties: tuple[str, ...]
+    residual: float
+
+
+def _search(
+    unit: Unit, observations: list[Observation], wrong: list[str], neighbours: dict[str, Array]
+) -> tuple[list[Link], list[str]]:
+    """The hypotheses that together explain most of ``wrong``, and what they leave unexplained.
+
+    One after another, each time the best; where that comes to an end too soon, with another first one.
+    """
+    first = observations[0]
+    right = [n for n in first.auto if n in first.hand and n not in wrong]
+
+    def follow(link: Link) -> tuple[list[Link], list[str]]:
+        chain = [link]
+        while True:
+            explained = [n for link in chain for n in link.explained]
+            todo = [n for n in wrong if n not in explained]
+            applied = [link.hypothesis for link in chain]
+            links = _candidates(unit, observations, applied, todo, right + explained, neighbours) if todo else []
+            if not links:
+                return chain, todo
+            chain.append(links[0])
+
+    best: tuple[list[Link], list[str]] = ([], wrong)
+    for link in _candidates(unit, observations, [], wrong, right, neighbours)[:MOST_STARTS]:
+        found = follow(link)
+        if len(found[1]) < len(best[1]):
+            best = found
+        if not best[1]:
+            break
+    return best
+
+
+def _candidates(
     unit: Unit,
     observations: list[Observation],
     applied: list[Hypothesis],
     todo: list[str],
     right: list[str],
     neighbours: dict[str, Array],
-) -> tuple[Hypothesis, list[str], list[str], float] | None:
-    """The hypothesis that explains most of ``todo`` beside those ``applied``; what it explains; ties; the residual."""
+) -> list[Link]:
+    """The hypotheses that explain something of ``todo`` beside those ``applied``, the best first."""
     first = observations[0]
     assert first.tape is not None
     order = _backward_order(first.tape, todo)
@@ -94,18 +127,20 @@ def _best(
         tried = _try(observations, applied, hypothesis, todo, right)
         if tried is not None:
             survivors.append((hypothesis, *tried))
-    for name in order:
-        # What makes the first wrong tensor so is where the fault began. Of its explanations the one that explains most;
-        # then the one that leaves fewest tensors changed but unexplained; the more specific; the one nearest to the
-        # loss.
-        fitting = [s for s in survivors if name in s[1]]
-        if not fitting:
-            continue
-        hypothesis, explained, residual, left = min(fitting, key=lambda s: (-len(s[1]), s[3], s[0].rank, -s[0].at))
-        alike = [s[0].slug for s in fitting if (s[1], s[3], s[0].rank) == (explained, left, hypothesis.rank)]
-        ties = [slug for slug in dict.fromkeys(alike) if slug != hypothesis.slug]
-        return hypothesis, [n for n in order if n in explained], ties, residual
-    return None
+
+    # What makes the first wrong tensor so is where the fault began. Of its explanations the one that explains most;
+    # then the one that leaves fewest tensors changed but unexplained; the more specific; the one nearest to the loss.
+    def key(s: tuple[Hypothesis, list[str], float, int]) -> tuple[int, ...]:
+        hypothesis, explained, _, left = s
+        return min(map(order.index, explained)), -len(explained), left, hypothesis.rank, -hypothesis.at
+
+    links: dict[tuple[Any, ...], Link] = {}
+    for hypothesis, explained, residual, left in sorted(survivors, key=key):
+        names = tuple(n for n in order if n in explained)
+        alike = [s[0].slug for s in survivors if (s[1], s[3], s[0].rank) == (explained, left, hypothesis.rank)]
+        ties = tuple(slug for slug in dict.fromkeys(alike) if slug != hypothesis.slug)
+        links.setdefault((names, left, hypothesis.rank), Link(hypothesis, names, ties, residual))
+    return list(links.values())
 
 
 def _backward_order(tape: Tape, names: list[str]) -> list[str]:
@@ -214,15 +249,8 @@ def _coefficient(hypothesis: Hypothesis, observation: Observation) -> float:
 # --- in words ---------------------------------------------------------------------------------------------------------
 
 
-def _finding(
-    unit: Unit,
-    observation: Observation,
-    hypothesis: Hypothesis,
-    explained: list[str],
-    ties: list[str],
-    residual: float,
-    n_probes: int,
-) -> Finding:
+def _finding(unit: Unit, observation: Observation, link: Link, n_probes: int) -> Finding:
+    hypothesis, explained, residual = link.hypothesis, link.explained, link.residual
     mistake = CATALOGUE[hypothesis.slug]
     place = hypothesis.place
     tensors = tuple(unit.title(n) for n in explained)
@@ -231,14 +259,14 @@ def _finding(
     return Finding(
         tensors[0],
         hypothesis.slug,
-        "tie" if ties else "certain",
+        "tie" if link.ties else "certain",
         residual,
         f"In {unit.name}: {mistake.what}.{also}",
         hypothesis.formula,
         unit.name if place in (unit.name, tensors[0], "") else f"{unit.name}, {place}",
         f"{probes}; {ratios(observation.hand[explained[0]], observation.auto[explained[0]])}",
         "convention" if mistake.convention else "wrong",
-        tuple(ties),
+        link.ties,
         tensors,
     )
 

@@ -195,6 +195,8 @@ def _mistakes(record: Any) -> Iterator[tuple[str, str, Update]]:
         return with_slots(lambda w, g, slots, lr, t: _scaled(right, c, w, g, slots, lr, t))
 
     yield "wrong-sign", "w ← w + step; should be w ← w − step", step_times(-1.0)
+    against = with_slots(lambda w, g, slots, lr, t: right(w, -g, slots, lr, t))
+    yield "wrong-sign", "the step is that of −g; should be that of g", against
     if isinstance(record, scratch.Adam | scratch.AdamW):
         yield from _adam_mistakes(record)
     if isinstance(record, scratch.SGD) and record.momentum:

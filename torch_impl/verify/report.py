@@ -80,6 +80,10 @@ class Finding:
     def fix(self) -> str:
         return CATALOGUE[self.mistake].fix if self.mistake in CATALOGUE else ""
 
+    def __str__(self) -> str:
+        ties = f" (or {', '.join(self.ties)})" if self.ties else ""
+        return "\n".join([f"{self.tensor}: {self.mistake}{ties}", *(f"   {text}" for text in _lines(self))])
+
 
 @dataclass(frozen=True)
 class Section:

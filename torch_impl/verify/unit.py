@@ -211,7 +211,8 @@ def _style(result: Any, backward: Callable[..., Any] | None, names: list[str]) -
     n_parts = len(result) if isinstance(result, tuple) else 1
     if isinstance(result, tuple) and len(needed) == n_parts:
         return n_parts - 1, True
-    if len(needed) == n_parts + len(names):
+    parts = result if isinstance(result, tuple) else (result,)
+    if len(needed) == n_parts + len(names) and all(isinstance(p, np.ndarray | np.number | float) for p in parts):
         return n_parts, False
     raise ValueError(
         f"backward takes {', '.join(needed) or 'nothing'} and forward returned {came}; expected "
