@@ -28,7 +28,7 @@ def imported(path):
 
 @pytest.mark.parametrize("package", ALLOWED)
 def test_imports_run_one_way(package):
-    for path in (ROOT / package).glob("*.py"):
+    for path in (ROOT / package).rglob("*.py"):
         for name in imported(path):
             if name in {*ALLOWED, "torch"} - {package}:
                 assert name in ALLOWED[package], f"{path.relative_to(ROOT)} imports {name}"

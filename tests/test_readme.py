@@ -1,4 +1,4 @@
-"""The code of the README prints what the README says."""
+"""The code of the README and of docs/verifier.md prints what stands under it."""
 
 import re
 import subprocess
@@ -9,20 +9,53 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
+VERIFIER = (ROOT / "docs" / "verifier.md").read_text()
+BLOCKS = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
+EXAMPLES = BLOCKS.findall(README)
+VERIFIER_EXAMPLES = BLOCKS.findall(VERIFIER)
 
 
-@pytest.mark.parametrize(("code", "printed"), EXAMPLES, ids=["twins", "from Python", "layer", "layer with parameters"])
-def test_the_readmes_code_prints_what_it_says(code, printed, tmp_path):
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+def run(code, folder):
+    (folder / "example.py").write_text(code)
+    command = [sys.executable, "example.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == printed
+    return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "printed"), EXAMPLES, ids=["twins", "from Python", "verify", "layer", "layer with parameters"]
+)
+def test_the_readmes_code_prints_what_it_says(code, printed, tmp_path):
+    assert run(code, tmp_path) == printed
+
+
+def test_the_verifiers_examples_print_what_they_say(tmp_path):
+    # One interpreter for all, since each would import torch anew.
+    assert len(VERIFIER_EXAMPLES) == 12
+    marked = "".join(
+        f"print('@@@')\nexec(compile(open('{i}/example.py').read(), 'example.py', 'exec'), {{'__name__': 'example'}})\n"
+        for i in range(len(VERIFIER_EXAMPLES))
+    )
+    for i, (code, _) in enumerate(VERIFIER_EXAMPLES):
+        (tmp_path / str(i)).mkdir()
+        (tmp_path / str(i) / "example.py").write_text(code)
+    printed = run(marked, tmp_path).split("@@@\n")[1:]
+    for (code, expected), came in zip(VERIFIER_EXAMPLES, printed, strict=True):
+        assert without_rounding(came) == without_rounding(expected), code
+
+
+def without_rounding(text):
+    """What is left of a difference, as 3e-16, is the machine's own; and a line's text is only known to its file."""
+    text = re.sub(r"\d+(\.\d+)?e-1\d", "rounding", text)
+    return re.sub(r"(line \d+:).*", r"\1", text)
 
 
 def test_the_first_example_has_twelve_lines():
     assert len([line for line in EXAMPLES[0][0].splitlines() if line]) == 12
 
 
-def test_what_the_readme_links_to_is_there():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).is_file(), target
+@pytest.mark.parametrize(("text", "folder"), [(README, ROOT), (VERIFIER, ROOT / "docs")], ids=["README", "verifier"])
+def test_what_is_linked_to_is_there(text, folder):
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (folder / target).is_file(), target

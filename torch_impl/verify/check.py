@@ -11,7 +11,7 @@ import torch
 
 from torch_impl.verify import probes
 from torch_impl.verify.catalogue import CATALOGUE
-from torch_impl.verify.explain import explain, ratios
+from torch_impl.verify.explain import backward_order, explain, ratios
 from torch_impl.verify.forwards import with_second_softmax
 from torch_impl.verify.hypotheses import softmax_pairs
 from torch_impl.verify.kinks import by_convention
@@ -59,6 +59,9 @@ def verify_unit(
     except UserCodeError as error:
         return _raised(unit, doubled, error, seed)
     notes += more
+    base.tape = tape_of(base, reference)
+    if base.tape is not None:
+        base.auto = {n: base.auto[n] for n in backward_order(base.tape, list(base.auto))}
     observations = [base]
     has_memory = remembers(unit, doubled, base)
     for probe in () if has_memory else _probes(unit, doubled, reference, rng):
@@ -86,7 +89,7 @@ def verify_unit(
     if wrong and drawn_anew(unit, doubled, base, wrong):
         findings.append(resampled(unit, base, wrong))
     elif wrong:
-        for o in observations:
+        for o in observations[1:]:
             o.tape = tape_of(o, reference if o.unit is unit else None)
         explained = explain(unit, observations, wrong, neighbours)
         if any(f.mistake == "double-softmax" for f in findings):

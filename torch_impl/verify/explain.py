@@ -121,7 +121,7 @@ def _candidates(
     """The hypotheses that explain something of ``todo`` beside those ``applied``, the best first."""
     first = observations[0]
     assert first.tape is not None
-    order = _backward_order(first.tape, todo)
+    order = backward_order(first.tape, todo)
     survivors: list[tuple[Hypothesis, list[str], float, int]] = []
     for hypothesis in hypotheses(unit, first, neighbours, len(first.tape.nodes) > LONG):
         tried = _try(observations, applied, hypothesis, todo, right)
@@ -143,7 +143,7 @@ def _candidates(
     return list(links.values())
 
 
-def _backward_order(tape: Tape, names: list[str]) -> list[str]:
+def backward_order(tape: Tape, names: list[str]) -> list[str]:
     """The inputs in the order in which a backward pass reaches them."""
 
     def first_use(node: fx.Node) -> int:

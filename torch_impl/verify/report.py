@@ -311,7 +311,7 @@ def _widest(section: Section) -> TensorCheck:
 
 
 def _lines(finding: Finding) -> list[str]:
-    labelled = {"where": finding.where, "numbers": finding.evidence, "formula": finding.formula, "fix": finding.fix}
+    labelled = {"where": finding.where, "formula": finding.formula, "numbers": finding.evidence, "fix": finding.fix}
     return [finding.explanation, *(f"{name}: {text}" for name, text in labelled.items() if text)]
 
 

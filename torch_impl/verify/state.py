@@ -216,7 +216,7 @@ def resampled(unit: Unit, base: Observation, wrong: list[str]) -> Finding:
     residual = max(base.residual(n, base.auto[n]) / base.scale(n) for n in wrong)
     return Finding(
         tensors[0], "dropout-mask-resampled", "certain", 0.0,
-        f"In {unit.name}: {CATALOGUE['dropout-mask-resampled'].what}. It makes {', '.join(tensors)} wrong.",
+        f"In {unit.name}: {CATALOGUE['dropout-mask-resampled'].what}.",
         "dx = dy m′, m′ drawn in backward; should be dx = dy m, the forward's", unit.name,
         f"apart by {residual:.1e}; with the generator put back to where the forward began, backward is right",
         tensors=tensors,
