@@ -8,8 +8,8 @@ from tests.verify import mutants
 from tests.verify.plants import PLANTS, Judged
 from torch_impl.verify import CATALOGUE
 
-# Three places of each mistake here, all of them in `python -m tests.verify.plants`.
-SOME = [p for slug in CATALOGUE for p in [p for p in PLANTS if p.mistake == slug][:3]]
+# Two places of each mistake here, all of them in `python -m tests.verify.plants`.
+SOME = [p for slug in CATALOGUE for p in [p for p in PLANTS if p.mistake == slug][:2]]
 
 
 def test_every_mistake_is_planted_in_three_places_at_least():

@@ -205,6 +205,7 @@ def _fitted(
     if not hypothesis.free:
         return _predict(observation, applied, hypothesis, 0.0), 0.0
     zero, one = (_predict(observation, applied, hypothesis, c) for c in (0.0, 1.0))
+    best: tuple[int, dict[str, Any] | None, float] = (0, None, math.nan)
     for name in names:
         if np.shape(zero[name]) != np.shape(observation.hand[name]):
             continue
@@ -213,9 +214,14 @@ def _fitted(
         if not math.isfinite(size) or size <= (1e-9 * observation.scale(name)) ** 2:
             continue
         c = float((slope * (observation.hand[name] - zero[name])).sum() / size)
-        if math.isfinite(c) and observation.matches(name, zero[name] + c * slope):
-            return {n: zero[n] + c * (one[n] - zero[n]) for n in zero}, c
-    return None, math.nan
+        if not math.isfinite(c) or not observation.matches(name, zero[name] + c * slope):
+            continue
+        # Another tensor may have another fault, and another number with it: the number that explains most is the one.
+        predicted = {n: zero[n] + c * (one[n] - zero[n]) for n in zero}
+        count = sum(observation.matches(n, predicted[n]) for n in names)
+        if count > best[0]:
+            best = count, predicted, c
+    return best[1:]
 
 
 def _predict(
