@@ -39,23 +39,18 @@ if TYPE_CHECKING:
 
     Job = Callable[[], Report]
 
-EXAMPLE = """
-def sample_inputs(rng):
-    return {"x": rng.standard_normal((7, 5)), "w": rng.standard_normal((5, 3)), "b": rng.standard_normal(3)}
-"""
-
 
 def verify_scratch(seed: int = 0) -> Report:
     """Every layer and loss in float64 and float32, every optimizer, the penalty, and whole networks."""
     start, rng = time.perf_counter(), np.random.default_rng(seed)
     reports = [
-        _titled(verify_layer(layer, (7, 5), dtype=dtype, seed=seed), f"{layer}, {dtype}")
+        verify_layer(layer, (7, 5), dtype=dtype, seed=seed).renamed(f"{layer}, {dtype}")
         for layer in every_layer().values() for dtype in ("float64", "float32")
     ]  # fmt: skip
     for dtype in ("float64", "float32"):
         logits = rng.standard_normal((7, 5)).astype(dtype)
         for name, (loss, y) in every_loss(logits, rng).items():
-            reports.append(_titled(verify_loss(loss, logits, y, seed=seed), f"{name}, {dtype}"))
+            reports.append(verify_loss(loss, logits, y, seed=seed).renamed(f"{name}, {dtype}"))
     reports.append(verify_penalty(scratch.Penalty(l1=0.03, l2=0.2), seed=seed))
     for cls in OPTIMIZERS:
         reports.append(verify_optimizer(cls(), seed=seed))
@@ -107,10 +102,6 @@ def verify_file(target: str, shapes: list[str], seed: int = 0) -> Report:
         except Exception as error:
             reports.append(could_not_be_checked(name, _place(error)))
     return merged(f"{file.name}{':' + wanted if wanted else ''}", reports, seconds=time.perf_counter() - start)
-
-
-def _titled(report: Report, name: str) -> Report:
-    return report.renamed(name)
 
 
 def _load(file: Path) -> ModuleType:

@@ -83,6 +83,29 @@ def test_one_wrong_element_of_two_thousand_is_found_with_its_index(rng):
     assert (check.tensor, check.worst, check.wrong_elements) == ("dw", (33, 17), 1)
 
 
+def test_a_backward_that_knows_one_batch_size_alone_is_found():
+    class Seven(Linear):
+        def backward(self, dy, cache, dW, db, need_dx=True):
+            return super().backward(dy.reshape(7, self.n_out), cache, dW, db, need_dx)
+
+    report = verify_layer(Seven(5, 3), (7, 5))
+    assert not report.ok
+    assert "backward raises with the probe “another batch size”" in report.findings[0].explanation
+
+
+def test_a_gradient_that_is_not_wholly_written_is_found():
+    class Partial(Linear):
+        def backward(self, dy, cache, dW, db, need_dx=True):
+            x, W = cache
+            dW[:-1] = (dy.T @ x)[:-1]
+            db[:] = dy.sum(axis=0)
+            return dy @ W
+
+    report = verify_layer(Partial(5, 3), (7, 5))
+    assert not report.ok
+    assert any("entry (2, 0) keeps what was there" in f.evidence for f in report.findings)
+
+
 class LeakyWithoutSlope(scratch.LeakyReLU):
     def backward(self, dy, cache):
         return dy * (cache > 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,67 +48,122 @@ def verify_unit(
     ``upstream`` are the gradients to send in with the inputs as given; random ones else. ``neighbours`` are arrays of
     other layers, which a wrong mask may have been taken from.
     """
-    rng = np.random.default_rng([seed, 1])  # its own stream: an upstream gradient that is the input would hide faults
     doubled = {n: v.astype(np.float64) if n in float_arrays(inputs) else v for n, v in inputs.items()}
     try:
-        reference, notes = choose_reference(unit, doubled)
-        forward, findings, reference, more = _forward(unit, doubled, reference)
-        base = observe(Probe("as given", unit, doubled, reference), rng, upstream)
-        if base is None:
-            text = "the outputs or the gradients of the reference are not finite"
-            return Report(unit.name, (Section(unit.name, (*forward, _unchecked("gradients", text))),), tuple(findings))
+        seen = _see(unit, doubled, seed, upstream)
     except UserCodeError as error:
         return _raised(unit, doubled, error, seed)
-    notes += more
+    if not seen.observations:
+        text = "the outputs or the gradients of the reference are not finite with the inputs as given"
+        section = Section(unit.name, (*seen.forward, _unchecked("gradients", text)))
+        return Report(unit.name, (section,), tuple(seen.findings), tuple(seen.notes))
+    base = seen.observations[0]
+    rng = np.random.default_rng([seed, 2])
+    findings = list(seen.findings)
+    wrong = [name for name in base.auto if any(o.differs(name) for o in seen.observations)]
+    verdict: Verdict = "wrong"
+    if wrong:
+        convention, conventions = by_convention(unit, seen.observations, seen.reference, rng)
+        findings += conventions
+        if convention:
+            verdict = "convention" if conventions else "right"
+        else:
+            findings += _explained(unit, doubled, seen, wrong, neighbours)
+    checks = [_worst(unit, seen.observations, name, verdict) for name in base.auto if name in base.hand]
+    checks += _missing(unit, base)
+    findings += watch_state(unit, doubled, base, {f.mistake for f in findings})
+    if any(v.dtype == np.float32 for v in float_arrays(inputs).values()) and not findings:
+        single = _in_float32(unit, inputs, seen.reference, base)
+        checks = [single.get(check.tensor, check) for check in checks]
+        findings += [_wrong_in_float32(unit, check) for check in single.values() if check.verdict == "wrong"]
+    return Report(unit.name, (Section(unit.name, (*seen.forward, *checks)),), tuple(findings), tuple(seen.notes))
+
+
+@dataclass
+class Seen:
+    """What was observed of a unit; the first observation is that with the inputs as given."""
+
+    reference: Reference
+    forward: list[TensorCheck]
+    findings: list[Finding]
+    notes: list[str]
+    observations: list[Observation]
+
+
+def _see(unit: Unit, inputs: Inputs, seed: int, upstream: Any) -> Seen:
+    """The forward, then the gradients with every probe.
+
+    Raises
+        UserCodeError: the code raised with the inputs as given
+    """
+    rng = np.random.default_rng([seed, 1])  # its own stream: an upstream gradient that is the input would hide faults
+    reference, notes = choose_reference(unit, inputs)
+    forward, findings, reference, more = _forward(unit, inputs, reference)
+    seen = Seen(reference, forward, findings, notes + more, [])
+    base = observe(Probe("as given", unit, inputs, reference), rng, upstream)
+    if base is None:
+        return seen
     base.tape = tape_of(base, reference)
     if base.tape is not None:
         base.auto = {n: base.auto[n] for n in backward_order(base.tape, list(base.auto))}
-    observations = [base]
-    has_memory = remembers(unit, doubled, base)
-    for probe in () if has_memory else _probes(unit, doubled, reference, rng):
+    seen.observations.append(base)
+    silent = [n for n in unit.parameters if n in float_arrays(inputs) and n not in base.hand and unit.is_function]
+    if silent:
+        seen.notes.append(
+            f"{unit.name}: backward returned no gradient of {', '.join(silent)}, which counts as constant"
+        )
+    if remembers(unit, inputs, base):
+        return seen  # what a unit with a memory gives from the second call on tells nothing of its gradient
+    for probe in _probes(unit, inputs, reference, rng):
         try:
             observation = observe(probe, rng)
-        except (UserCodeError, TraceError):  # these inputs are ours, and the code may rightly refuse them
+        except TraceError:
+            continue
+        except UserCodeError as error:
+            # These inputs are ours, and a forward may rightly refuse them; a backward whose forward did not, may not.
+            if unit.batch_is_free and _runs(probe.unit, probe.inputs):
+                seen.findings.append(_raises_with(unit, probe, error))
             continue
         if observation is not None:
-            observations.append(observation)
-    if not has_memory and not any(o.differs(n) for o in observations[1:] for n in o.auto):
-        at_kinks = _at_kinks(unit, doubled, reference, rng)
-        observations += [at_kinks] if at_kinks is not None else []
-    wrong = [name for name in base.auto if any(o.differs(name) for o in observations)]
-    convention, conventions = by_convention(unit, observations, reference, rng) if wrong else ("", [])
-    findings += conventions
+            seen.observations.append(observation)
+    if not any(o.differs(n) for o in seen.observations[1:] for n in o.auto):
+        at_kinks = _at_kinks(unit, inputs, reference, rng)
+        seen.observations += [at_kinks] if at_kinks is not None else []
+    return seen
+
+
+def _explained(
+    unit: Unit, inputs: Inputs, seen: Seen, wrong: list[str], neighbours: dict[str, Array] | None
+) -> list[Finding]:
+    """Findings for the tensors that are wrong."""
+    base = seen.observations[0]
+    if drawn_anew(unit, inputs, base, wrong):
+        return [resampled(unit, base, wrong)]
+    for o in seen.observations[1:]:
+        o.tape = tape_of(o, seen.reference if o.unit is unit else None)
+    findings = explain(unit, seen.observations, wrong, neighbours)
+    if any(f.mistake == "double-softmax" for f in seen.findings):
+        # A backward that goes through one of the two softmaxes alone is the same mistake seen from behind.
+        same = ("loss-shortcut-misused", "activation-derivative-missing")
+        findings = [f for f in findings if f.mistake not in same]
+    return findings
+
+
+def _missing(unit: Unit, base: Observation) -> list[TensorCheck]:
+    """A layer owes the gradient of every parameter."""
     missing = [n for n in unit.parameters if n in base.auto and n not in base.hand] if unit.into is not None else []
-    silent = [n for n in unit.parameters if n in float_arrays(doubled) and n not in base.hand and unit.is_function]
-    if silent:
-        notes.append(f"{unit.name}: backward returned no gradient of {', '.join(silent)}, which counts as constant")
-    verdict: Verdict = "wrong" if not convention else "convention" if conventions else "right"
-    checks = [_worst(unit, observations, name, verdict) for name in base.auto if name in base.hand]
-    checks += [_unchecked(unit.title(n), "backward returned no gradient for it") for n in missing]
-    if convention:
-        wrong = []
-    if wrong and drawn_anew(unit, doubled, base, wrong):
-        findings.append(resampled(unit, base, wrong))
-    elif wrong:
-        for o in observations[1:]:
-            o.tape = tape_of(o, reference if o.unit is unit else None)
-        explained = explain(unit, observations, wrong, neighbours)
-        if any(f.mistake == "double-softmax" for f in findings):
-            # A backward that goes through one of the two softmaxes alone is the same mistake seen from behind.
-            explained = [
-                f for f in explained if f.mistake not in ("loss-shortcut-misused", "activation-derivative-missing")
-            ]
-        findings += explained
-    findings += watch_state(unit, doubled, base, {f.mistake for f in findings})
-    if any(v.dtype == np.float32 for v in float_arrays(inputs).values()) and not findings:
-        single = _in_float32(unit, inputs, reference, base)
-        checks = [single.get(check.tensor, check) for check in checks]
-        findings += [
-            Finding(c.tensor, UNKNOWN, "none", math.nan, f"In {unit.name}: right in float64, wrong in float32.", "",
-                    unit.name, f"at {c.worst} h = {c.hand:.6g}, a = {c.reference:.6g}", tensors=(c.tensor,))
-            for c in single.values() if c.verdict == "wrong"
-        ]  # fmt: skip
-    return Report(unit.name, (Section(unit.name, (*forward, *checks)),), tuple(findings), tuple(notes))
+    return [_unchecked(unit.title(n), "backward returned no gradient for it") for n in missing]
+
+
+def _raises_with(unit: Unit, probe: Probe, error: UserCodeError) -> Finding:
+    text = f"In {unit.name}: backward raises with the probe “{probe.name}”, and forward does not."
+    return Finding("all", UNKNOWN, "none", math.nan, text, "", unit.name, str(error), tensors=("all",))
+
+
+def _wrong_in_float32(unit: Unit, check: TensorCheck) -> Finding:
+    text = f"In {unit.name}: right in float64, wrong in float32."
+    evidence = f"at {check.worst} h = {check.hand:.6g}, a = {check.reference:.6g}"
+    return Finding(check.tensor, UNKNOWN, "none", math.nan, text, "", unit.name, evidence, tensors=(check.tensor,))
 
 
 # --- observing --------------------------------------------------------------------------------------------------------
