@@ -171,6 +171,17 @@ def test_an_upstream_gradient_of_ones_would_hide_this(rng):
     assert [f.mistake for f in report.findings] == ["softmax-diagonal-only"]
 
 
+def test_what_one_batch_size_cannot_tell_apart_is_a_tie(rng):
+    def forward(x):
+        assert len(x) == 7  # no other size can be tried
+        return x * x, x
+
+    report = verify_function(forward, lambda dout, x: 2 * dout * x * 7, x=rng.standard_normal((7, 5)))
+    (finding,) = report.findings
+    assert (finding.mistake, finding.confidence, finding.ties) == ("missing-batch-mean", "tie", ("constant-factor",))
+    assert "(or constant-factor" in str(report)
+
+
 # --- the reference ----------------------------------------------------------------------------------------------------
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-MOST_NODES = 400  # of a graph that is traced anew for other sizes: an unrolled loop of thousands takes its time
+MOST_NODES = 400  # of a graph that is traced anew for other sizes, or elements to difference: beyond, it takes too long
 ROUNDING_32 = 16  # float32: differences up to so many units in the last place need no look at float64
 
 
@@ -184,7 +184,7 @@ def _probes(unit: Unit, inputs: Inputs, reference: Reference, rng: Generator) ->
         elif not unit.parameters and all(np.ndim(v) == 2 for v in float_arrays(inputs).values()):
             sizes = {n: n + 2 for n in lengths if n != batch}
             yield Probe("another width", unit, probes.resized(inputs, sizes, rng), reference)
-    elif reference.kind != "central differences" and reference.size(inputs) <= MOST_NODES:
+    elif reference.cost(inputs) <= MOST_NODES:
         candidates = [
             ("other sizes", longer),
             ("another batch size", {batch: batch + 2 if batch + 2 not in lengths else batch + 4}),

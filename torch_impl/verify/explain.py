@@ -138,7 +138,7 @@ def _candidates(
     for hypothesis, explained, residual, left in sorted(survivors, key=key):
         names = tuple(n for n in order if n in explained)
         alike = [s[0].slug for s in survivors if (s[1], s[3], s[0].rank) == (explained, left, hypothesis.rank)]
-        ties = tuple(slug for slug in dict.fromkeys(alike) if slug != hypothesis.slug)
+        ties = tuple(slug for slug in dict.fromkeys([*hypothesis.ties, *alike]) if slug != hypothesis.slug)
         links.setdefault((names, left, hypothesis.rank), Link(hypothesis, names, ties, residual))
     return list(links.values())
 
@@ -186,7 +186,8 @@ def _try(
         named = hypothesis.name_of(coefficients, observations)
         if named is None:
             return None
-        hypothesis.slug, hypothesis.formula = named
+        hypothesis.slug, hypothesis.formula, *others = named
+        hypothesis.ties = tuple(others)
     hypothesis.coefficients = {o.probe: c for o, c in zip(observations, coefficients, strict=True)}
     before = _predict(observations[0], applied, None, 0.0)
     after = _fitted(observations[0], applied, hypothesis, explained)[0] or before
@@ -294,7 +295,7 @@ def _from_numbers(unit: Unit, observations: list[Observation], name: str) -> Fin
             break
         residual = max(residual, left / o.scale(name))
         cs.append(c)
-    named = name_factor(cs, observations, False) if cs else None
+    named: tuple[str, ...] | None = name_factor(cs, observations, False) if cs else None
     first = observations[0]
     if named is None:
         hand, auto = np.asarray(first.hand[name]), first.auto[name]
@@ -306,10 +307,10 @@ def _from_numbers(unit: Unit, observations: list[Observation], name: str) -> Fin
                 break
     if named is None:
         return None
-    slug, formula = named
+    slug, formula, *ties = named
     return Finding(
-        unit.title(name), slug, "certain", residual, f"In {unit.name}: {CATALOGUE[slug].what}.", formula, unit.name,
-        ratios(first.hand[name], first.auto[name]), tensors=(unit.title(name),),
+        unit.title(name), slug, "tie" if ties else "certain", residual, f"In {unit.name}: {CATALOGUE[slug].what}.",
+        formula, unit.name, ratios(first.hand[name], first.auto[name]), ties=tuple(ties), tensors=(unit.title(name),),
     )  # fmt: skip
 
 

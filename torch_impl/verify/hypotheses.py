@@ -42,7 +42,8 @@ class Hypothesis:
     formula: str = ""
     place: str = ""
     free: bool = False
-    name_of: Callable[[Sequence[float], Sequence[Observation]], tuple[str, str] | None] | None = None
+    name_of: Callable[[Sequence[float], Sequence[Observation]], tuple[str, ...] | None] | None = None
+    ties: tuple[str, ...] = ()  # other names for the same number
     retape: Callable[[Tape], Tape] | None = None
     evidence: str = ""
     coefficients: dict[str, float] = field(default_factory=dict)  # c by probe
@@ -156,8 +157,11 @@ def _name_penalty(cs: Sequence[float], biases: bool) -> tuple[str, str] | None:
     return "penalty-factor", f"the penalty's gradient is taken {words}"
 
 
-def name_factor(cs: Sequence[float], observations: Sequence[Observation], dropout: bool) -> tuple[str, str] | None:
-    """The slug of a constant ratio, and the ratio in words: the size that it follows over the probes, or a number."""
+def name_factor(cs: Sequence[float], observations: Sequence[Observation], dropout: bool) -> tuple[str, ...] | None:
+    """The slug of a constant ratio, the ratio in words, and other slugs that the probes do not tell from it.
+
+    A ratio is named after the size that it follows from probe to probe.
+    """
 
     def follows(values: Sequence[float]) -> bool:
         return all(abs(c - v) <= 1e-7 * max(1.0, abs(v)) for c, v in zip(cs, values, strict=True))
@@ -169,7 +173,8 @@ def name_factor(cs: Sequence[float], observations: Sequence[Observation], dropou
     if dropout:
         found = _name_dropout_factor(cs, observations)
         if found:
-            return "dropout-scale", found
+            plain = any(follows([c] * len(cs)) for c in (2.0, 0.5))  # with p = ½, a stray 2 looks the same
+            return ("dropout-scale", found, "constant-factor") if plain else ("dropout-scale", found)
     sizes = [o.sizes for o in observations]
     # One name for each length that differs from the others with some probe.
     columns = {tuple(s[n] for s in sizes): n for n in reversed(sizes[0]) if all(n in s for s in sizes)}
@@ -205,6 +210,13 @@ def name_factor(cs: Sequence[float], observations: Sequence[Observation], dropou
                 return "wrong-divisor", f"h = a · {words}"
     if not follows([cs[0]] * len(cs)) or abs(cs[0]) < 1e-6:
         return None  # a gradient of zero is no factor
+    size = sizes[0][batch]
+    if not several and size > 1:
+        said = f", and {size} is the batch size, the only one that was tried"
+        if abs(cs[0] * size - 1) < 1e-7:
+            return "batch-mean-twice", f"h = a / {size}{said}", "constant-factor"
+        if abs(cs[0] / size - 1) < 1e-7:
+            return "missing-batch-mean", f"h = {size} a{said}", "constant-factor"
     return "constant-factor", f"h = {short(cs[0])} a, with every size that was tried"
 
 

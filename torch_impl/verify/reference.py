@@ -73,8 +73,10 @@ class Reference:
             n: np.zeros(t.shape) if g is None else g.numpy() for (n, t), g in zip(leaves.items(), grads, strict=True)
         }
 
-    def size(self, inputs: Inputs) -> int:
-        """How many nodes the graph has."""
+    def cost(self, inputs: Inputs) -> int:
+        """How many nodes the graph has; how many elements there are to difference."""
+        if self.kind == "central differences":
+            return sum(a.size for a in float_arrays(inputs).values())
         return len(self._graph(inputs)[0].graph.nodes)
 
     def tape(self, inputs: Inputs) -> Tape | None:

@@ -251,7 +251,7 @@ class Report:
 
     def to_html(self) -> str:
         """A page of its own, as the terminal shows it."""
-        console = Console(width=100, record=True, file=_Nowhere(), force_terminal=True, color_system="truecolor")
+        console = Console(width=92, record=True, file=_Nowhere(), force_terminal=True, color_system="truecolor")
         console.print(self)
         return console.export_html(inline_styles=True)
 
