@@ -82,7 +82,7 @@ def verify_file(target: str, shapes: list[str], seed: int = 0) -> Report:
     given = _arrays(shapes, np.random.default_rng(seed))
     try:
         module = _load(file)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # whatever the file does, it is reported with its place
         return could_not_be_checked(file.name, f"importing {file.name} raised {_place(error)}")
     jobs = dict(_jobs(module, given, seed))
     if not jobs:
@@ -99,7 +99,7 @@ def verify_file(target: str, shapes: list[str], seed: int = 0) -> Report:
     for name, job in jobs.items():
         try:
             reports.append(job())
-        except Exception as error:
+        except Exception as error:  # one that fails must not hide the others
             reports.append(could_not_be_checked(name, _place(error)))
     return merged(f"{file.name}{':' + wanted if wanted else ''}", reports, seconds=time.perf_counter() - start)
 
@@ -168,7 +168,8 @@ def _inputs(module: ModuleType, given: dict[str, Any], seed: int, name: str, for
     if missing:
         raise ValueError(
             f"no {' and no '.join(missing)} to call it with; expected {name}_sample_inputs(rng) or sample_inputs(rng) "
-            f"in the file, returning a dict of the inputs by name, or --shapes {' '.join(f'{n}=7x5' for n in missing)}"
+            f"in the file, returning a dict of the inputs by name, or --shapes {' '.join(f'{n}=…' for n in missing)}, "
+            "as in x=7x5"
         )
     return {n: v for n, v in inputs.items() if n in parameters}
 
@@ -240,6 +241,6 @@ def _place(error: BaseException) -> str:
     ]
     where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno}: {own[-1].line})" if own else ""
     if isinstance(error, SyntaxError):
-        where = f" (line {error.lineno})"
+        where = ""  # its own text has the line
     said = str(error) if isinstance(error, ValueError | TypeError) and not own else f"{type(error).__name__}: {error}"
     return said + where

@@ -264,6 +264,82 @@ def test_an_object_that_fills_gradients_and_one_that_updates_itself(rng):
     assert {f.mistake for f in verify_network(wrong, **data).findings} == {"constant-factor"}
 
 
+def test_a_forgotten_gradient_is_not_right_and_none_says_that_it_is_constant(affine):
+    forgotten = verify_function(affine_forward, lambda dout, c: affine_backward(dout, c)[:2], **affine)
+    assert forgotten.verdict == "could not be checked"
+    assert "backward returned no gradient for it" in str(forgotten)
+    constant = verify_function(affine_forward, lambda dout, c: (*affine_backward(dout, c)[:2], None), **affine)
+    assert constant.ok
+    assert "returned None for b, which counts as constant" in constant.notes[0]
+    zero = verify_function(affine_forward, lambda dout, c: (*affine_backward(dout, c)[:2], np.zeros(3)), **affine)
+    assert "zero everywhere, as if it had been forgotten" in zero.findings[0].explanation
+
+
+def test_a_size_written_as_a_number_is_found_and_said(affine):
+    def backward(dout, cache):
+        return *affine_backward(dout, cache)[:2], sum(dout[i] for i in range(7))
+
+    (finding,) = verify_function(affine_forward, backward, **affine).findings
+    assert "right with the inputs as given, wrong with other sizes (x (9, 7)" in finding.explanation
+
+
+def test_randomness_that_cannot_be_repeated_is_said(rng):
+    x, generator = rng.standard_normal((7, 5)), np.random.default_rng(0)
+
+    def forward(x):
+        mask = generator.random(x.shape) > 0.5
+        return x * mask, mask
+
+    report = verify_function(forward, lambda dout, mask: dout * mask, x=x)
+    assert report.verdict == "could not be checked"
+    assert "other outputs when it is called again" in report.sections[0].checks[0].note
+
+    def handed_over(x, rng):
+        mask = rng.random(x.shape) > 0.5
+        return x * mask, mask
+
+    assert verify_function(handed_over, lambda dout, mask: dout * mask, x=x, rng=generator).ok
+
+    def seeded(x):
+        mask = np.random.default_rng(0).random(x.shape) > 0.5
+        return x * mask, mask
+
+    assert verify_function(seeded, lambda dout, mask: dout * mask, x=x).ok
+
+
+def test_several_outputs_come_one_after_another(rng):
+    def forward(x):
+        return x * x, x.sum(axis=1), x
+
+    def backward(dsquare, dsum, x):
+        return 2 * x * dsquare + dsum[:, None]
+
+    x = rng.standard_normal((7, 5))
+    assert verify_function(forward, backward, x=x).ok
+    with pytest.raises(ValueError, match="several outputs come one after another"):
+        verify_function(lambda x: ((x, x), x), lambda d, c: d[0], x=x)
+
+
+def test_a_number_and_code_in_float32_can_be_verified(rng):
+    assert verify_function(lambda x: (x * x, x), lambda dout, x: 2 * x * dout, x=np.array(2.0)).ok
+
+    def forward(x, w):
+        x, w = x.astype(np.float32), w.astype(np.float32)
+        return x @ w, (x, w)
+
+    def backward(dout, cache):
+        return dout @ cache[1].T, cache[0].T @ dout
+
+    report = verify_function(forward, backward, x=rng.standard_normal((7, 5)), w=rng.standard_normal((5, 3)))
+    assert report.ok, str(report)
+
+
+def test_an_optimizer_that_does_not_change_w_in_place_could_not_be_checked():
+    report = verify_optimizer(lambda w, g, slots, lr, t: w - lr * g, reference=scratch.SGD(0.1))
+    assert report.verdict == "could not be checked"
+    assert "is to change w in place" in report.sections[0].checks[0].note
+
+
 # --- trouble ----------------------------------------------------------------------------------------------------------
 
 
@@ -293,6 +369,8 @@ def test_a_gradient_of_another_shape_is_wrong_not_broadcast(affine):
     [
         ({"y": np.ones(3)}, "input is 'y', expected one of 'x', 'w', 'b'"),
         ({"b": None}, "forward takes x, w, b"),
+        ({"x": np.zeros((0, 5))}, r"x has shape \(0, 5\), expected at least one element"),
+        ({"x": np.full((7, 5), np.nan)}, r"x holds nan at index \(0, 0\)"),
     ],
 )
 def test_wrong_inputs_are_named(affine, change, message):
@@ -308,7 +386,7 @@ def test_styles_that_do_not_fit_are_named(affine):
         verify_function(affine_forward, lambda dout, a, b, c, d: None, **affine)
     with pytest.raises(ValueError, match="backward is None and forward returned a tuple of 2"):
         verify_function(affine_forward, None, **affine)
-    with pytest.raises(TypeError, match="none of x is a float array"):
+    with pytest.raises(TypeError, match="x is an array of int64; expected at least one NumPy array of floats"):
         verify_function(lambda x: x, lambda dout, x: dout, x=np.arange(3))
     with pytest.raises(TypeError, match="backward is a int"):
         verify_function(affine_forward, 3, **affine)
@@ -345,6 +423,10 @@ def test_other_entry_points_name_what_is_wrong(rng):
         verify_optimizer(lambda w, g, slots, lr, t: None)
     with pytest.raises(TypeError, match="the weight 'W' is a int"):
         Model(type("M", (), {"W": 3})(), None, None, gradients={"W": "dW"})
+    m = type("M", (), {})()
+    m.W = np.ones(3)
+    with pytest.raises(ValueError, match="there is no weight 'V'; the M has W"):
+        Model(m, None, None, gradients={"V": "dV"})
     with pytest.raises(ValueError, match="either gradients"):
         Model(None, None, None)
 

@@ -128,7 +128,11 @@ _ROWS = [
         "the term that comes from the variance is missing",
         "Subtract x̂ mean(dx̂ x̂): dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ.",
     ),
-    Mistake("gamma-missing", "γ is left out of dx", "dx̂ = dy γ: multiply by γ, then go through the normalisation."),
+    Mistake(
+        "gamma-missing",
+        "γ, the parameter that scales, is left out of dx",
+        "Multiply by γ before going on back: dx̂ = dy γ.",
+    ),
     Mistake(
         "grads-accumulate",
         "gradients are added to what was there: a second call gives more",

@@ -19,7 +19,7 @@ from torch_impl.verify.kinks import by_convention
 from torch_impl.verify.observe import Probe, observe, run, tape_of
 from torch_impl.verify.reference import TraceError, choose_reference, own_reference
 from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare
-from torch_impl.verify.state import drawn_anew, remembers, resampled, watch_state
+from torch_impl.verify.state import check_repeatable, drawn_anew, remembers, resampled, watch_state
 from torch_impl.verify.tape import line, packet_of
 from torch_impl.verify.unit import UserCodeError, float_arrays, own
 
@@ -97,7 +97,10 @@ def _see(unit: Unit, inputs: Inputs, seed: int, upstream: Any) -> Seen:
         UserCodeError: the code raised with the inputs as given
     """
     rng = np.random.default_rng([seed, 1])  # its own stream: an upstream gradient that is the input would hide faults
+    check_repeatable(unit, inputs)
     reference, notes = choose_reference(unit, inputs)
+    if all(n == 1 for a in float_arrays(inputs).values() for n in a.shape):
+        notes.append(f"{unit.name}: every axis has length 1, which hides much; give arrays of distinct lengths")
     forward, findings, reference, more = _forward(unit, inputs, reference)
     seen = Seen(reference, forward, findings, notes + more, [])
     base = observe(Probe("as given", unit, inputs, reference), rng, upstream)
@@ -107,10 +110,9 @@ def _see(unit: Unit, inputs: Inputs, seed: int, upstream: Any) -> Seen:
     if base.tape is not None:
         base.auto = {n: base.auto[n] for n in backward_order(base.tape, list(base.auto))}
     seen.observations.append(base)
-    silent = [n for n in unit.parameters if n in float_arrays(inputs) and n not in base.hand and unit.is_function]
-    if silent:
+    if base.declined:
         seen.notes.append(
-            f"{unit.name}: backward returned no gradient of {', '.join(silent)}, which counts as constant"
+            f"{unit.name}: backward returned None for {', '.join(base.declined)}, which counts as constant"
         )
     if remembers(unit, inputs, base):
         return seen  # what a unit with a memory gives from the second call on tells nothing of its gradient
@@ -150,9 +152,13 @@ def _explained(
 
 
 def _missing(unit: Unit, base: Observation) -> list[TensorCheck]:
-    """A layer owes the gradient of every parameter."""
-    missing = [n for n in unit.parameters if n in base.auto and n not in base.hand] if unit.into is not None else []
-    return [_unchecked(unit.title(n), "backward returned no gradient for it") for n in missing]
+    """A backward owes the gradient of every parameter, or None for one that is constant."""
+    arrays = float_arrays(base.inputs)
+    missing = [n for n in unit.parameters if n in arrays and n not in base.hand and n not in base.declined]
+    return [
+        _unchecked(unit.title(n), "backward returned no gradient for it (None would say that it is constant)")
+        for n in missing
+    ]
 
 
 def _raises_with(unit: Unit, probe: Probe, error: UserCodeError) -> Finding:
@@ -348,8 +354,8 @@ def _in_float32(unit: Unit, inputs: Inputs, reference: Reference, base: Observat
     wide = tuple(np.asarray(u, np.float64) if np.shape(u) else np.float64(u) for u in upstream)
     rng = np.random.default_rng(0)
     auto = reference.gradients(exact, wide)
-    _, _, hand = run(unit, single, upstream, rng)
-    _, _, hand64 = run(unit, exact, wide, rng)
+    hand = run(unit, single, upstream, rng)[2]
+    hand64 = run(unit, exact, wide, rng)[2]
     # What rounding the inputs to float32 does to the gradient, an implementation in float32 may do as well.
     moved = reference.gradients(probes.jittered(exact, rng, float(np.finfo(np.float32).eps)), wide)
     checks = {}

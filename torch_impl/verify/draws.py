@@ -15,7 +15,7 @@ METHODS = (
     "random", "rand", "randn", "random_sample", "uniform", "normal", "standard_normal", "binomial", "integers",
     "randint", "choice", "permutation",
 )  # fmt: skip
-SOURCES = ("default_rng", "RandomState")
+SOURCES = ("default_rng",)
 
 
 class Recorder:

@@ -47,8 +47,13 @@ def explain(
         with_tape = [o for o in present if o.tape is not None and [str(n.target) for n in o.tape.nodes] == structure]
     else:
         with_tape = []
+    # A gradient that is zero everywhere fits by accident where the right one sums to zero: it was forgotten.
+    zero = [n for n in wrong if all(not np.any(o.hand[n]) for o in present if n in o.hand)]
+    wrong = [n for n in wrong if n not in zero]
     todo, found = list(wrong), []
-    if with_tape:
+    if not wrong:
+        pass
+    elif with_tape:
         chain, todo = _search(unit, with_tape, wrong, neighbours or {})
         found = [_finding(unit, first, link, len(with_tape)) for link in chain]
     else:
@@ -62,8 +67,7 @@ def explain(
         text = f"In {unit.name}: {CATALOGUE['batch-mean-twice'].what}."
         found = [replace(f, mistake="batch-mean-twice", explanation=text)
                  if f.mistake == "bias-not-summed" and "averaged" in f.formula else f for f in found]  # fmt: skip
-    found += [_unknown(unit, present, name) for name in todo]
-    return found
+    return found + [_unknown(unit, present, name) for name in [*todo, *zero]]
 
 
 # --- the search -------------------------------------------------------------------------------------------------------
@@ -317,10 +321,20 @@ def _from_numbers(unit: Unit, observations: list[Observation], name: str) -> Fin
 def _unknown(unit: Unit, observations: list[Observation], name: str) -> Finding:
     """A fault that nothing known explains, with what the numbers show."""
     worst = max(observations, key=lambda o: o.residual(name, o.auto[name]) / max(o.tolerance[name], 1e-300))
+    first = next(o for o in observations if o.differs(name))
     hand, auto = np.asarray(worst.hand[name]), worst.auto[name]
     text = (
         f"In {unit.name}: the gradient differs from autograd's, and no mistake of the catalogue reproduces the numbers."
     )
+    if not np.any(hand) and np.any(auto):
+        text = f"In {unit.name}: the gradient is zero everywhere, as if it had been forgotten."
+    elif first.probe in ("other sizes", "another batch size", "another width", "one row"):
+        worst, hand, auto = first, np.asarray(first.hand[name]), first.auto[name]
+        shapes = ", ".join(f"{n} {v.shape}" for n, v in first.inputs.items() if isinstance(v, np.ndarray))
+        text = (
+            f"In {unit.name}: right with the inputs as given, wrong with {first.probe} ({shapes}): a size may be "
+            "written into backward as a number."
+        )
     evidence = ratios(hand, auto)
     if hand.shape == auto.shape:
         wrong = np.nan_to_num(np.abs(hand - auto), nan=np.inf) > worst.tolerance[name]

@@ -201,7 +201,12 @@ def name_factor(cs: Sequence[float], observations: Sequence[Observation], dropou
                 used
             ) + f" ({', '.join(f'{v:g}' for v in values)} with the probes)"
     for n in names:
-        for ratio, words in ((lambda k: (k - 1) / k, f"({n} − 1)/{n}"), (lambda k: k / (k - 1), f"{n}/({n} − 1)")):
+        for ratio, words in (
+            (lambda k: k**0.5, f"√{n}"),
+            (lambda k: k**-0.5, f"1/√{n}"),
+            (lambda k: (k - 1) / k, f"({n} − 1)/{n}"),
+            (lambda k: k / (k - 1), f"{n}/({n} − 1)"),
+        ):
             if (
                 all(s[n] > 1 for s in sizes)
                 and len({s[n] for s in sizes}) > 1

@@ -48,6 +48,7 @@ class Observation:
     auto: dict[str, Array]
     tolerance: dict[str, float]
     sizes: dict[str, int]
+    declined: tuple[str, ...] = ()  # gradients that backward returned as None
     tape: Tape | None = None
 
     def seeds(self) -> list[torch.Tensor]:
@@ -80,8 +81,10 @@ class Observation:
         return name in self.hand and not self.residual(name, self.auto[name]) <= self.tolerance[name]
 
 
-def run(unit: Unit, inputs: Inputs, upstream: tuple[Any, ...] | None, rng: Generator) -> tuple[Any, Any, Inputs]:
-    """Outputs, upstream gradients, gradients: copies, which nothing that comes later can change."""
+def run(
+    unit: Unit, inputs: Inputs, upstream: tuple[Any, ...] | None, rng: Generator
+) -> tuple[Any, Any, Inputs, tuple[str, ...]]:
+    """Outputs, upstream gradients, gradients, and which were None; copies that nothing can change later."""
     mine = own(inputs)
     outputs, cache = unit.forward(mine)
     outputs = tuple(np.array(o) for o in outputs)
@@ -93,13 +96,15 @@ def run(unit: Unit, inputs: Inputs, upstream: tuple[Any, ...] | None, rng: Gener
         )  # fmt: skip
     sent = tuple(np.array(u) if np.shape(u) else u for u in upstream)
     hand = unit.backward(sent, mine, cache)
-    return outputs, upstream, copies(hand)
+    return outputs, upstream, copies(hand), tuple(n for n, g in hand.items() if g is None)
 
 
 def copies(gradients: Inputs) -> dict[str, Array]:
     """The gradients as float arrays of their own."""
     copied = {}
     for name, value in gradients.items():
+        if value is None:
+            continue
         try:
             array = np.array(value)
             copied[name] = (
@@ -116,14 +121,14 @@ def copies(gradients: Inputs) -> dict[str, Array]:
 def observe(probe: Probe, rng: Generator, upstream: Any = None) -> Observation | None:
     """What comes out with a probe; None where the reference is not finite, and tells nothing."""
     unit, inputs = probe.unit, probe.inputs
-    outputs, upstream, hand = run(unit, inputs, upstream, rng)
+    outputs, upstream, hand, declined = run(unit, inputs, upstream, rng)
     auto = probe.reference.gradients(inputs, upstream)
     differences = probe.reference.kind == "central differences"
     if not all(np.isfinite(a).all() for a in auto.values()) and not differences:
         return None
     if not all(np.isfinite(o).all() for o in outputs):
         return None
-    auto = {n: a for n, a in auto.items() if n in hand or (n in unit.parameters and unit.into is not None)}
+    auto = {n: a for n, a in auto.items() if n in hand}
     if differences:  # elements at a kink are set aside
         for n, a in auto.items():
             if n in hand and np.shape(hand[n]) == a.shape:
@@ -143,7 +148,7 @@ def observe(probe: Probe, rng: Generator, upstream: Any = None) -> Observation |
         n: relative * float(np.abs(a).max(initial=0)) + min(relative, 1e-10) * 1e-2 * sent for n, a in auto.items()
     }
     sizes = _sizes(unit, inputs)
-    made = Observation(probe.name, unit, inputs, upstream, hand, auto, tolerance, sizes)
+    made = Observation(probe.name, unit, inputs, upstream, hand, auto, tolerance, sizes, declined)
     if any(made.differs(n) for n in auto) and not _allow_for_conditioning(made, probe, rng):
         return None
     return made
@@ -160,7 +165,7 @@ def _allow_for_conditioning(observation: Observation, probe: Probe, rng: Generat
         for name, auto in observation.auto.items():
             noise[name] = max(noise[name], float(np.abs(rounded[name] - auto).max(initial=0)))
         try:
-            _, _, hand = run(probe.unit, moved, observation.upstream, rng)
+            hand = run(probe.unit, moved, observation.upstream, rng)[2]
         except UserCodeError:
             continue
         for name in observation.auto:

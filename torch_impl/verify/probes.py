@@ -86,7 +86,9 @@ def kinked(unit: Unit, inputs: Inputs) -> Inputs:
     for name in names[:1]:
         x = made[name] = np.array(inputs[name])
         twins = [a for n, a in arrays.items() if n != name and a.shape == x.shape]
-        if twins:  # a loss: the prediction at its target
+        if x.ndim == 0:
+            x[...] = 0
+        elif twins:  # a loss: the prediction at its target
             x[:1] = twins[0][:1]
         elif unit.kinks and x.ndim:
             row = x.reshape(len(x), -1)[0] if x.ndim > 1 else x

@@ -244,15 +244,14 @@ def own_reference(unit: Unit, inputs: Inputs) -> tuple[Reference, list[str]]:
         outputs = reference.outputs(inputs)
         hand = _arrays(unit.forward(own(inputs))[0])
         for a, b in zip(outputs, hand, strict=True):
-            if a.shape != b.shape or not np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True):
+            relative = 1e-4 if b.dtype == np.float32 else 1e-9  # a forward may compute in float32 whatever it is given
+            if a.shape != b.shape or not np.allclose(a, b, rtol=relative, atol=1e-3 * relative, equal_nan=True):
                 raise TraceError("what was traced gives other numbers than the forward itself")
-        try:
-            reference.gradients(inputs, tuple(np.ones_like(o) for o in hand))
-        except RuntimeError as error:
-            raise TraceError(str(error).splitlines()[0]) from error
-    except TraceError as error:
+        reference.gradients(inputs, tuple(np.ones_like(o) for o in hand))
+    except (TraceError, RuntimeError, TypeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         note = (
-            f"{unit.name}: torch could not trace the forward ({error}); the reference is central differences in "
+            f"{unit.name}: torch could not trace the forward ({reason}); the reference is central differences in "
             f"float64 instead, with a tolerance of {DIFFERENCES_TOLERANCE:g}"
         )
         return Reference(unit, "central differences"), [note]

@@ -84,11 +84,15 @@ def watch_state(unit: Unit, inputs: Inputs, base: Observation, known: set[str]) 
         if unit.into is not None:
             given = tuple(np.array(u) for u in base.upstream)
             zero, five = (copies(unit.into(given, mine, cache, f)) for f in (0.0, 5.0))
-            added = [n for n in unit.parameters if close(five[n], zero[n] + 5.0) and not close(five[n], zero[n])]
+            unwritten = [n for n in unit.parameters if not np.any(zero[n]) and close(five[n], zero[n] + 5.0)]
+            for n in unwritten:
+                text = "the array for the gradient is never written; write into it, as in dW[...] = x.T @ dy"
+                found.append(finding(unit.title(n), UNKNOWN, text, "it keeps what was there"))
+            added = [n for n in unit.parameters if close(five[n], zero[n] + 5.0) and n not in unwritten]
             for n in added:
                 evidence = "the array handed over held 5 everywhere, and every entry came out 5 larger than from zeros"
                 found.append(finding(unit.title(n), "grads-accumulate", CATALOGUE["grads-accumulate"].what, evidence))
-            partial = [n for n in unit.parameters if n not in added and not close(five[n], zero[n])]
+            partial = [n for n in unit.parameters if n not in added + unwritten and not close(five[n], zero[n])]
             for n in partial:
                 entry = tuple(int(i) for i in np.argwhere(five[n] != zero[n])[0])
                 found.append(
@@ -144,10 +148,8 @@ def _other_order(unit: Unit, inputs: Inputs, base: Observation, first: Inputs, f
     stale = [n for n in first if n in again and not close(first[n], np.array(again[n]))]
     if not stale:
         return []
-    text = "a forward pass overwrites what an earlier one keeps for its backward"
-    return [
-        finding(unit.title(stale[0]), "aliasing", text, "forward A, forward B, backward A: the gradient is not A's")
-    ]
+    text = "a forward pass overwrites what an earlier one keeps for its backward; put that into the cache"
+    return [finding(unit.title(stale[0]), UNKNOWN, text, "forward A, forward B, backward A: the gradient is not A's")]
 
 
 def _bytes(value: Any) -> Any:
@@ -169,10 +171,20 @@ def _arrays_in(thing: Any, path: str = "", depth: int = 0) -> dict[str, Array]:
     return {p: a for q, v in parts.items() for p, a in _arrays_in(v, q, depth + 1).items()}
 
 
+def check_repeatable(unit: Unit, inputs: Inputs) -> None:
+    """Raise UserCodeError if the forward gives other outputs when it is called again."""
+    first, second = (unit.forward(own(inputs))[0] for _ in range(2))
+    if not all(close(a, b) for a, b in zip(first, second, strict=True)):
+        raise UserCodeError(
+            "forward gives other outputs when it is called again with the same inputs; where it draws random numbers, "
+            "hand it the generator as an argument, or let it draw from np.random: both start anew with every call"
+        )
+
+
 def remembers(unit: Unit, inputs: Inputs, base: Observation) -> bool:
     """Whether a second run gives other gradients: then only the first one can be judged."""
     try:
-        _, _, second = run(unit, inputs, base.upstream, np.random.default_rng(0))
+        second = run(unit, inputs, base.upstream, np.random.default_rng(0))[2]
     except UserCodeError:
         return True
     return any(not close(base.hand[n], second[n]) for n in base.hand if n in second and unit.into is None)

@@ -188,9 +188,20 @@ def in_order(forward: Callable[..., Any], inputs: Inputs) -> Inputs:
             f"forward takes {', '.join(known)}, given are {', '.join(inputs) or 'none'}: {error}; "
             "give an array for each by its name"
         ) from error
-    if not float_arrays(inputs):
-        raise TypeError(f"none of {', '.join(inputs)} is a float array, expected at least one to differentiate")
+    arrays = float_arrays(inputs)
+    if not arrays:
+        came = ", ".join(f"{name} is {_kind(value)}" for name, value in inputs.items())
+        raise TypeError(f"{came}; expected at least one NumPy array of floats to differentiate")
+    for name, value in arrays.items():
+        if value.size == 0:
+            raise ValueError(f"{name} has shape {value.shape}, expected at least one element")
+        if np.isnan(value).any():
+            checks.finite(name, value)
     return {name: inputs[name] for name in known if name in inputs}
+
+
+def _kind(value: Any) -> str:
+    return f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
 
 
 def _style(result: Any, backward: Callable[..., Any] | None, names: list[str]) -> tuple[int, bool]:
@@ -210,6 +221,11 @@ def _style(result: Any, backward: Callable[..., Any] | None, names: list[str]) -
     ]
     n_parts = len(result) if isinstance(result, tuple) else 1
     if isinstance(result, tuple) and len(needed) == n_parts:
+        if any(isinstance(part, tuple | list) for part in result[:-1]):
+            raise ValueError(
+                "forward returned a tuple or list as an output, expected arrays; several outputs come one after "
+                "another: forward(…) -> h, s, cache beside backward(dh, ds, cache)"
+            )
         return n_parts - 1, True
     parts = result if isinstance(result, tuple) else (result,)
     if len(needed) == n_parts + len(names) and all(isinstance(p, np.ndarray | np.number | float) for p in parts):
@@ -240,8 +256,12 @@ def named_gradients(returned: Any, inputs: Inputs) -> Inputs:
         return gradients
     values = list(returned) if isinstance(returned, tuple | list) else [returned]
     if len(values) > len(names):
-        raise UserCodeError(f"backward returned {len(values)} gradients, expected one for each of {', '.join(names)}")
-    return {name: value for name, value in zip(names, values, strict=False) if value is not None}
+        others = [f"{n} is {_kind(v)} and counts as constant" for n, v in inputs.items() if n not in names]
+        hint = f" ({'; '.join(others)})" if others else ""
+        raise UserCodeError(
+            f"backward returned {len(values)} gradients, expected one for each of {', '.join(names)}{hint}"
+        )
+    return dict(zip(names, values, strict=False))
 
 
 # --- layers and losses of this project's protocol ---------------------------------------------------------------------
@@ -413,9 +433,13 @@ class Model:
         if bool(self.gradients) == bool(self.weights):
             raise ValueError("expected either gradients={weight: gradient} or weights=(…) with lr=…")
         if self.weights:
-            checks.number("lr", self.lr, 0, above=True)
+            checks.number("lr (the learning rate of the update)", self.lr, 0, above=True)
         for path in self.names:
-            value = _get(self.model, path)
+            try:
+                value = _get(self.model, path)
+            except (AttributeError, KeyError, IndexError, ValueError) as error:
+                there = ", ".join(vars(self.model)) if hasattr(self.model, "__dict__") else "no attributes"
+                raise ValueError(f"there is no weight {path!r}; the {type(self.model).__name__} has {there}") from error
             if float_arrays({path: value}) == {}:
                 raise TypeError(f"the weight {path!r} is a {type(value).__name__}, expected a float array")
 
@@ -446,7 +470,8 @@ def model_unit(model: Model, reference: Callable[..., Any] | None = None, name: 
         with same_global_draws(BACKWARD_SEED.get()):
             call("backward", model.backward, net, inputs["x"], inputs["y"])
         if model.gradients:
-            return {path: np.array(_get(net, gradient)) for path, gradient in model.gradients.items()}
+            found = {path: call("the gradient's name", _get, net, name) for path, name in model.gradients.items()}
+            return {path: np.array(gradient) for path, gradient in found.items()}
         assert model.lr is not None  # checked at the start
         return {path: (inputs[path] - _get(net, path)) / model.lr for path in model.names}
 
