@@ -123,7 +123,7 @@ def _see(unit: Unit, inputs: Inputs, seed: int, upstream: Any) -> Seen:
             continue
         except UserCodeError as error:
             # These inputs are ours, and a forward may rightly refuse them; a backward whose forward did not, may not.
-            if unit.batch_is_free and _runs(probe.unit, probe.inputs):
+            if unit.batch_is_free and _backward_alone_raises(probe):
                 seen.findings.append(_raises_with(unit, probe, error))
             continue
         if observation is not None:
@@ -203,6 +203,15 @@ def _probes(unit: Unit, inputs: Inputs, reference: Reference, rng: Generator) ->
     yield Probe("other values", unit, probes.resized(inputs, {}, rng), reference)
     yield Probe("large inputs", unit, probes.saturated(unit, inputs, 6), reference)
     yield Probe("saturated", unit, probes.saturated(unit, inputs, 40), reference)
+
+
+def _backward_alone_raises(probe: Probe) -> bool:
+    """Whether the user's forward and the reference take these inputs; then it was the backward that raised."""
+    try:
+        probe.reference.outputs(probe.inputs)
+    except (UserCodeError, TraceError):
+        return False
+    return _runs(probe.unit, probe.inputs)
 
 
 def _runs(unit: Unit, inputs: Inputs) -> bool:
