@@ -90,6 +90,8 @@ def verify_file(target: str, shapes: list[str], seed: int = 0) -> Report:
             f"{file} holds nothing to verify; expected functions NAME_forward and NAME_backward, or module-level "
             "instances of layers, losses, networks, optimizers or torch_impl.verify.Model"
         )
+    for name in given:
+        checks.choice("the name in shapes", name, dict.fromkeys(sorted(_argument_names(module))))
     if wanted:
         checks.choice("NAME", wanted.removesuffix("_forward").removesuffix("_backward"), jobs)
         jobs = {
@@ -146,6 +148,14 @@ def _jobs(module: ModuleType, given: dict[str, Any], seed: int) -> Iterator[tupl
             yield name, lambda t=thing, n=name: _loss(module, given, seed, n, t)  # type: ignore[misc]
         elif isinstance(thing, Layer):
             yield name, lambda t=thing, n=name: _layer(module, given, seed, n, t)  # type: ignore[misc]
+
+
+def _argument_names(module: ModuleType) -> set[str]:
+    """What the inputs in a module are called."""
+    forwards = [
+        f for n, f in vars(module).items() if inspect.isfunction(f) and (n == "forward" or n.endswith("_forward"))
+    ]
+    return {"x", "y", "logits"} | {p for f in forwards for p in inspect.signature(f).parameters}
 
 
 def _sampled(module: ModuleType, given: dict[str, Any], seed: int, name: str) -> dict[str, Any]:

@@ -116,6 +116,7 @@ def test_json_and_html_are_written(write, tmp_path):
         (["{path}:afine"], "NAME is 'afine', expected one of 'affine'; did you mean 'affine'?"),
         (["{path}", "--shapes", "x=7by5"], "shapes holds 'x=7by5', expected NAME=7x5"),
         (["{path}", "--shapes", "x=0x5"], "expected lengths of at least 1"),
+        (["{path}", "--shapes", "z=4"], "the name in shapes is 'z', expected one of 'b', 'logits', 'w', 'x', 'y'"),
         (["{path}", "--json", "no/such/folder/r.json"], "expected a file in a folder that exists"),
         (["--seed", "-1"], "seed is -1"),
         (["{path}", "--jsn", "r.json"], "did you mean --json?"),
