@@ -317,7 +317,7 @@ def judge(mutant: Mutant) -> Result | None:
     try:
         with np.errstate(all="ignore"):
             outcome = mutant.outcome()
-    except Exception:
+    except Exception:  # a mutant may raise anything
         return None
     if outcome is None:
         return None

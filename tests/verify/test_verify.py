@@ -106,6 +106,33 @@ def test_a_gradient_that_is_not_wholly_written_is_found():
     assert any("entry (2, 0) keeps what was there" in f.evidence for f in report.findings)
 
 
+def test_a_backward_that_remembers_is_found():
+    calls = []
+
+    class Drifting(Linear):
+        def backward(self, dy, cache, dW, db, need_dx=True):
+            calls.append(1)
+            return super().backward(dy, cache, dW, db, need_dx) * (1 if len(calls) == 1 else 2)
+
+    report = verify_layer(Drifting(5, 3), (7, 5))
+    assert ["a second call gives another gradient" in f.explanation for f in report.findings] == [True]
+
+
+def test_a_forward_that_overwrites_what_an_earlier_one_keeps_is_found():
+    kept = {}
+
+    class Stale(Linear):
+        def forward(self, x, W, b):
+            y, kept["cache"] = super().forward(x, W, b)
+            return y, None
+
+        def backward(self, dy, cache, dW, db, need_dx=True):
+            return super().backward(dy, kept["cache"], dW, db, need_dx)
+
+    report = verify_layer(Stale(5, 3), (7, 5))
+    assert ["overwrites what an earlier one keeps" in f.explanation for f in report.findings] == [True]
+
+
 class LeakyWithoutSlope(scratch.LeakyReLU):
     def backward(self, dy, cache):
         return dy * (cache > 0)

@@ -45,7 +45,6 @@ class Hypothesis:
     name_of: Callable[[Sequence[float], Sequence[Observation]], tuple[str, ...] | None] | None = None
     ties: tuple[str, ...] = ()  # other names for the same number
     retape: Callable[[Tape], Tape] | None = None
-    evidence: str = ""
     coefficients: dict[str, float] = field(default_factory=dict)  # c by probe
 
 
@@ -496,7 +495,7 @@ def _activation(
     def slope(t: Tape, u: fx.Node, v: fx.Node, at: torch.Tensor | None = None) -> torch.Tensor:
         return t.derivative(u, v, at)
 
-    before_loss = _feeds_loss(tape, v) if known in ("sigmoid", "softmax") else ""
+    before_loss = _feeds_loss(tape, v) if known == "sigmoid" else ""
     kind = "loss-shortcut-misused" if before_loss else ""
     if before_loss == "cross-entropy":
         missing, twice = "activation-derivative-missing", kind

@@ -15,7 +15,7 @@ from torch_impl.verify.catalogue import CATALOGUE
 from torch_impl.verify.check import verify_unit
 from torch_impl.verify.reference import choose_reference
 from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare, merged
-from torch_impl.verify.unit import Unit, UserCodeError, call, layer_unit, loss_unit, own
+from torch_impl.verify.unit import Unit, UserCodeError, call, float_arrays, layer_unit, loss_unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +49,8 @@ def verify_chain(network: Network, loss: Loss, x: Array, y: Array, params: Param
     reports = []
     for k in reversed(range(len(units))):
         others = {name: a for name, a in neighbours.items() if name != f"the input of {units[k].name}"}
-        given = {n: v.astype(np.float32) if single and _float(v) else v for n, v in inputs[k].items()}
+        floats = float_arrays(inputs[k]) if single else {}
+        given = inputs[k] | {n: v.astype(np.float32) for n, v in floats.items()}
         reports.append(verify_unit(units[k], given, seed, others, (upstreams[k],)))
     report = merged(title, [Report(title, sections), *reports], notes)
     if isinstance(network.layers[-1], scratch.Softmax) and isinstance(loss, scratch.CrossEntropy):
@@ -57,10 +58,6 @@ def verify_chain(network: Network, loss: Loss, x: Array, y: Array, params: Param
     if chain_wrong and all(r.ok for r in reports):
         report = merged(title, [report, _whole(network, loss, wide, x, y, seed, units)])
     return report
-
-
-def _float(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)
 
 
 def _forward(
@@ -224,6 +221,3 @@ def check_network(network: Any, loss: Any) -> None:
     if isinstance(loss, type) or not callable(loss):
         came = f"the class {loss.__name__}" if isinstance(loss, type) else f"a {type(loss).__name__}"
         raise TypeError(f"loss is {came}, expected a loss such as MSE()")
-
-
-__all__ = ["check_network", "own", "verify_chain"]

@@ -94,9 +94,20 @@ def run(
             if o.shape else o.dtype.type(rng.uniform(0.5, 1.5) if unit.takes_upstream else 1.0)
             for o in outputs
         )  # fmt: skip
-    sent = tuple(np.array(u) if np.shape(u) else u for u in upstream)
-    hand = unit.backward(sent, mine, cache)
+    hand = unit.backward(sendable(upstream), mine, cache)
     return outputs, upstream, copies(hand), tuple(n for n, g in hand.items() if g is None)
+
+
+def sendable(upstream: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Upstream gradients that the code under test may write to."""
+    return tuple(np.array(u) if np.shape(u) else u for u in upstream)
+
+
+def call_backward(unit: Unit, upstream: tuple[Any, ...], inputs: Inputs, cache: Any) -> dict[str, Array]:
+    """The gradients of one call; where they go into arrays that are handed over, into zeros."""
+    if unit.into is not None:
+        return copies(unit.into(sendable(upstream), inputs, cache, 0.0))
+    return copies(unit.backward(sendable(upstream), inputs, cache))
 
 
 def copies(gradients: Inputs) -> dict[str, Array]:
@@ -136,8 +147,7 @@ def observe(probe: Probe, rng: Generator, upstream: Any = None) -> Observation |
     if any(isinstance(hand.get(n), np.ndarray) and np.isnan(hand[n]).any() for n in auto) and unit.into is not None:
         # NaN where nothing was written, or where something was added to the NaN that stood there: zero tells which.
         mine = own(inputs)
-        _, cache = unit.forward(mine)
-        hand = copies(unit.into(tuple(np.array(u) for u in upstream), mine, cache, 0.0))
+        hand = call_backward(unit, upstream, mine, unit.forward(mine)[1])
     # What cancels to nothing is the rounding of what went in: of the upstream gradient times the inputs.
     sent = max([1.0, *(float(np.abs(u).max(initial=0)) for u in upstream)])
     sent *= max([1.0, *(float(np.abs(a).max(initial=0)) for a in float_arrays(inputs).values())])

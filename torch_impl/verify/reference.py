@@ -53,7 +53,9 @@ class Reference:
             return tuple(o.numpy() for o in _flat(graph(*tensors.values())))
 
     def gradients(self, inputs: Inputs, upstream: Outputs, rounding_seed: int | None = None) -> dict[str, Array]:
-        """The gradient of every float input for ``upstream`` gradients of the outputs; NaN where it has none.
+        """The gradient of every float input for ``upstream`` gradients of the outputs; zero where it has none.
+
+        Central differences give NaN at a kink.
 
         With ``rounding_seed`` every operation is rounded up or down at random, to see what rounding costs.
         """

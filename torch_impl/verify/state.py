@@ -9,7 +9,7 @@ import numpy as np
 
 from torch_impl.verify.catalogue import CATALOGUE
 from torch_impl.verify.explain import ratios
-from torch_impl.verify.observe import close, copies, run
+from torch_impl.verify.observe import call_backward, close, copies, sendable
 from torch_impl.verify.report import UNKNOWN, Finding
 from torch_impl.verify.unit import BACKWARD_SEED, FORWARD_SEED, UserCodeError, float_arrays, own
 
@@ -55,7 +55,7 @@ def watch_state(unit: Unit, inputs: Inputs, base: Observation, known: set[str]) 
         ]
     kept = _arrays_in(cache)
     parts_before = {n: a.tobytes() for n, a in (watched | kept).items()}
-    upstream = tuple(np.array(u) if np.shape(u) else u for u in base.upstream)
+    upstream = sendable(base.upstream)
     sent = [_bytes(u) for u in upstream]
     first = copies(unit.backward(upstream, mine, cache))
     named = {**{n: n for n in watched}, **{n: f"cache{n}" for n in kept}}
@@ -77,13 +77,11 @@ def watch_state(unit: Unit, inputs: Inputs, base: Observation, known: set[str]) 
         if fresh:
             mine = own(inputs)
             _, cache = unit.forward(mine)
-        given = tuple(np.array(u) if np.shape(u) else u for u in base.upstream)
-        return copies(unit.backward(given, mine, cache))
+        return call_backward(unit, base.upstream, mine, cache)
 
     try:
         if unit.into is not None:
-            given = tuple(np.array(u) for u in base.upstream)
-            zero, five = (copies(unit.into(given, mine, cache, f)) for f in (0.0, 5.0))
+            zero, five = (copies(unit.into(sendable(base.upstream), mine, cache, f)) for f in (0.0, 5.0))
             unwritten = [n for n in unit.parameters if not np.any(zero[n]) and close(five[n], zero[n] + 5.0)]
             for n in unwritten:
                 text = "the array for the gradient is never written; write into it, as in dW[...] = x.T @ dy"
@@ -105,8 +103,9 @@ def watch_state(unit: Unit, inputs: Inputs, base: Observation, known: set[str]) 
                 )
             first = zero
         for fresh in (True,) if unit.updates_itself else (False, True):
-            second = again(fresh) if unit.into is None else first
-            differing = [n for n in first if n in second and not close(first[n], second[n])]
+            second = again(fresh)
+            # Beside the very first call, not the one before: what changes once and stays so is a memory too.
+            differing = [n for n in base.hand if n in second and not close(base.hand[n], second[n])]
             if not differing:
                 continue
             # Others may have called before: what one more call adds is what the very first call gave.
@@ -122,7 +121,7 @@ def watch_state(unit: Unit, inputs: Inputs, base: Observation, known: set[str]) 
                 tensor = unit.title(differing[0])
                 text = "a second call gives another gradient: backward depends on something that is not handed to it"
                 found.append(
-                    finding(tensor, UNKNOWN, text, f"{which}, {ratios(second[differing[0]], first[differing[0]])}")
+                    finding(tensor, UNKNOWN, text, f"{which}, {ratios(second[differing[0]], base.hand[differing[0]])}")
                 )
             break
         if not found and unit.takes_upstream:
@@ -143,9 +142,8 @@ def _other_order(unit: Unit, inputs: Inputs, base: Observation, first: Inputs, f
         unit.forward(other)
     except UserCodeError:
         return []
-    given = tuple(np.array(u) if np.shape(u) else u for u in base.upstream)
-    again = unit.backward(given, mine, cache) if unit.into is None else unit.into(given, mine, cache, 0.0)
-    stale = [n for n in first if n in again and not close(first[n], np.array(again[n]))]
+    again = call_backward(unit, base.upstream, mine, cache)
+    stale = [n for n in first if n in again and not close(first[n], again[n])]
     if not stale:
         return []
     text = "a forward pass overwrites what an earlier one keeps for its backward; put that into the cache"
@@ -183,11 +181,12 @@ def check_repeatable(unit: Unit, inputs: Inputs) -> None:
 
 def remembers(unit: Unit, inputs: Inputs, base: Observation) -> bool:
     """Whether a second run gives other gradients: then only the first one can be judged."""
+    mine = own(inputs)
     try:
-        second = run(unit, inputs, base.upstream, np.random.default_rng(0))[2]
+        second = call_backward(unit, base.upstream, mine, unit.forward(mine)[1])
     except UserCodeError:
         return True
-    return any(not close(base.hand[n], second[n]) for n in base.hand if n in second and unit.into is None)
+    return any(not close(base.hand[n], second[n]) for n in base.hand if n in second)
 
 
 def drawn_anew(unit: Unit, inputs: Inputs, base: Observation, wrong: list[str]) -> bool:
@@ -199,8 +198,7 @@ def drawn_anew(unit: Unit, inputs: Inputs, base: Observation, wrong: list[str]) 
         for generator in _generators(mine) + _generators(cache):
             if generator.bit_generator.state != _start(inputs):
                 generator.bit_generator.state = _start(inputs) or generator.bit_generator.state
-        sent = tuple(np.array(u) if np.shape(u) else u for u in base.upstream)
-        again = copies(unit.backward(sent, mine, cache))
+        again = call_backward(unit, base.upstream, mine, cache)
     except UserCodeError:
         return False
     finally:

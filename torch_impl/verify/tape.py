@@ -41,8 +41,6 @@ def functional_graph(
 
     def run(*tensors: torch.Tensor) -> Any:
         with preserve_node_meta():  # the user's line stays with every operation
-            if isinstance(function, fx.GraphModule):
-                return fx.Interpreter(function).run(*tensors)
             return function(*tensors)
 
     with preserve_node_meta():
@@ -155,16 +153,6 @@ class Tape:
                 if argument in self.variable:
                     _add(arrived, argument, g)
         return arrived
-
-    def between(self, u: fx.Node, v: fx.Node, g: torch.Tensor) -> torch.Tensor:
-        """The gradient that ``g``, arriving at v, sends to u, through all that lies between."""
-        arrived: dict[fx.Node, Any] = {v: g}
-        for node in reversed(self.nodes[self.index[u] + 1 : self.index[v] + 1]):
-            if node in arrived and (node in self._local or node.target is operator.getitem):
-                for argument, sent in self.vjp(node, arrived[node]):
-                    if self.index[argument] >= self.index[u]:
-                        _add(arrived, argument, sent)
-        return arrived.get(u, torch.zeros_like(self.values[u]))
 
     def function(self, u: fx.Node, v: fx.Node, at: torch.Tensor) -> torch.Tensor:
         """v as a function of u, evaluated with ``at`` in the place of u."""

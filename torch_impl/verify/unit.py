@@ -63,7 +63,6 @@ class Unit:
     into: Callable[[Outputs, Inputs, Any, float], Inputs] | None = None  # backward into arrays that hold this number
     widened: Callable[[], tuple[Unit, Inputs] | None] | None = None  # the same unit with other widths, and inputs
     batch_is_free: bool = False  # the length of axis 0 of the data may be changed, to 1 too
-    is_function: bool = False  # a plain function, which may leave out gradients of what it takes for constant
     title: Callable[[str], str] = field(default=lambda name: f"d{name}")  # what the gradient of an input is called
 
 
@@ -152,7 +151,6 @@ def function_unit(
         None if reference is None else lambda tensors: reference(**tensors),
         _parameters(inputs),
         takes_upstream=backward is not None,
-        is_function=True,
     )
 
 
@@ -351,7 +349,7 @@ def _widened(
         resized |= {p: rng.standard_normal(shape).astype(x.dtype) for p, shape in other.shapes().items()}
         resized |= {"rng": inputs["rng"]} if "rng" in inputs else {}
         other.forward(*(resized[p] for p in ("x", *other.shapes())))
-    except Exception:
+    except Exception:  # another width is an extra: a layer whose whole numbers are no widths goes without
         return None
     unit = layer_unit(other, resized, reference, name, training)
     return dataclasses.replace(unit, widened=None), resized
