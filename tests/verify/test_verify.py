@@ -187,15 +187,49 @@ def test_the_line_of_the_fault_is_given(affine):
 
 
 def test_an_upstream_gradient_of_ones_would_hide_this(rng):
-    def backward(dout, p):
-        return p * dout  # with dout = 1, p (1 − Σ p) = 0 is as small as this is wrong
-
     def forward(z):
         p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
         return p, p
 
-    report = verify_function(forward, backward, z=rng.standard_normal((7, 5)))
-    assert [f.mistake for f in report.findings] == ["softmax-diagonal-only"]
+    # For dout = 1 the gradient of a softmax is p (1 − Σ p) = 0, and this would be right.
+    report = verify_function(forward, lambda dout, p: np.zeros_like(p), z=rng.standard_normal((7, 5)))
+    assert "zero everywhere" in report.findings[0].explanation
+
+
+def test_ties_beside_kinks_are_no_fault(rng):
+    def forward(x):
+        h = np.where(x > 0, x, 0.1 * x)
+        return h.max(axis=1), (x, h.argmax(axis=1))
+
+    def backward(dout, cache):
+        x, largest = cache
+        dh = np.zeros_like(x)
+        dh[np.arange(len(x)), largest] = dout  # the first of equals; autograd gives each a share
+        return dh * np.where(x > 0, 1, 0.1)
+
+    report = verify_function(forward, backward, x=rng.standard_normal((7, 5)))
+    assert report.ok, str(report)
+    assert report.findings == ()
+
+
+def _changes_the_cache(dout, cache):
+    gradients = affine_backward(dout, cache)
+    cache[0][...] *= 2
+    return gradients
+
+
+def _changes_the_upstream_gradient(dout, cache):
+    gradients = affine_backward(dout, cache)
+    dout *= 2
+    return gradients
+
+
+@pytest.mark.parametrize(
+    ("backward", "changed"), [(_changes_the_cache, "x"), (_changes_the_upstream_gradient, "the upstream gradient")]
+)
+def test_what_backward_changes_in_place_is_found(affine, backward, changed):
+    (finding,) = verify_function(affine_forward, backward, **affine).findings
+    assert (finding.tensor, finding.mistake) == (changed, "aliasing")
 
 
 def test_what_one_batch_size_cannot_tell_apart_is_a_tie(rng):
