@@ -53,11 +53,12 @@ class ReLU(Activation):
     kinks = (0.0,)
 
     def forward(self, x: Array) -> tuple[Array, Array]:
-        return np.maximum(x, 0), x
+        y = np.maximum(x, 0)
+        return y, y
 
     def backward(self, dy: Array, cache: Array) -> Array:
-        x = cache
-        return dy * (x > 0)  # y′ = [x > 0]
+        y = cache
+        return dy * (y > 0)  # y′ = [x > 0] = [y > 0]
 
 
 @dataclass(frozen=True)
@@ -182,9 +183,8 @@ class Softmax(Activation):
 
 
 def sigmoid(x: Array) -> Array:
-    """σ(x) = 1 / (1 + e⁻ˣ), without overflow: e is only raised to powers ≤ 0."""
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, e) / (1 + e)
+    """σ(x) = 1 / (1 + e⁻ˣ) = e^min(x, 0) / (1 + e^−|x|), where e is only raised to powers ≤ 0."""
+    return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
 
 
 def erfc(x: Array) -> Array:

@@ -30,7 +30,7 @@ def float_array(name: str, x: Any, shape: Sequence[int | str], dtype: Any = None
             f"{name} has dtype {x.dtype}, expected {np.dtype(dtype).name}; "
             f"convert it with {name}.astype({np.dtype(dtype).name!r})"
         )
-    if x.dtype not in (np.float32, np.float64):
+    if x.dtype.char not in "fd":
         raise TypeError(f"{name} has dtype {x.dtype}, expected float32 or float64")
     has_shape(name, x, shape)
 
@@ -58,9 +58,10 @@ def _array(name: str, x: Any) -> None:
 
 def has_shape(name: str, x: Any, shape: Sequence[int | str]) -> None:
     """Raise ValueError unless ``x`` has this shape; a word stands for any length ≥ 1."""
-    fits = x.ndim == len(shape) and all(
-        n > 0 if isinstance(want, str) else n == want for n, want in zip(x.shape, shape, strict=True)
-    )
+    fits = x.ndim == len(shape)
+    for n, want in zip(x.shape, shape, strict=False):  # a plain loop: this runs at every layer of every step
+        if n != want and (n == 0 or not isinstance(want, str)):
+            fits = False
     if not fits:
         comma = "," if len(shape) == 1 else ""
         raise ValueError(

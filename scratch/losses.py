@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from scratch import checks
-from scratch.activations import sigmoid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,14 +91,13 @@ class CrossEntropy(_Checked):
         p = np.exp(z)
         total = p.sum(axis=1, keepdims=True)
         p /= total
-        log_p = z - np.log(total)
+        z -= np.log(total)  # log p
         if y.ndim == 2:
-            return -(y * log_p).sum() / n, (p * y.sum(axis=1, keepdims=True) - y) / n  # ∂L/∂z = (p Σt − t) / B
+            return -(y * z).sum() / n, (p * y.sum(axis=1, keepdims=True) - y) / n  # ∂L/∂z = (p Σt − t) / B
         rows = np.arange(n)
-        value = -log_p[rows, y].mean()
-        p[rows, y] -= 1  # ∂L/∂z = (p − onehot(y)) / B
-        p /= n
-        return value, p
+        p[rows, y] -= 1
+        p /= n  # ∂L/∂z = (p − onehot(y)) / B
+        return -z[rows, y].sum() / n, p
 
 
 @dataclass(frozen=True)
@@ -116,8 +114,10 @@ class BCEWithLogits(_Checked):
 
     def value_and_grad(self, logits: Array, y: Array) -> tuple[np.floating, Array]:
         z = logits
-        value = np.mean(np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z))))
-        return value, (sigmoid(z) - y) / z.size  # ∂L/∂z = (σ(z) − t) / (B K)
+        e = np.exp(-np.abs(z))
+        value = (np.maximum(z, 0) - z * y + np.log1p(e)).sum() / z.size
+        p = np.exp(np.minimum(z, 0)) / (1 + e)  # σ(z), as scratch.activations.sigmoid has it
+        return value, (p - y) / z.size  # ∂L/∂z = (σ(z) − t) / (B K)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class MSE(_Checked):
 
     def value_and_grad(self, logits: Array, y: Array) -> tuple[np.floating, Array]:
         r = logits - y
-        return np.mean(r * r), r * (2 / r.size)  # ∂L/∂z = 2 (z − t) / (B K)
+        return (r * r).sum() / r.size, r * (2 / r.size)  # ∂L/∂z = 2 (z − t) / (B K)
 
 
 @dataclass(frozen=True)
@@ -137,4 +137,4 @@ class MAE(_Checked):
 
     def value_and_grad(self, logits: Array, y: Array) -> tuple[np.floating, Array]:
         r = logits - y
-        return np.mean(np.abs(r)), np.sign(r) / r.size  # ∂L/∂z = sign(z − t) / (B K)
+        return np.abs(r).sum() / r.size, np.sign(r) / r.size  # ∂L/∂z = sign(z − t) / (B K)

@@ -67,6 +67,10 @@ class Network:
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {f"{i}.{key}": s for i, layer in enumerate(self.layers) for key, s in layer.shapes().items()}
 
+    @cached_property
+    def _first_with_parameters(self) -> int:
+        return next((i for i, layer in enumerate(self.layers) if layer.shapes()), 0)
+
     def forward(self, params: Parameters, x: Array, rng: Generator | None = None) -> tuple[Array, list[Any]]:
         """The output (batch, out) for x (batch, in), and the cache of every layer for ``backward``.
 
@@ -101,7 +105,7 @@ class Network:
 
         Without ``need_dx`` it ends at the first layer that has parameters, whose dx is None.
         """
-        first = 0 if need_dx else next((i for i, layer in enumerate(self.layers) if layer.shapes()), 0)
+        first = 0 if need_dx else self._first_with_parameters
         for i in range(len(self.layers) - 1, first - 1, -1):
             out = grads.group(str(i))
             skip = {"need_dx": False} if out and i == first and not need_dx else {}

@@ -175,11 +175,19 @@ class AdamW:
 
 def _adam_step(w: Array, g: Array, slots: Slots, lr: float, t: int, betas: tuple[float, float], eps: float) -> None:
     (beta1, beta2), m, v = betas, slots["exp_avg"], slots["exp_avg_sq"]
-    m += (1 - beta1) * (g - m)  # m ← β₁ m + (1 − β₁) g
+    root = math.sqrt(1 - beta2**t)  # √v̂ = √v / root
+    u = g - m  # the one buffer: each line below is a pass over memory, and a new array would be a second
+    u *= 1 - beta1
+    m += u  # m ← β₁ m + (1 − β₁) g
+    np.multiply(g, g, out=u)
+    u *= 1 - beta2
     v *= beta2
-    v += (1 - beta2) * g * g  # v ← β₂ v + (1 − β₂) g²
-    root = np.sqrt(v) / math.sqrt(1 - beta2**t)  # √v̂
-    w -= lr / (1 - beta1**t) * m / (root + eps)  # w ← w − lr m̂ / (√v̂ + ε)
+    v += u  # v ← β₂ v + (1 − β₂) g²
+    np.sqrt(v, out=u)
+    u += eps * root
+    np.divide(m, u, out=u)
+    u *= lr * root / (1 - beta1**t)
+    w -= u  # w ← w − lr m̂ / (√v̂ + ε), both sides of the fraction times root
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from scratch.parameters import Parameters
 from scratch.schedules import Constant, Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.random import Generator
     from numpy.typing import NDArray
@@ -120,8 +120,7 @@ class Evaluation:
     logits: Any
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One training step, as it was just done.
 
     ``loss`` is the value that the step went down on, penalty included, before the update; ``logits`` are those of the
@@ -157,6 +156,13 @@ def minibatches(n: int, batch_size: int, rng: Generator) -> Iterator[Array]:
         yield order[start : start + batch_size]
 
 
+def epoch_batches(n: int, recipe: Recipe, epoch: int) -> Iterable[Array]:
+    """The minibatches of an epoch; a batch of all samples stays in their order, which its mean does not depend on."""
+    if n <= recipe.batch_size:
+        return (np.arange(n),)
+    return minibatches(n, recipe.batch_size, order_rng(recipe.seed, epoch))
+
+
 def order_rng(seed: int, epoch: int) -> Generator:
     """The generator that orders an epoch's samples."""
     return np.random.default_rng((seed, 0, epoch))
@@ -171,7 +177,7 @@ def steps(n: int, recipe: Recipe, start: int) -> Iterator[tuple[int, int, bool, 
     """(step, epoch, whether it ends the epoch, indices of its batch) of every step from ``start`` to the last."""
     per_epoch = -(-n // recipe.batch_size)
     for epoch in range(start // per_epoch, recipe.epochs):
-        for i, batch in enumerate(minibatches(n, recipe.batch_size, order_rng(recipe.seed, epoch))):
+        for i, batch in enumerate(epoch_batches(n, recipe, epoch)):
             step = epoch * per_epoch + i
             if step >= start:
                 yield step, epoch, i == per_epoch - 1, batch
@@ -214,7 +220,7 @@ def _steps(
             break
         rng = mask_rng(recipe.seed, step) if network.stochastic else None
         with np.errstate(over="ignore", invalid="ignore"):  # the check below says it better
-            value, logits = gradient(network, recipe, params, x[batch], y[batch], grads, rng)
+            value, logits = gradient(network, recipe, params, x.take(batch, 0), y.take(batch, 0), grads, rng)
         lr = recipe.optimizer.lr * recipe.schedule(step)
         if not math.isfinite(value):
             raise DivergenceError(step, lr, value)

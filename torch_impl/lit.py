@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
 from scratch import BCEWithLogits, CrossEntropy, DivergenceError, checks
-from scratch.train import Evaluation, Record, check_data, mask_rng, minibatches, order_rng
+from scratch.train import Evaluation, Record, check_data, epoch_batches, mask_rng
 from torch_impl.convert import parameters_of
 from torch_impl.network import check_device, twin
 from torch_impl.train import penalty, torch_loss, torch_optimizer
@@ -165,7 +165,7 @@ class EpochBatches(Sampler[Any]):
         return -(-self.n // self.recipe.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Array, int, int]]:
-        for batch in minibatches(self.n, self.recipe.batch_size, order_rng(self.recipe.seed, self.epoch)):
+        for batch in epoch_batches(self.n, self.recipe, self.epoch):
             start, end = (len(batch) * rank // self.world_size for rank in (self.rank, self.rank + 1))
             yield batch[start:end], len(batch), start
 
@@ -225,7 +225,7 @@ class Recorder(Callback):
         if seen is not None and not math.isfinite(seen.loss):
             raise DivergenceError(self.last.step - 1, self.last.lr, seen.loss, "validation loss")
         if trainer.is_global_zero and self.on_record is not None:
-            self.on_record(Record(**{**vars(self.last), "validation": seen}))
+            self.on_record(self.last._replace(validation=seen))
 
 
 class LastCheckpoint(ModelCheckpoint):
