@@ -158,16 +158,17 @@ class Watch:
         epochs: int,
         folder: RunFolder,
         interrupt: threading.Event | None,
-        done: list[Row],
+        start: int,
     ) -> None:
-        """``done`` holds the rows of a run that is resumed; ``interrupt`` is None in a process of Lightning's."""
+        """``start`` is the step that the training goes on from; ``interrupt`` is None in a process of Lightning's."""
         self.impl, self.epochs, self.folder, self.interrupt = impl, epochs, folder, interrupt
         self.labels, self.validation = data.train.labels, data.validation
-        self.rows = done
+        self.rows = folder.keep_rows(impl, start)
         self.seconds_before = self.rows[-1].seconds if self.rows else 0.0
         self.started: float | None = None
         self.bar: EpochBar | None = None  # comes with the first record: a run that is done already has none
         self.samples = 0  # since this process began
+        self.step = start  # of the last record
         self._new_epoch()
 
     def _new_epoch(self) -> None:
@@ -192,8 +193,9 @@ class Watch:
             self.start()
         if self.bar is None:
             self.bar = EpochBar(self.impl, self.epochs)
-        self.epoch_loss += record.loss
-        self.epoch_steps += 1
+        steps, self.step = record.step - self.step, record.step
+        self.epoch_loss += record.loss * steps
+        self.epoch_steps += steps
         if len(record.batch):
             self.epoch_hits += int((classes(record.logits) == self.labels[record.batch]).sum())
         self.epoch_samples += len(record.batch)
@@ -302,7 +304,7 @@ def train_twin(
     state = scratch.State.start(experiment.initial, recipe)
     if checkpoint.is_file():
         state = scratch.load_state(checkpoint, network)
-    watch = Watch(impl, experiment.data, recipe.epochs, folder, interrupt, folder.keep_rows(impl, state.progress.step))
+    watch = Watch(impl, experiment.data, recipe.epochs, folder, interrupt, state.progress.step)
     x, y, validation = experiment.training_data
     if impl == "scratch":
         records = scratch.fit(network, recipe, x, y, state, validation)
@@ -339,14 +341,13 @@ def train_lightning(
     if folder.weights(impl).is_file():  # it was done before
         return scratch.load_parameters(folder.weights(impl), experiment.network), folder.keep_rows(impl, sys.maxsize)
     x, y, validation = experiment.training_data
-    done = folder.keep_rows(impl, lit.steps_done(folder.lightning))
-    alone = config.devices == 1
-    watch = Watch(impl, experiment.data, recipe.epochs, folder, interrupt if alone else None, done)
+    alone, start = config.devices == 1, lit.steps_done(folder.lightning)
+    watch = Watch(impl, experiment.data, recipe.epochs, folder, interrupt if alone else None, start)
     try:
         params = lit.fit(
             experiment.network, recipe, x, y, experiment.initial, validation,
             on_record=watch, folder=folder.lightning, device=experiment.device, devices=config.devices,
-            checkpoint_every=config.checkpoint_every,
+            checkpoint_every=config.checkpoint_every, chunk=16,
         )  # fmt: skip
     except Exception as error:
         if interrupt.is_set():  # a process of Lightning's saw it too, and ended

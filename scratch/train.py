@@ -121,10 +121,11 @@ class Evaluation:
 
 
 class Record(NamedTuple):
-    """One training step, as it was just done.
+    """One training step, as it was just done; or several, where asking after each would hold them up.
 
-    ``loss`` is the value that the step went down on, penalty included, before the update; ``logits`` are those of the
-    samples ``batch`` (indices into the data). ``validation`` comes with the last step of an epoch, if asked for.
+    ``loss`` is the value that the step went down on, penalty included, before the update (the mean, of several);
+    ``logits`` are those of the samples ``batch`` (indices into the data). ``validation`` comes with the last step of an
+    epoch, if asked for.
     """
 
     step: int  # steps done, this one included

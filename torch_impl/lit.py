@@ -11,15 +11,16 @@ import math
 import time
 import warnings
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.data import DataLoader, Dataset, Sampler
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
 from scratch import BCEWithLogits, CrossEntropy, DivergenceError, checks
@@ -40,11 +41,20 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
     Tensor = torch.Tensor
-    Batch = tuple[Tensor, Tensor, Array, int, int]  # x, y, their indices, samples in the whole batch, first row here
+    Part = tuple[Array, int, int]  # of a minibatch: this process's indices, samples in the whole of it, the first here
+    Batch = tuple[Tensor, Tensor, Array, int, int]  # x and y of a part, and the part
+    Chunk = list[Batch]
 
 
 class LitTwin(L.LightningModule):
-    """The twin of ``network``, starting from ``params``, with what ``recipe`` says of loss, optimizer and schedule."""
+    """The twin of ``network``, starting from ``params``, with what ``recipe`` says of loss, optimizer and schedule.
+
+    Lightning spends as long around a batch as such a network needs for it. So what Lightning is given as one batch are
+    several minibatches (:class:`Chunk`), and ``training_step`` is the plain loop over them, in Lightning's terms:
+    manual optimization, which counts every step and divides it among processes as the automatic kind does.
+    """
+
+    automatic_optimization = False
 
     def __init__(self, network: Network, recipe: Recipe, params: Parameters) -> None:
         super().__init__()
@@ -52,6 +62,7 @@ class LitTwin(L.LightningModule):
         self.twin = twin(network, params)
         self.loss = torch_loss(recipe.loss)
         self.train_accuracy, self.val_accuracy = (_accuracy(recipe.loss, params) for _ in range(2))
+        self.steps: list[Step] = []  # of the epoch so far
         self.validation: list[tuple[Tensor, Tensor]] = []
 
     def setup(self, stage: str) -> None:  # noqa: ARG002
@@ -64,11 +75,25 @@ class LitTwin(L.LightningModule):
     def forward(self, x: Tensor) -> Tensor:
         return self.twin(x)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:  # noqa: ARG002
-        x, y, _, n, start = batch
+    def on_train_epoch_start(self) -> None:
+        self.steps.clear()
+
+    def training_step(self, chunk: Chunk, batch_idx: int) -> None:  # noqa: ARG002
+        optimizer: Any = self.optimizers()
+        for step, batch in enumerate(chunk, self.global_step):
+            optimizer.zero_grad()
+            self.manual_backward(self.step_loss(batch, step))
+            if self.recipe.max_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self.twin.parameters(), self.recipe.max_norm)
+            optimizer.param_groups[0]["lr"] = self.recipe.optimizer.lr * self.recipe.schedule(step)
+            optimizer.step()
+
+    def step_loss(self, batch: Batch, step: int) -> Tensor:
+        """This process's part of the loss, penalty included; the mean over the processes is that of the whole batch."""
+        x, y, indices, n, start = batch
         rng: Any = None
         if self.network.stochastic:
-            rng = mask_rng(self.recipe.seed, self.global_step)
+            rng = mask_rng(self.recipe.seed, step)
             if self.trainer.world_size > 1:
                 rng = RowsOf(rng, n, start)
         logits = self.twin(x, rng)
@@ -77,112 +102,124 @@ class LitTwin(L.LightningModule):
         value = self.loss(logits, y) * share if len(x) else logits.sum()
         if self.recipe.penalty:
             value = value + penalty(self.recipe.penalty, self.twin)
-        weight: Any = {"on_step": False, "on_epoch": True, "batch_size": max(len(x), 1)}
-        self.log("train_loss", value, sync_dist=True, **weight)
-        if self.train_accuracy is not None:
-            if len(x):  # of a small batch, no sample may fall to this process
-                self.train_accuracy.update(logits.detach(), y)
-            self.log("train_accuracy", self.train_accuracy, **weight)
-        return {"loss": value, "logits": logits.detach()}
+        # Kept, not logged: on a GPU a log would wait for the step.
+        self.steps.append(Step(value.detach(), logits.detach(), y, indices, n))
+        return value
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
-        x, y, *_ = batch
-        logits = self.twin(x)
-        self.validation.append((logits, y))
-        if self.val_accuracy is not None:
-            self.val_accuracy.update(logits, y)
+    def on_train_epoch_end(self) -> None:
+        losses, logits, y, _, n = zip(*self.steps, strict=True)
+        sizes = torch.tensor(n, device=self.device)
+        self.log("train_loss", (torch.stack(losses) * sizes).sum() / sizes.sum(), sync_dist=True)
+        self._log_accuracy("train_accuracy", torch.cat(logits), torch.cat(y))
+
+    def validation_step(self, chunk: Chunk, batch_idx: int) -> None:  # noqa: ARG002
+        for x, y, *_ in chunk:
+            self.validation.append((self.twin(x), y))
 
     def on_validation_epoch_start(self) -> None:
         self.validation.clear()
 
     def on_validation_epoch_end(self) -> None:
-        self.log("val_loss", self.evaluation().loss, sync_dist=True)
-        if self.val_accuracy is not None:
-            self.log("val_accuracy", self.val_accuracy)
+        seen = self.evaluation()
+        self.log("val_loss", seen.loss, sync_dist=True)
+        self._log_accuracy("val_accuracy", seen.logits, torch.cat([y for _, y in self.validation]))
 
     def evaluation(self) -> Evaluation:
         """The last pass over the validation set."""
         logits, y = (torch.cat(parts) for parts in zip(*self.validation, strict=True))
         return Evaluation(self.loss(logits, y).item(), logits)
 
-    def configure_optimizers(self) -> Any:
-        optimizer = torch_optimizer(self.recipe.optimizer, self.twin)
-        # A function, not the record itself, which a checkpoint would try to pickle.
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.recipe.schedule(step))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def _log_accuracy(self, name: str, logits: Tensor, y: Tensor) -> None:
+        metric = getattr(self, name)
+        if metric is not None:
+            if len(y):  # of small batches, no sample may fall to this process
+                metric.update(logits, y)
+            self.log(name, metric)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch_optimizer(self.recipe.optimizer, self.twin)
+
+
+class Step(NamedTuple):
+    """What is kept of a training step until the epoch ends: this process's share, and the size of the whole batch."""
+
+    loss: Tensor
+    logits: Tensor
+    y: Tensor
+    indices: Array
+    n: int
 
 
 class LitData(L.LightningDataModule):
     """Data in memory, on the module's device, in batches that are scratch's, in scratch's order."""
 
-    def __init__(self, recipe: Recipe, x: Array, y: Array, validation: tuple[Array, Array] | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        x: Array,
+        y: Array,
+        validation: tuple[Array, Array] | None = None,
+        chunk: int = 1,
+    ) -> None:
         super().__init__()
-        self.recipe, self.train, self.validation = recipe, InMemory(x, y), validation and InMemory(*validation)
+        self.recipe, self.chunk = recipe, chunk
+        self.data, self.validation = (torch.from_numpy(x), torch.from_numpy(y)), validation
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        assert self.trainer is not None  # Lightning sets it
-        sampler = EpochBatches(len(self.train), self.recipe, self.trainer.global_rank, self.trainer.world_size)
-        return self._loader(self.train, sampler)
+    def train_dataloader(self) -> Chunks:
+        trainer = self.trainer
+        assert trainer is not None  # Lightning sets it
+
+        def parts() -> Iterator[Part]:
+            for batch in epoch_batches(len(self.data[0]), self.recipe, trainer.current_epoch):
+                start, end = (
+                    len(batch) * r // trainer.world_size for r in (trainer.global_rank, trainer.global_rank + 1)
+                )
+                yield batch[start:end], len(batch), start
+
+        return Chunks(*self._moved(self.data), parts, -(-len(self.data[0]) // self.recipe.batch_size), self.chunk)
 
     def val_dataloader(self) -> Any:
-        return self._loader(self.validation, InOrder(len(self.validation))) if self.validation else []
+        if self.validation is None:
+            return []
+        x, y = (torch.from_numpy(a) for a in self.validation)
 
-    def _loader(self, data: InMemory, sampler: Sampler[Any]) -> DataLoader[Any]:
+        def parts() -> Iterator[Part]:
+            for start in range(0, len(x), 1024):
+                indices = np.arange(start, min(start + 1024, len(x)))
+                yield indices, len(indices), 0
+
+        return Chunks(*self._moved((x, y)), parts, -(-len(x) // 1024), self.chunk)
+
+    def _moved(self, data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         assert self.trainer is not None
-        data.to(self.trainer.strategy.root_device)
-        # No batch size and no workers: the sampler gives whole batches of indices, and one gather makes the batch.
-        return DataLoader(data, sampler=sampler, batch_size=None, collate_fn=_as_it_is)
+        device = self.trainer.strategy.root_device
+        return data[0].to(device), data[1].to(device)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
+        return batch  # it was made there
 
 
-class InMemory(Dataset[Any]):
-    """Arrays as tensors, indexed by whole batches."""
+@dataclass
+class Chunks:
+    """What stands for a DataLoader: lists of ``size`` minibatches, each gathered in one go from data in memory."""
 
-    def __init__(self, x: Array, y: Array) -> None:
-        self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
+    x: Tensor
+    y: Tensor
+    parts: Callable[[], Iterator[Part]]  # of an epoch
+    count: int  # of the parts
+    size: int
 
     def __len__(self) -> int:
-        return len(self.x)
+        return -(-self.count // self.size)
 
-    def to(self, device: torch.device) -> None:
-        self.x, self.y = self.x.to(device), self.y.to(device)
+    def __iter__(self) -> Iterator[Chunk]:
+        parts = self.parts()
+        while chunk := [self._batch(*part) for part in islice(parts, self.size)]:
+            yield chunk
 
-    def __getitem__(self, part: tuple[Array, int, int]) -> Batch:
-        indices, n, start = part
+    def _batch(self, indices: Array, n: int, start: int) -> Batch:
         rows = torch.from_numpy(indices).to(self.x.device)
-        return self.x[rows], self.y[rows], indices, n, start
-
-
-class EpochBatches(Sampler[Any]):
-    """scratch's minibatches of an epoch: (this process's indices, samples in the whole batch, its first row)."""
-
-    def __init__(self, n: int, recipe: Recipe, rank: int, world_size: int) -> None:
-        self.n, self.recipe, self.rank, self.world_size, self.epoch = n, recipe, rank, world_size, 0
-
-    def set_epoch(self, epoch: int) -> None:  # called by the Trainer
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-self.n // self.recipe.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[Array, int, int]]:
-        for batch in epoch_batches(self.n, self.recipe, self.epoch):
-            start, end = (len(batch) * rank // self.world_size for rank in (self.rank, self.rank + 1))
-            yield batch[start:end], len(batch), start
-
-
-class InOrder(Sampler[Any]):
-    """All samples in their order, 1,024 at a time."""
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-
-    def __len__(self) -> int:
-        return -(-self.n // 1024)
-
-    def __iter__(self) -> Iterator[tuple[Array, int, int]]:
-        for start in range(0, self.n, 1024):
-            indices = np.arange(start, min(start + 1024, self.n))
-            yield indices, len(indices), 0
+        return self.x.index_select(0, rows), self.y.index_select(0, rows), indices, n, start
 
 
 class RowsOf:
@@ -196,36 +233,43 @@ class RowsOf:
 
 
 class Recorder(Callback):
-    """Stops a training that diverges; gives ``on_record`` the records that the other twins' fit() yields."""
+    """Gives ``on_record`` a record of every chunk, at its end, and of all processes; stops a training that diverges."""
 
     def __init__(self, on_record: Callable[[Record], object] | None) -> None:
         self.on_record = on_record
-        self.last: Record | None = None  # waits for the validation at the end of its epoch
+        self.recorded = 0  # steps of the epoch
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        self.recorded = 0
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
     ) -> None:
-        assert isinstance(pl_module, LitTwin)
-        recipe, step = pl_module.recipe, trainer.global_step
-        loss = trainer.strategy.reduce(outputs["loss"], reduce_op="mean")  # of all processes
-        lr, value = recipe.optimizer.lr * recipe.schedule(step - 1), float(loss)
-        if not math.isfinite(value):
-            raise DivergenceError(step - 1, lr, value)
-        ends = batch_idx + 1 == trainer.num_training_batches
-        record = Record(step, trainer.current_epoch, ends, lr, value, batch[2], outputs["logits"])
-        if ends:
-            self.last = record
-        elif trainer.is_global_zero and self.on_record is not None:
-            self.on_record(record)
+        if batch_idx + 1 < trainer.num_training_batches:  # the last one waits for the validation
+            self._record(trainer, pl_module, ends=False)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, LitTwin)
-        assert self.last is not None  # every epoch has a batch
-        seen = pl_module.evaluation() if pl_module.validation else None
+        self._record(trainer, pl_module, ends=True)
+
+    def _record(self, trainer: L.Trainer, module: Any, ends: bool) -> None:
+        recipe, steps, self.recorded = module.recipe, module.steps[self.recorded :], len(module.steps)
+        last = trainer.global_step - 1
+        losses = trainer.strategy.reduce(torch.stack([step.loss for step in steps]), reduce_op="mean").tolist()
+        for step, loss in enumerate(losses, last + 1 - len(losses)):
+            if not math.isfinite(loss):
+                raise DivergenceError(step, recipe.optimizer.lr * recipe.schedule(step), loss)
+        lr, loss = recipe.optimizer.lr * recipe.schedule(last), sum(losses) / len(losses)
+        seen = module.evaluation() if ends and module.validation else None
         if seen is not None and not math.isfinite(seen.loss):
-            raise DivergenceError(self.last.step - 1, self.last.lr, seen.loss, "validation loss")
+            raise DivergenceError(last, lr, seen.loss, "validation loss")
         if trainer.is_global_zero and self.on_record is not None:
-            self.on_record(self.last._replace(validation=seen))
+            batch, logits = np.concatenate([s.indices for s in steps]), torch.cat([s.logits for s in steps])
+            self.on_record(Record(last + 1, trainer.current_epoch, ends, lr, loss, batch, logits, seen))
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -261,6 +305,7 @@ def fit(
     folder: str | Path | None = None,
     device: str | torch.device = "cpu",
     devices: int = 1,
+    chunk: int = 1,
     checkpoint_every: float = 0.0,
 ) -> Parameters:
     """Train the Lightning twin from ``params``; return the trained parameters.
@@ -269,6 +314,9 @@ def fit(
     TensorBoard and keeps Lightning checkpoints, written at the end of an epoch, ``checkpoint_every`` seconds apart;
     where the folder has a ``last.ckpt`` the training goes on from it. They are loaded with ``weights_only=True``:
     nothing is unpickled.
+
+    ``chunk`` is how many steps Lightning is given at once, and how many a record is of: its loss is their mean, its
+    batch and logits are those of all their samples. Eight or more spare most of what Lightning spends around a step.
 
     With ``devices`` > 1 every batch is divided among as many processes (DDP: gloo on CPUs, nccl on GPUs). ``on_record``
     is then called in the first of them, with its share of the batch, and must be picklable.
@@ -279,6 +327,7 @@ def fit(
     """
     check_data(network, recipe, x, y, params.dtype, validation)
     checks.whole("devices", devices, 1)
+    checks.whole("chunk", chunk, 1)
     device = check_device(device)
     if devices > 1 and device.index is not None:
         raise ValueError(f"devices is {devices} with device {str(device)!r}, expected device {device.type!r}")
@@ -305,17 +354,16 @@ def fit(
             callbacks=callbacks,
             logger=TensorBoardLogger(folder, name="", version="tensorboard") if folder is not None else False,
             enable_checkpointing=folder is not None,
-            gradient_clip_val=recipe.max_norm,
             num_sanity_val_steps=0,
             limit_val_batches=None if validation is not None else 0,
-            use_distributed_sampler=False,  # EpochBatches gives every process its share
+            use_distributed_sampler=False,  # LitData gives every process its share
             enable_progress_bar=False,
             enable_model_summary=False,
             log_every_n_steps=1,
         )
         trainer.fit(
             module,
-            datamodule=LitData(recipe, x, y, validation),
+            datamodule=LitData(recipe, x, y, validation, chunk),
             ckpt_path=last if last is not None and last.is_file() else None,
             weights_only=True,
         )
@@ -344,10 +392,6 @@ class LogitAccuracy(BinaryAccuracy):
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         super().update((preds > 0).int(), (target > 0.5).int())
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
 
 
 @contextmanager

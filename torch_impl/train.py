@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,13 +38,14 @@ LOSSES: dict[type, TorchLoss] = {
     scratch.MAE: F.l1_loss,
 }
 
-# The torch counterpart of every optimizer, which takes the same hyperparameters and keeps the same state.
-OPTIMIZERS: dict[type, type[torch.optim.Optimizer]] = {
-    scratch.SGD: torch.optim.SGD,
+# The torch counterpart of every optimizer, which takes the same hyperparameters and keeps the same state; fused, that
+# is in one kernel, where torch has it.
+OPTIMIZERS: dict[type, Callable[..., torch.optim.Optimizer]] = {
+    scratch.SGD: partial(torch.optim.SGD, fused=True),
     scratch.AdaGrad: torch.optim.Adagrad,
     scratch.RMSprop: torch.optim.RMSprop,
-    scratch.Adam: torch.optim.Adam,
-    scratch.AdamW: torch.optim.AdamW,
+    scratch.Adam: partial(torch.optim.Adam, fused=True),
+    scratch.AdamW: partial(torch.optim.AdamW, fused=True),
 }
 
 
@@ -140,7 +142,7 @@ def _steps(
         rng = mask_rng(recipe.seed, step) if network.stochastic else None
         rows = torch.from_numpy(batch).to(x.device)
         state.optimizer.zero_grad()
-        value, logits = gradient(module, recipe, x[rows], y[rows], rng)
+        value, logits = gradient(module, recipe, x.index_select(0, rows), y.index_select(0, rows), rng)
         lr = recipe.optimizer.lr * recipe.schedule(step)
         if not math.isfinite(value):
             raise DivergenceError(step, lr, value)
