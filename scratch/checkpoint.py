@@ -52,7 +52,7 @@ def save_parameters(path: str | Path, params: Parameters) -> None:
         ValueError: a parameter is NaN or infinite; nothing is written
     """
     checks.instance("params", params, Parameters, "Parameters (path comes first)")
-    write_atomically(path, save(_finite(params)))
+    write_atomically(path, save(_finite(params.to("cpu"))))
 
 
 def save_state(path: str | Path, state: State) -> None:
@@ -64,6 +64,7 @@ def save_state(path: str | Path, state: State) -> None:
         ValueError: a parameter is NaN or infinite; nothing is written
     """
     checks.instance("state", state, State, "a State (path comes first)")
+    state = state.to("cpu")
     tensors = _finite(state.params) | {_SLOT + key: vector for key, vector in state.slots.items()}
     if state.best is not None:
         tensors["best"] = state.best

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from scratch import checks
+from scratch.device import device_of, to_device
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -87,7 +88,7 @@ class Dropout:
     def forward(self, x: Array, rng: Generator | None = None) -> tuple[Array, Array | None]:
         if rng is None or self.p == 0:
             return x, None
-        mask = dropout_mask(rng, x.shape, self.p, x.dtype)
+        mask = to_device(dropout_mask(rng, x.shape, self.p, x.dtype), device_of(x))
         return x * mask, mask
 
     def backward(self, dy: Array, cache: Array | None) -> Array:

@@ -94,7 +94,7 @@ class CrossEntropy(_Checked):
         z -= np.log(total)  # log p
         if y.ndim == 2:
             return -(y * z).sum() / n, (p * y.sum(axis=1, keepdims=True) - y) / n  # ∂L/∂z = (p Σt − t) / B
-        rows = np.arange(n)
+        rows = np.arange(n, like=y)
         p[rows, y] -= 1
         p /= n  # ∂L/∂z = (p − onehot(y)) / B
         return -z[rows, y].sum() / n, p

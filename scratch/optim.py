@@ -35,7 +35,10 @@ class Optimizer(Protocol):
         ...
 
     def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int) -> None:
-        """Step number ``t`` (1, 2, …): change ``w`` and ``slots`` in place by the gradient ``g``."""
+        """Step number ``t`` (1, 2, …): change ``w`` and ``slots`` in place by the gradient ``g``.
+
+        ``lr`` and ``t`` are numbers, or arrays of one, which a captured step reads anew whenever it is replayed.
+        """
         ...
 
 
@@ -69,7 +72,7 @@ class SGD:
         if self.momentum:
             v = slots["momentum_buffer"]
             v *= self.momentum
-            v += g if t == 1 else (1 - self.dampening) * g  # v ← μ v + (1 − dampening) g
+            v += g if self.dampening == 0 else (1 - self.dampening * (t > 1)) * g  # v ← μ v + (1 − dampening) g
             g = g + self.momentum * v if self.nesterov else v
         w -= lr * g
 
@@ -175,7 +178,7 @@ class AdamW:
 
 def _adam_step(w: Array, g: Array, slots: Slots, lr: float, t: int, betas: tuple[float, float], eps: float) -> None:
     (beta1, beta2), m, v = betas, slots["exp_avg"], slots["exp_avg_sq"]
-    root = math.sqrt(1 - beta2**t)  # √v̂ = √v / root
+    root = (1 - beta2**t) ** 0.5  # √v̂ = √v / root
     u = g - m  # the one buffer: each line below is a pass over memory, and a new array would be a second
     u *= 1 - beta1
     m += u  # m ← β₁ m + (1 − β₁) g
@@ -207,31 +210,29 @@ class Penalty:
     def __bool__(self) -> bool:
         return self.l1 > 0 or self.l2 > 0
 
-    def add_grad(self, params: Parameters, grads: Parameters) -> float:
-        """Add the penalty's gradient to ``grads``; return its value."""
-        value = 0.0
+    def add_grad(self, params: Parameters, grads: Parameters) -> Any:
+        """Add the penalty's gradient to ``grads``; return its value, a scalar."""
+        value: Any = 0.0
         for name, W in params.items():
             if W.ndim >= 2:
-                value += float(self.l1 * np.abs(W).sum() + self.l2 / 2 * (W * W).sum())
+                value += self.l1 * np.abs(W).sum() + self.l2 / 2 * (W * W).sum()
                 dW = grads[name]
                 dW += self.l1 * np.sign(W) + self.l2 * W  # ∂/∂W = l1 sign W + l2 W
         return value
 
 
-def clip_by_global_norm(g: Array, max_norm: float) -> float:
+def clip_by_global_norm(g: Array, max_norm: float) -> Any:
     """Scale ``g`` in place so that its norm is at most ``max_norm``; return the norm it had (Pascanu et al., 2013).
 
-    The factor is max_norm / (norm + 1e-6), as in torch.nn.utils.clip_grad_norm_.
+    The factor is min(1, max_norm / (norm + 1e-6)), as in torch.nn.utils.clip_grad_norm_.
 
     Raises
         ValueError: ``max_norm`` is not greater than 0
     """
     checks.number("max_norm", max_norm, 0, above=True)
     checks.float_array("g", g, ("n",))
-    norm = float(np.sqrt(np.dot(g, g)))
-    factor = max_norm / (norm + 1e-6)
-    if factor < 1:
-        g *= factor
+    norm = np.sqrt(g.dot(g))
+    g *= np.minimum(1, max_norm / (norm + 1e-6))
     return norm
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratch import checks
+from scratch.device import check_device, device_of, to_device, zeros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,16 +28,19 @@ class Parameters(Mapping[str, "NDArray[Any]"]):
         params["0.bias"] = b      # copies b into the view; the shape must fit
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike = np.float64) -> None:
-        """All zeros.
+    def __init__(
+        self, shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike = np.float64, device: str = "cpu"
+    ) -> None:
+        """All zeros, on ``device``: NumPy's on "cpu", CuPy's on "cuda" or "cuda:N".
 
         Raises
             TypeError: ``dtype`` is neither float32 nor float64
+            ValueError: a device that is not there
         """
         if np.dtype(dtype) not in (np.float32, np.float64):
             raise TypeError(f"dtype is {np.dtype(dtype).name}, expected float32 or float64")
         self.shapes = dict(shapes)
-        self.vector = np.zeros(sum(math.prod(shape) for shape in shapes.values()), dtype)
+        self.vector = zeros(sum(math.prod(shape) for shape in shapes.values()), dtype, check_device(device))
         self._views: dict[str, NDArray[Any]] = {}
         self._groups: dict[str, tuple[NDArray[Any], ...]] = {}
         start = 0
@@ -71,16 +75,29 @@ class Parameters(Mapping[str, "NDArray[Any]"]):
     def dtype(self) -> np.dtype[Any]:
         return self.vector.dtype
 
+    @property
+    def device(self) -> str:
+        """ "cpu", or "cuda:N"."""
+        return device_of(self.vector)
+
     def group(self, prefix: str) -> tuple[NDArray[Any], ...]:
         """The views whose names start with ``prefix + "."``, in order; empty for a layer without parameters."""
         return self._groups.get(prefix, ())
 
     def like(self) -> Parameters:
         """Zeros of the same names, shapes and dtype: a place for gradients."""
-        return Parameters(self.shapes, self.dtype)
+        return Parameters(self.shapes, self.dtype, self.device)
 
     def copy(self) -> Parameters:
         """The same values in memory of their own."""
-        other = self.like()
-        other.vector[:] = self.vector
+        return self.to(self.device)
+
+    def to(self, device: str) -> Parameters:
+        """A copy on that device.
+
+        Raises
+            ValueError: it is not there
+        """
+        other = Parameters(self.shapes, self.dtype, device)
+        other.vector[:] = to_device(self.vector, other.device)
         return other

@@ -8,12 +8,13 @@ as one that never stopped, and torch's twin, which uses the same rule, sees the 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from scratch import checks
+from scratch.device import Precision, check_precision, to_device
 from scratch.losses import Loss
 from scratch.network import Network
 from scratch.optim import Optimizer, Penalty, clip_by_global_norm
@@ -111,6 +112,17 @@ class State:
         params = params.copy()
         return cls(params, recipe.optimizer.slots(params.vector))
 
+    def to(self, device: str) -> State:
+        """A copy on that device: "cpu", "cuda" or "cuda:N".
+
+        Raises
+            ValueError: it is not there
+        """
+        params = self.params.to(device)
+        slots = {key: to_device(v, device).copy() for key, v in self.slots.items()}
+        best = None if self.best is None else to_device(self.best, device).copy()
+        return State(params, slots, replace(self.progress), best)
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -191,6 +203,7 @@ def fit(
     y: Array,
     state: State,
     validation: tuple[Array, Array] | None = None,
+    precision: Precision = "float32",
 ) -> Iterator[Record]:
     """Train ``state`` in place, from where it is; yield a record after every step.
 
@@ -201,6 +214,10 @@ def fit(
     x (n, in) in the parameters' dtype, y as the loss takes it; ``validation`` is an (x, y) of its own, evaluated at the
     end of every epoch. With early stopping the parameters of the best epoch are put back at the end.
 
+    On a GPU (``state.to("cuda")``) the data, which are NumPy's all the same, are copied there once; the step is
+    captured as a CUDA graph (not with dropout, whose masks the host draws); a record comes with the end of an epoch.
+    ``precision`` is that of float32 matrix products there: see :func:`scratch.device.computing`.
+
     Raises
         TypeError, ValueError: data of a wrong dtype or shape, or with NaN or inf; early stopping without validation.
             Nothing has been changed.
@@ -208,7 +225,13 @@ def fit(
     """
     check_state(recipe, state)
     check_data(network, recipe, x, y, state.params.dtype, validation)
-    return _steps(network, recipe, x, y, state, validation)
+    check_precision(precision, state.params.device, state.params.dtype)
+    if state.params.device == "cpu":
+        return _steps(network, recipe, x, y, state, validation)
+    from scratch.epochs import OnDevice, fit_epochs  # which imports this file
+
+    engine = OnDevice(network, recipe, x, y, state, validation, precision)
+    return fit_epochs(engine, recipe, len(x), outputs(network, x), state.params.dtype)
 
 
 def _steps(
@@ -222,12 +245,10 @@ def _steps(
         rng = mask_rng(recipe.seed, step) if network.stochastic else None
         with np.errstate(over="ignore", invalid="ignore"):  # the check below says it better
             value, logits = gradient(network, recipe, params, x.take(batch, 0), y.take(batch, 0), grads, rng)
-        lr = recipe.optimizer.lr * recipe.schedule(step)
-        if not math.isfinite(value):
-            raise DivergenceError(step, lr, value)
-        if recipe.max_norm is not None:
-            clip_by_global_norm(grads.vector, recipe.max_norm)
-        recipe.optimizer.update(params.vector, grads.vector, state.slots, lr, step + 1)
+        loss, lr = float(value), recipe.optimizer.lr * recipe.schedule(step)
+        if not math.isfinite(loss):
+            raise DivergenceError(step, lr, loss)
+        update(recipe, state, grads, lr, step + 1)
         progress.step = step + 1
 
         seen = None
@@ -238,19 +259,28 @@ def _steps(
                 raise DivergenceError(step, lr, seen.loss, "validation loss")
             if stopping is not None and progress.observe(epoch, seen.loss, stopping):
                 state.best = params.vector.copy()
-        yield Record(step + 1, epoch, epoch_ends, lr, value, batch, logits, seen)
+        yield Record(step + 1, epoch, epoch_ends, lr, loss, batch, logits, seen)
     if state.best is not None:
         params.vector[:] = state.best
 
 
 def gradient(
     network: Network, recipe: Recipe, params: Parameters, x: Array, y: Array, grads: Parameters, rng: Generator | None
-) -> tuple[float, Array]:
-    """Write ∂(loss + penalty)/∂params into ``grads``; return the value and the logits."""
+) -> tuple[Any, Array]:
+    """Write ∂(loss + penalty)/∂params into ``grads``; return the value, a scalar, and the logits."""
     logits, caches = network.forward(params, x, rng)
     value, dlogits = recipe.loss.value_and_grad(logits, y)
     network.backward(dlogits, caches, grads, need_dx=False)
-    return float(value) + (recipe.penalty.add_grad(params, grads) if recipe.penalty else 0.0), logits
+    if recipe.penalty:
+        value = value + recipe.penalty.add_grad(params, grads)
+    return value, logits
+
+
+def update(recipe: Recipe, state: State, grads: Parameters, lr: Any, t: Any) -> None:
+    """Step ``t`` (1, 2, …) down ``grads``, which are clipped in place if the recipe says so."""
+    if recipe.max_norm is not None:
+        clip_by_global_norm(grads.vector, recipe.max_norm)
+    recipe.optimizer.update(state.params.vector, grads.vector, state.slots, lr, t)
 
 
 def evaluate(
@@ -288,11 +318,15 @@ def check_data(
         raise TypeError(f"validation is a {type(validation).__name__}, expected a tuple (x, y)")
     if recipe.early_stopping is not None and validation is None:
         raise ValueError("validation is None, expected (x, y): early stopping watches the validation loss")
-    zeros = Parameters(network.shapes(), dtype)
     for prefix, data in {"": (x, y), "validation ": validation}.items():
         if data is not None:
             features, targets = data
             checks.float_array(f"{prefix}x", features, ("n", network.n_in), dtype)
             checks.finite(f"{prefix}x", features)
-            outputs, _ = network.forward(zeros, features[:1])
-            recipe.loss.check_targets(targets, (len(features), outputs.shape[1]), dtype, f"{prefix}y")
+            recipe.loss.check_targets(targets, (len(features), outputs(network, features)), dtype, f"{prefix}y")
+
+
+def outputs(network: Network, x: Array) -> int:
+    """Columns of the logits for data like ``x`` (n, in), found with one row of it."""
+    logits, _ = network.forward(Parameters(network.shapes(), x.dtype), x[:1])
+    return int(logits.shape[1])

@@ -49,11 +49,12 @@ def copy_to_optimizer(slots: dict[str, Array], step: int, optimizer: torch.optim
     if step == 0:
         return  # torch makes its state at the first step
     start = 0
+    counts_there = optimizer.defaults.get("capturable") or optimizer.defaults.get("fused")
     for p in _parameters(optimizer):
         end = start + p.numel()
         values = {key: torch.from_numpy(v[start:end].copy()).view(p.shape).to(p.device) for key, v in slots.items()}
         if not isinstance(optimizer, torch.optim.SGD):  # the one that does not count its steps
-            values["step"] = torch.tensor(float(step))
+            values["step"] = torch.tensor(float(step), device=p.device if counts_there else "cpu")
         optimizer.state[p] = values
         start = end
 

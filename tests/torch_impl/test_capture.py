@@ -1,0 +1,45 @@
+"""torch's epochs without the host, on the CPU, where nothing is captured: the same training. On a GPU: test_cuda.py."""
+
+import numpy as np
+import pytest
+import torch
+
+import scratch
+import torch_impl
+from scratch import SGD, AdaGrad, Adam, AdamW, RMSprop, State
+from tests.torch_impl.trainings import NETWORK, data, recipe
+from torch_impl import TwinState
+
+PLAIN = scratch.mlp((5, 8, 6, 3), scratch.GELU())
+
+
+def trained(r, network=PLAIN, **options):
+    x, y, validation = data()
+    initial = scratch.initial_parameters(network, np.random.default_rng(5), bias=0.1)
+    state = TwinState.start(network, r, State.start(initial, r))
+    return list(torch_impl.fit(network, r, x, y, state, validation, **options)), state.to_scratch(r)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9, dampening=0.2), AdaGrad(), RMSprop(), Adam(), AdamW()])
+def test_an_epoch_without_the_host_is_the_same(optimizer):
+    r = recipe(optimizer=optimizer)
+    steps, stepwise = trained(r)
+    epochs, whole = trained(r, capture=True)
+    np.testing.assert_allclose(whole.params.vector, stepwise.params.vector, rtol=0, atol=1e-13)
+    for i, record in enumerate(epochs):
+        assert record.loss == pytest.approx(np.mean([s.loss for s in steps[3 * i : 3 * i + 3]]), rel=1e-12)
+        assert record.validation.loss == pytest.approx(steps[3 * i + 2].validation.loss, rel=1e-12)
+
+
+def test_dropout_masks_are_torchs_and_follow_from_the_seed():
+    weights = [trained(recipe(seed=seed), NETWORK, capture=True)[1].params.vector for seed in (1, 1, 2)]
+    shared = trained(recipe(seed=1), NETWORK)[1].params.vector
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert np.abs(weights[0] - weights[2]).max() > 1e-3
+    assert np.abs(weights[0] - shared).max() > 1e-3, "these masks are NumPy's"
+
+
+def test_the_generators_of_others_are_left_alone():
+    before = torch.get_rng_state()
+    trained(recipe(), NETWORK, capture=True)
+    assert torch.equal(torch.get_rng_state(), before)
