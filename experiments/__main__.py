@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from experiments.run import Experiment, RunFolder
 
 # What may differ when a run is resumed; with anything else changed it would be another run.
-FREE_ON_RESUME = {"impl", "device", "devices", "data_dir", "checkpoint_every"}
+FREE_ON_RESUME = {"impl", "device", "devices", "num_nodes", "strategy", "data_dir", "checkpoint_every"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,6 +86,9 @@ def train(parser: ArgumentParser, arguments: list[str], options: Namespace) -> i
     from experiments import report, run
 
     experiment = run.Experiment.of(config)
+    if not run.is_first_process():
+        run.join(experiment, run.RunFolder(Path(resume or config.out or "runs")))
+        return 0
     folder = run.RunFolder(Path(resume)) if resume is not None else run.RunFolder.create(config)
     report.header(experiment, folder)
     try:
@@ -295,6 +298,8 @@ def _task_parser(task: type[Config], comparing: bool = False) -> ArgumentParser:
             kind, default, text = Literal["all"], "all", SUPPRESS
         if comparing and f.name == "dtype":
             default = "float64"
+        if comparing and f.name == "capture":
+            default = False  # one source of masks
         if get_origin(kind) is tuple:
             parser.add_argument(name, type=get_args(kind)[0], nargs="+", default=list(default), help=text, metavar="N")
         else:

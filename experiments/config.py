@@ -11,6 +11,7 @@ import numpy as np
 import scratch
 from experiments import data
 from scratch import checks
+from scratch.device import Precision  # noqa: TC001 - the command line reads the types
 
 if TYPE_CHECKING:
     from experiments.data import Data
@@ -75,8 +76,17 @@ class Config:
     patience: int | None = option(None, "stop early after so many epochs without a new minimum of the validation loss")
     seed: int = option(0, "of the data, the initial weights, the batches and the dropout")
     dtype: Literal["float32", "float64"] = option("float32", "of data and parameters")
-    device: str = option("auto", "auto, cpu, cuda or cuda:N, of the torch twins; auto is cuda where there is one")
-    devices: int = option(1, "with --impl lightning: processes to divide every batch among (DDP)")
+    device: str = option(
+        "auto", "auto, cpu, cuda or cuda:N; auto is cuda where there is one, which scratch uses where CuPy is installed"
+    )
+    precision: Precision = option("float32", "of matrix products on a GPU; tf32 and bf16 round more and are faster")
+    capture: bool = option(True, "on a GPU: the torch twin's step as a CUDA graph, with dropout masks of its own")
+    devices: int = option(1, "with --impl lightning: processes on each node, to divide every batch among (DDP)")
+    num_nodes: int = option(1, "with --impl lightning: machines that take part, each with as many devices")
+    strategy: Literal["auto", "ddp", "ddp_spawn"] = option(
+        "auto",
+        "how Lightning starts its processes: ddp by running this command in each, ddp_spawn (auto) from this one",
+    )
     data_dir: str | None = option(None, "folder of MNIST; else $TWINGRAD_DATA, else ./data")
     out: str | None = option(None, "folder of the run, which must be empty; else runs/TASK-DATE-TIME")
     checkpoint_every: float = option(5.0, "seconds between checkpoints, which are written at the end of an epoch")
@@ -92,10 +102,16 @@ class Config:
         checks.whole("batch_size", self.batch_size, 1)
         checks.whole("seed", self.seed, 0)
         checks.whole("devices", self.devices, 1)
+        checks.whole("num_nodes", self.num_nodes, 1)
         for i, width in enumerate(self.hidden):
             checks.whole(f"hidden[{i}]", width, 1)
         if self.devices > 1 and self.impl != "lightning":
             raise ValueError(f"devices is {self.devices} with impl {self.impl!r}, expected impl 'lightning'")
+        if self.num_nodes > 1 and (self.impl, self.strategy) != ("lightning", "ddp"):
+            raise ValueError(
+                f"num_nodes is {self.num_nodes} with impl {self.impl!r} and strategy {self.strategy!r}, "
+                "expected impl 'lightning' and strategy 'ddp'"
+            )
         self.recipe(data.xor(self.dtype))  # what is wrong with the rest shows now, not after the data were read
 
     @property

@@ -96,7 +96,8 @@ def device_line(experiment: Experiment) -> str:
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     parts = []
     if "scratch" in experiment.config.impls:
-        parts.append(f"scratch on NumPy {np.__version__} (CPU)")
+        numpy = f"NumPy {np.__version__} (CPU)"
+        parts.append(f"scratch on {numpy if experiment.scratch_device == 'cpu' else f'CuPy ({device})'}")
     if set(experiment.config.impls) - {"scratch"}:
         parts.append(f"torch {torch.__version__} on {device} ({where})")
     return ", ".join(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import os
 import signal
 import sys
 import threading
@@ -21,6 +22,7 @@ import scratch
 import torch_impl
 from experiments.report import EpochBar
 from scratch.checkpoint import write_atomically
+from scratch.device import check_precision, is_available
 from torch_impl.network import check_device
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from experiments.config import Config
     from experiments.data import Data, Split
     from scratch import Network, Parameters, Recipe, Record
+    from scratch.device import Precision
     from scratch.train import Evaluation
 
     Array = NDArray[Any]
@@ -242,7 +245,8 @@ class Experiment:
     network: Network
     recipe: Recipe
     initial: Parameters
-    device: torch.device
+    device: torch.device  # of the torch twins
+    scratch_device: str
 
     @classmethod
     def of(cls, config: Config) -> Experiment:
@@ -252,11 +256,20 @@ class Experiment:
             ValueError, FileNotFoundError: a device or data that are not to be had
         """
         device = choose_device(config.device)  # first, since the data may take a download
+        check_precision(config.precision, device.type, np.dtype(config.dtype))
+        scratch_device = "cpu"
+        if device.type == "cuda" and (config.impl == "scratch" or is_available()):
+            scratch_device = scratch.device.check_device(str(device))
         data = config.load()
         if config.patience is not None and data.validation is None:
             raise ValueError(f"patience is {config.patience}, but {config.task} has no validation data to watch")
         network = config.network(data)
-        return cls(config, data, network, config.recipe(data), config.initial_parameters(network), device)
+        initial = config.initial_parameters(network)
+        return cls(config, data, network, config.recipe(data), initial, device, scratch_device)
+
+    def precision(self, device: str) -> Precision:
+        """That of matrix products on a device: the one that was asked for is for GPUs."""
+        return "float32" if device == "cpu" else self.config.precision
 
     @property
     def training_data(self) -> tuple[Array, Array, tuple[Array, Array] | None]:
@@ -307,10 +320,14 @@ def train_twin(
     watch = Watch(impl, experiment.data, recipe.epochs, folder, interrupt, state.progress.step)
     x, y, validation = experiment.training_data
     if impl == "scratch":
-        records = scratch.fit(network, recipe, x, y, state, validation)
+        state = state.to(experiment.scratch_device)
+        precision = experiment.precision(experiment.scratch_device)
+        records = scratch.fit(network, recipe, x, y, state, validation, precision)
     else:
         module = torch_impl.TwinState.start(network, recipe, state, experiment.device)
-        records = torch_impl.fit(network, recipe, x, y, module, validation)
+        capture = experiment.config.capture and experiment.device.type == "cuda"
+        precision = experiment.precision(experiment.device.type)
+        records = torch_impl.fit(network, recipe, x, y, module, validation, precision, capture)
 
     def save() -> None:
         scratch.save_state(checkpoint, state if impl == "scratch" else module.to_scratch(recipe))
@@ -328,7 +345,7 @@ def train_twin(
     finally:
         watch.stop()
     save()
-    return (state if impl == "scratch" else module.to_scratch(recipe)).params, watch.rows
+    return (state.to("cpu") if impl == "scratch" else module.to_scratch(recipe)).params, watch.rows
 
 
 def train_lightning(
@@ -341,13 +358,13 @@ def train_lightning(
     if folder.weights(impl).is_file():  # it was done before
         return scratch.load_parameters(folder.weights(impl), experiment.network), folder.keep_rows(impl, sys.maxsize)
     x, y, validation = experiment.training_data
-    alone, start = config.devices == 1, lit.steps_done(folder.lightning)
+    alone, start = config.devices * config.num_nodes == 1, lit.steps_done(folder.lightning)
     watch = Watch(impl, experiment.data, recipe.epochs, folder, interrupt if alone else None, start)
     try:
         params = lit.fit(
             experiment.network, recipe, x, y, experiment.initial, validation,
-            on_record=watch, folder=folder.lightning, device=experiment.device, devices=config.devices,
-            checkpoint_every=config.checkpoint_every, chunk=16,
+            on_record=watch, folder=folder.lightning, checkpoint_every=config.checkpoint_every,
+            **lightning_options(experiment),
         )  # fmt: skip
     except Exception as error:
         if interrupt.is_set():  # a process of Lightning's saw it too, and ended
@@ -356,6 +373,35 @@ def train_lightning(
     finally:
         watch.stop()
     return params, [row for row in folder.rows() if row.impl == impl]
+
+
+def join(experiment: Experiment, folder: RunFolder) -> None:
+    """Take part in a DDP training as another process than the first one, which does all that is to be seen."""
+    from torch_impl import lit
+
+    x, y, validation = experiment.training_data
+    lit.fit(
+        experiment.network, experiment.recipe, x, y, experiment.initial, validation,
+        folder=folder.lightning, checkpoint_every=experiment.config.checkpoint_every, **lightning_options(experiment),
+    )  # fmt: skip
+
+
+def is_first_process() -> bool:
+    """Whether this is no process of DDP, or the first one: by what Lightning, torchrun and clusters put in place."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+def lightning_options(experiment: Experiment) -> dict[str, Any]:
+    """Where and how Lightning runs."""
+    config, device = experiment.config, experiment.device
+    return {
+        "device": device,
+        "devices": config.devices,
+        "num_nodes": config.num_nodes,
+        "strategy": config.strategy,
+        "precision": experiment.precision(device.type),
+        "chunk": 16,
+    }
 
 
 @contextmanager

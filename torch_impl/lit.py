@@ -24,6 +24,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
 from scratch import BCEWithLogits, CrossEntropy, DivergenceError, checks
+from scratch.device import Precision, check_precision
 from scratch.train import Evaluation, Record, check_data, epoch_batches, mask_rng
 from torch_impl.convert import parameters_of
 from torch_impl.network import check_device, twin
@@ -64,10 +65,6 @@ class LitTwin(L.LightningModule):
         self.train_accuracy, self.val_accuracy = (_accuracy(recipe.loss, params) for _ in range(2))
         self.steps: list[Step] = []  # of the epoch so far
         self.validation: list[tuple[Tensor, Tensor]] = []
-
-    def setup(self, stage: str) -> None:  # noqa: ARG002
-        if self.trainer.world_size > 1:
-            _hush()  # this is a process of its own
 
     def on_fit_end(self) -> None:
         self.trainer.strategy.barrier()  # gloo may abort in a process whose peer has already left
@@ -164,6 +161,10 @@ class LitData(L.LightningDataModule):
         super().__init__()
         self.recipe, self.chunk = recipe, chunk
         self.data, self.validation = (torch.from_numpy(x), torch.from_numpy(y)), validation
+
+    def setup(self, stage: str) -> None:  # noqa: ARG002
+        if self.trainer is not None and self.trainer.world_size > 1:
+            _hush()  # this is a process of its own
 
     def train_dataloader(self) -> Chunks:
         trainer = self.trainer
@@ -305,6 +306,9 @@ def fit(
     folder: str | Path | None = None,
     device: str | torch.device = "cpu",
     devices: int = 1,
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    precision: Precision = "float32",
     chunk: int = 1,
     checkpoint_every: float = 0.0,
 ) -> Parameters:
@@ -318,8 +322,10 @@ def fit(
     ``chunk`` is how many steps Lightning is given at once, and how many a record is of: its loss is their mean, its
     batch and logits are those of all their samples. Eight or more spare most of what Lightning spends around a step.
 
-    With ``devices`` > 1 every batch is divided among as many processes (DDP: gloo on CPUs, nccl on GPUs). ``on_record``
-    is then called in the first of them, with its share of the batch, and must be picklable.
+    With ``devices`` > 1 every batch is divided among as many processes (DDP: gloo on CPUs, nccl on GPUs), on each of
+    ``num_nodes`` machines. ``on_record`` is called in the first of them, with its share of the batch. The ``strategy``
+    "ddp_spawn" (or "auto") starts them from this process, for which ``on_record`` must be picklable; "ddp" runs the
+    program again in each, unless torchrun or a cluster has started them.
 
     Raises
         TypeError, ValueError: a device that is not there; data that do not fit; early stopping without validation
@@ -327,8 +333,11 @@ def fit(
     """
     check_data(network, recipe, x, y, params.dtype, validation)
     checks.whole("devices", devices, 1)
+    checks.whole("num_nodes", num_nodes, 1)
+    checks.choice("strategy", strategy, dict.fromkeys(("auto", "ddp", "ddp_spawn")))
     checks.whole("chunk", chunk, 1)
     device = check_device(device)
+    check_precision(precision, device.type, params.dtype)
     if devices > 1 and device.index is not None:
         raise ValueError(f"devices is {devices} with device {str(device)!r}, expected device {device.type!r}")
     module = LitTwin(network, recipe, params)
@@ -344,13 +353,14 @@ def fit(
             best = ModelCheckpoint(filename="best", monitor="val_loss", **keep)
             callbacks.append(best)
         callbacks.append(LastCheckpoint(checkpoint_every, filename="last", **keep))
-    with _quiet():
+    with _quiet(), _tf32(precision == "tf32"):
         trainer = L.Trainer(
             max_epochs=recipe.epochs,
             accelerator=device.type,
             devices=devices if device.index is None else [device.index],
-            strategy="ddp_spawn" if devices > 1 else "auto",
-            precision="64-true" if params.dtype == np.float64 else "32-true",
+            num_nodes=num_nodes,
+            strategy="ddp_spawn" if devices > 1 and strategy == "auto" else strategy,
+            precision="64-true" if params.dtype == np.float64 else "bf16-mixed" if precision == "bf16" else "32-true",
             callbacks=callbacks,
             logger=TensorBoardLogger(folder, name="", version="tensorboard") if folder is not None else False,
             enable_checkpointing=folder is not None,
@@ -370,6 +380,16 @@ def fit(
     if best is not None and best.best_model_path:
         module.load_state_dict(torch.load(best.best_model_path, weights_only=True)["state_dict"])
     return parameters_of(module.twin)
+
+
+@contextmanager
+def _tf32(wanted: bool) -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if wanted else before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _accuracy(loss: Loss, params: Parameters) -> Metric | None:

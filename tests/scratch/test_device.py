@@ -1,4 +1,4 @@
-"""What runs on a GPU, as far as a CPU can tell: against a stand-in for CuPy. On a GPU: tests/torch_impl/test_cuda.py."""
+"""What runs on a GPU, as far as a CPU can tell: on a stand-in for CuPy. On a GPU: tests/torch_impl/test_cuda.py."""
 
 import numpy as np
 import pytest
