@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import re
 import sys
 from pathlib import Path
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return backprop_by_hand(options["backprop-by-hand"])
         if options.subcommand == "verify":
             return verify(options.verify)
+        if options.subcommand == "bench":
+            return bench(options.bench)
         return train(parser, arguments, options)
     except DivergenceError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -171,6 +174,48 @@ def results(options: Namespace) -> int:
     return 0
 
 
+def bench(options: Namespace) -> int:
+    """The command bench: 1 if a contender did not run."""
+    import json
+    import time
+
+    from experiments import bench, report
+    from experiments.run import choose_device
+
+    device = str(choose_device(options.device))
+    sizes = options.sizes or (bench.QUICK_SIZES if options.quick else tuple(bench.SIZES))
+    contenders = options.contenders or bench.contenders_for(device, options.quick)
+    out = Path(options.out or f"runs/bench-{time.strftime('%Y%m%d-%H%M%S')}")
+    if out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"out is {str(out)!r}, which is not empty, expected a new folder")
+    if options.scaling:
+        parts: Any = bench.scaling(options.rounds, options.threads, device)
+    else:
+        parts = bench.bench(sizes, contenders, options.rounds, options.threads, device, options.data_dir, options.quick)
+    machine = bench.machine(options.threads, device)
+    console = report.Console(quiet=options.json)
+    console.print(bench.machine_line(machine), "\n", soft_wrap=True)
+    done = []
+    for part in parts:
+        done.append(part)
+        console.print(bench.table(part))
+        for problem in bench.problems(part):
+            print(problem, file=sys.stderr)
+    out.mkdir(parents=True, exist_ok=True)
+    values = {**machine, "command": " ".join(sys.argv[1:]), "results": [bench.as_dict(part) for part in done]}
+    text = json.dumps(values, indent=1) + "\n"
+    (out / "bench.json").write_text(text, encoding="utf-8")
+    (out / "bench.md").write_text(bench.markdown(machine, done), encoding="utf-8")
+    from experiments import plots
+
+    figure = plots.scaling(done) if options.scaling else plots.bench(done)
+    figure.savefig(out / "bench.png", dpi=plots.DPI)
+    if options.json:
+        print(text, end="")
+    console.print(f"[bold]{out}[/] holds bench.json, bench.md, bench.png", soft_wrap=True)
+    return 1 if any(map(bench.problems, done)) else 0
+
+
 def backprop_by_hand(options: Namespace) -> int:
     """The command backprop-by-hand."""
     from experiments import by_hand
@@ -272,6 +317,28 @@ def command_line() -> ArgumentParser:
     )
     verify.add_argument("--seed", type=int, default=0, help="of the inputs and upstream gradients")
     commands.add_subcommand("verify", verify, help=text)
+
+    text = "Both twins beside what a person would use instead, in turns: the tables of docs/benchmarks.md"
+    bench = CommandLine(description=text)
+    bench.add_argument("--quick", type=bool, nargs="?", const=True, default=False, help="a minute: fewer of everything")
+    bench.add_argument(
+        "--scaling", type=bool, nargs="?", const=True, default=False, help="time against width, depth, batch and data"
+    )
+    bench.add_argument(
+        "--sizes", type=str, nargs="+", default=[], metavar="SIZE", help="xor, digits, mnist-32, …; else all"
+    )
+    bench.add_argument("--contenders", type=str, nargs="+", default=[], metavar="NAME", help="who trains; else all")
+    bench.add_argument(
+        "--rounds", type=int, default=5, help="turns of each contender, after one to warm up; at least 5"
+    )
+    bench.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of every contender")
+    bench.add_argument("--device", type=str, default="cpu", help="cpu, cuda or cuda:N")
+    bench.add_argument(
+        "--data-dir", type=str | None, default=None, help="folder of MNIST; else $TWINGRAD_DATA, else ./data"
+    )
+    bench.add_argument("--json", type=bool, nargs="?", const=True, default=False, help="print the result as JSON alone")
+    bench.add_argument("--out", type=str | None, default=None, help="folder of the result; else runs/bench-DATE-TIME")
+    commands.add_subcommand("bench", bench, help=text)
 
     text = "The table of docs/results.md: the default config of every task over several seeds, with both twins"
     results = CommandLine(description=text)

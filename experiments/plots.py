@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from experiments.bench import Outcome as BenchOutcome
+    from experiments.bench import Sweep
     from experiments.run import Experiment, Outcome, Row, RunFolder
 
     Array = NDArray[Any]
@@ -151,6 +153,54 @@ def most_wrong(experiment: Experiment, outcome: Outcome, count: int = 18) -> Fig
     for ax, i in zip(axes, worst, strict=False):
         ax.imshow(data.test.x[i].reshape(data.image_shape), cmap="gray_r")
         ax.set_title(f"{labels[i]} taken for {p[i].argmax()} ({p[i].max():.0%})", fontsize=9)
+    return figure
+
+
+def bench(outcomes: Sequence[BenchOutcome]) -> Figure:
+    """Seconds an epoch of every contender, a panel a size; the bar is the median, the line from least to most."""
+    across = min(2, len(outcomes))
+    down = -(-len(outcomes) // across)
+    lines = max(len(outcome.timings) for outcome in outcomes)
+    figure = Figure(figsize=(6.4 * across, (0.36 * lines + 1.1) * down), layout="constrained")
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for ax in axes[len(outcomes) :]:
+        ax.set_axis_off()
+    for ax, outcome in zip(axes, outcomes, strict=False):
+        timings = [timing for timing in outcome.timings if timing.problem is None]
+        names = [timing.contender for timing in timings]
+        medians = [timing.median for timing in timings]
+        reach = [[t.median - min(t.seconds) for t in timings], [max(t.seconds) - t.median for t in timings]]
+        colors = [BLUE if name == "scratch" else ORANGE if "twin" in name else "#a8b1bb" for name in names]
+        ax.barh(names, medians, xerr=reach, color=colors, error_kw={"ecolor": "black", "elinewidth": 1})
+        for i, timing in enumerate(timings):
+            ratios = outcome.ratios(timing)
+            text = f"{np.median(ratios):.2f} ×" if ratios else ""
+            ax.annotate(text, (max(timing.seconds), i), (4, 0), textcoords="offset points", va="center", fontsize=8)
+        floor = outcome.case.flops / np.median(outcome.flops_per_second)
+        if floor > 0.01 * min(medians):
+            ax.axvline(floor, color=GREY, linestyle=":", linewidth=1.5)
+            ax.annotate(" matrix products alone", (floor, -0.62), fontsize=8, color=GREY, va="bottom")
+        ax.set(
+            title=outcome.case.name, xlabel="seconds an epoch, log scale; × beside the plain torch loop", xscale="log"
+        )
+        ax.set_xlim(right=max(max(t.seconds) for t in timings) * 2.2)
+        ax.invert_yaxis()
+        _plain(ax)
+    return figure
+
+
+def scaling(sweeps: Sequence[Sweep]) -> Figure:
+    """Seconds an epoch against width, depth, batch size and data, with the floor; log-log."""
+    figure = Figure(figsize=(10, 7.2), layout="constrained")
+    for ax, sweep in zip(figure.subplots(2, 2).ravel(), sweeps, strict=True):
+        for contender, color in (("scratch", BLUE), ("torch loop", ORANGE)):
+            ax.plot(sweep.values, sweep.seconds(contender), "o-", color=color, label=contender, markersize=4)
+        ax.plot(sweep.values, sweep.floors, ":", color=GREY, label="floor: matrix products and Adam's memory")
+        ax.set(xscale="log", yscale="log", xlabel=sweep.quantity, ylabel="seconds an epoch")
+        ax.set_xticks(sweep.values, [f"{value:,}" for value in sweep.values])
+        ax.minorticks_off()
+        _plain(ax)
+    figure.axes[0].legend(frameon=False, fontsize=9)
     return figure
 
 
