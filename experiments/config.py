@@ -16,6 +16,7 @@ from scratch.device import Precision  # noqa: TC001 - the command line reads the
 if TYPE_CHECKING:
     from experiments.data import Data
     from scratch import Network, Parameters, Recipe
+    from scratch.losses import Loss
     from scratch.optim import Optimizer
     from scratch.schedules import Schedule
 
@@ -66,12 +67,14 @@ class Config:
     momentum: float = option(0.0, "of sgd and rmsprop")
     nesterov: bool = option(False, "Nesterov's momentum, for sgd")
     weight_decay: float = option(0.0, "the optimizer's, coupled except for adamw")
-    schedule: Literal["constant", "step", "exponential", "cosine"] = option(
-        "cosine", "step falls tenfold after 1/3 and 2/3 of the training, exponential to 1/100 over it, cosine to 0"
+    schedule: Literal["constant", "step", "exponential", "linear", "cosine"] = option(
+        "cosine", "step falls tenfold after 1/3 and 2/3 of the training, exponential to 1/100 over it, others to 0"
     )
     warmup: float = option(0.0, "fraction of the training over which the learning rate rises to its full value")
     l1: float = option(0.0, "strength of the L1 penalty on the weights")
     l2: float = option(0.0, "strength of the L2 penalty on the weights")
+    label_smoothing: float = option(0.0, "of classes: this much of a target is shared among all of them")
+    shift: int = option(0, "of images: move every training batch by up to so many pixels")
     max_norm: float | None = option(None, "clip the gradient's global norm to this")
     patience: int | None = option(None, "stop early after so many epochs without a new minimum of the validation loss")
     seed: int = option(0, "of the data, the initial weights, the batches and the dropout")
@@ -112,6 +115,12 @@ class Config:
                 f"num_nodes is {self.num_nodes} with impl {self.impl!r} and strategy {self.strategy!r}, "
                 "expected impl 'lightning' and strategy 'ddp'"
             )
+        checks.number("label_smoothing", self.label_smoothing, 0, below=1)
+        checks.whole("shift", self.shift, 0)
+        if self.task not in ("digits", "mnist"):
+            for name, what in (("label_smoothing", "two classes"), ("shift", "no images")):
+                if getattr(self, name):
+                    raise ValueError(f"{name} is {getattr(self, name):g}, but {self.task} has {what}, expected 0")
         self.recipe(data.xor(self.dtype))  # what is wrong with the rest shows now, not after the data were read
 
     @property
@@ -144,16 +153,23 @@ class Config:
 
     def recipe(self, dataset: Data) -> Recipe:
         return scratch.Recipe(
-            loss=scratch.BCEWithLogits() if dataset.n_out == 1 else scratch.CrossEntropy(),
+            loss=self._loss(dataset),
             optimizer=self._optimizer(),
             epochs=self.epochs,
             batch_size=self.batch_size,
             schedule=self._schedule(-(-len(dataset.train.x) // self.batch_size) * self.epochs),
             penalty=scratch.Penalty(self.l1, self.l2),
+            augment=self._augment(dataset),
             max_norm=self.max_norm,
             early_stopping=None if self.patience is None else scratch.EarlyStopping(self.patience),
             seed=self.seed,
         )
+
+    def _loss(self, dataset: Data) -> Loss:
+        return scratch.BCEWithLogits() if dataset.n_out == 1 else scratch.CrossEntropy(self.label_smoothing)
+
+    def _augment(self, dataset: Data) -> scratch.Shift | None:
+        return scratch.Shift(dataset.image_shape, self.shift) if self.shift and dataset.image_shape else None
 
     def _optimizer(self) -> Optimizer:
         cls = OPTIMIZERS[self.optimizer]
@@ -172,6 +188,7 @@ class Config:
             "constant": scratch.Constant(),
             "step": scratch.StepDecay(-(-rest // 3)),
             "exponential": scratch.ExponentialDecay(0.01 ** (1 / rest)),
+            "linear": scratch.LinearDecay(rest),
             "cosine": scratch.CosineDecay(rest),
         }
         after = schedules[self.schedule]

@@ -1,6 +1,7 @@
 """Neural networks in NumPy, every gradient written by hand."""
 
 from scratch.activations import ELU, GELU, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from scratch.augment import Shift
 from scratch.checkpoint import load_parameters, load_state, save_parameters, save_state
 from scratch.gradcheck import gradcheck
 from scratch.init import initial_parameters
@@ -11,7 +12,7 @@ from scratch.network import Network, mlp
 from scratch.optim import SGD, AdaGrad, Adam, AdamW, Penalty, RMSprop, clip_by_global_norm
 from scratch.parameters import Parameters
 from scratch.perceptron import Perceptron, fit_perceptron
-from scratch.schedules import Constant, CosineDecay, ExponentialDecay, StepDecay, Warmup
+from scratch.schedules import Constant, CosineDecay, ExponentialDecay, LinearDecay, StepDecay, Warmup
 from scratch.train import DivergenceError, EarlyStopping, Recipe, Record, State, evaluate, fit, minibatches
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Layer",
     "LeakyReLU",
     "Linear",
+    "LinearDecay",
     "Network",
     "Parameters",
     "Penalty",
@@ -43,6 +45,7 @@ __all__ = [
     "ReLU",
     "Recipe",
     "Record",
+    "Shift",
     "SiLU",
     "Sigmoid",
     "Softmax",

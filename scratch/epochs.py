@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from scratch.device import Captured, computing, to_device
-from scratch.train import DivergenceError, Evaluation, Record, epoch_batches, evaluate, gradient, mask_rng, update
+from scratch.train import (
+    DivergenceError,
+    Evaluation,
+    Record,
+    epoch_batches,
+    evaluate,
+    gradient,
+    mask_rng,
+    shift_rng,
+    update,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,8 +48,11 @@ class Engine(Protocol):
 
     progress: Progress
 
-    def step(self, batch: Any, lr: Any, t: Any) -> tuple[Any, Any]:
-        """Step ``t`` on these samples: the loss and the logits; ``lr`` and ``t`` are arrays of one, on the device."""
+    def step(self, batch: Any, start: Any, lr: Any, t: Any) -> tuple[Any, Any]:
+        """Step ``t`` on these samples, whose inputs begin at ``start``, if they are augmented: the loss and the logits.
+
+        All are arrays of the device, the last three of one number.
+        """
 
     def captured(self, function: Callable[[], None]) -> Callable[[], None]:
         """The function, or what replays it."""
@@ -74,13 +87,14 @@ def fit_epochs(engine: Engine, recipe: Recipe, n: int, n_out: int, dtype: Any) -
     progress, per_epoch = engine.progress, -(-n // recipe.batch_size)
     with engine.computing():
         order, lrs = engine.move(np.zeros(n, np.int64)), engine.move(np.zeros(per_epoch))
+        starts = engine.move(np.zeros(per_epoch, np.int64))
         losses, logits = engine.move(np.zeros(per_epoch, dtype)), engine.move(np.zeros((n, n_out), dtype))
         k, t = engine.move(np.zeros(1, np.int64)), engine.move(np.ones(1))  # the step in its epoch; and in all, from 1
         within = engine.move(np.arange(recipe.batch_size))
 
     def step(size: int) -> None:
         rows = k * recipe.batch_size + within[:size]
-        losses[k], logits[rows] = engine.step(order[rows], lrs[k], t)
+        losses[k], logits[rows] = engine.step(order[rows], starts[k], lrs[k], t)
         k.__iadd__(1)
         t.__iadd__(1)
 
@@ -94,6 +108,9 @@ def fit_epochs(engine: Engine, recipe: Recipe, n: int, n_out: int, dtype: Any) -
         rates = [recipe.optimizer.lr * recipe.schedule(first + i) for i in range(per_epoch)]
         with engine.computing():
             order[:], lrs[:] = engine.move(batch), engine.move(np.array(rates))
+            if recipe.augment is not None:
+                moves = [recipe.augment.start(shift_rng(recipe.seed, first + i)) for i in range(per_epoch)]
+                starts[:] = engine.move(np.array(moves))
             k[:], t[:] = begun, progress.step + 1
             for i in range(begun, per_epoch):
                 (last_batch if short and i == per_epoch - 1 else whole_batch)()
@@ -130,15 +147,18 @@ class OnDevice:
     ) -> None:
         self.network, self.recipe, self.state, self.precision = network, recipe, state, precision
         self.progress, self.device, self.grads = state.progress, state.params.device, state.params.like()
-        self.x, self.y = self.move(x), self.move(y)
+        self.columns = self.move(np.arange(x.shape[1]))
+        self.x, self.y = self.move(x if recipe.augment is None else recipe.augment.padded(x)), self.move(y)
         self.validation = None if validation is None else (self.move(validation[0]), self.move(validation[1]))
         self.masked = state.progress.step  # steps that have drawn their masks
 
-    def step(self, batch: Array, lr: Array, t: Array) -> tuple[Any, Array]:
+    def step(self, batch: Array, start: Array, lr: Array, t: Array) -> tuple[Any, Array]:
         network, recipe, params = self.network, self.recipe, self.state.params
         rng = mask_rng(recipe.seed, self.masked) if network.stochastic else None
         self.masked += 1
         x, y = self.x.take(batch, 0), self.y.take(batch, 0)
+        if recipe.augment is not None:
+            x = x.take(start + self.columns, 1)
         value, logits = gradient(network, recipe, params, x, y, self.grads, rng)
         update(recipe, self.state, self.grads, lr, t)
         return value, logits

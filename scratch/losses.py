@@ -68,8 +68,14 @@ class _Checked:
 class CrossEntropy(_Checked):
     """L = −1/B Σ_b Σ_k t_bk log softmax(z_b)_k  for logits z (batch, classes).
 
-    ``y`` is an integer array (batch,) of classes, or soft targets t (batch, classes) whose rows sum to one.
+    ``y`` is an integer array (batch,) of classes, or soft targets t (batch, classes) whose rows sum to one. With
+    ``label_smoothing`` ε the target is (1 − ε) t + ε / classes (Szegedy et al., 2016).
     """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.number("label_smoothing", self.label_smoothing, 0, below=1)
 
     def check_targets(self, y: Array, shape: tuple[int, ...], dtype: Any, name: str = "y") -> None:
         batch, n_classes = shape
@@ -86,18 +92,23 @@ class CrossEntropy(_Checked):
             )
 
     def value_and_grad(self, logits: Array, y: Array) -> tuple[np.floating, Array]:
-        n = len(logits)
+        n, eps, uniform = len(logits), self.label_smoothing, self.label_smoothing / logits.shape[1]
         z = logits - logits.max(axis=1, keepdims=True)
         p = np.exp(z)
         total = p.sum(axis=1, keepdims=True)
         p /= total
         z -= np.log(total)  # log p
         if y.ndim == 2:
-            return -(y * z).sum() / n, (p * y.sum(axis=1, keepdims=True) - y) / n  # ∂L/∂z = (p Σt − t) / B
+            t = (1 - eps) * y + uniform if eps else y
+            return -(t * z).sum() / n, (p * t.sum(axis=1, keepdims=True) - t) / n  # ∂L/∂z = (p Σt − t) / B
         rows = np.arange(n, like=y)
-        p[rows, y] -= 1
-        p /= n  # ∂L/∂z = (p − onehot(y)) / B
-        return -z[rows, y].sum() / n, p
+        value = -(1 - eps) * z[rows, y].sum() / n
+        p[rows, y] -= 1 - eps
+        if eps:
+            value -= uniform * z.sum() / n
+            p -= uniform
+        p /= n  # ∂L/∂z = (p − t) / B, t = (1 − ε) onehot(y) + ε / classes
+        return value, p
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,21 @@ class CosineDecay:
 
 
 @dataclass(frozen=True)
+class LinearDecay:
+    """A straight line from 1 to ``final`` over ``steps`` steps, then ``final`` (torch's LinearLR)."""
+
+    steps: int
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.whole("steps", self.steps, 1)
+        checks.number("final", self.final, 0)
+
+    def __call__(self, step: int) -> float:
+        return 1 + (self.final - 1) * min(step / self.steps, 1.0)
+
+
+@dataclass(frozen=True)
 class Warmup:
     """1/steps, 2/steps, … 1, then the schedule ``after``, from its beginning (Goyal et al., 2017)."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from scratch import checks
+from scratch.augment import Shift
 from scratch.device import Precision, check_precision, to_device
 from scratch.losses import Loss
 from scratch.network import Network
@@ -46,6 +47,8 @@ class EarlyStopping:
 class Recipe:
     """How to train: everything but the network, its initial parameters and the data.
 
+    ``augment`` changes the inputs of every batch, in training alone.
+
     ``epochs`` passes over the data in batches of ``batch_size`` (the last of an epoch may be shorter); the learning
     rate of step k is ``optimizer.lr * schedule(k)``; ``max_norm`` clips the gradient's global norm.
     """
@@ -56,6 +59,7 @@ class Recipe:
     batch_size: int
     schedule: Schedule = Constant()
     penalty: Penalty = Penalty()
+    augment: Shift | None = None
     max_norm: float | None = None
     early_stopping: EarlyStopping | None = None
     seed: int = 0
@@ -64,6 +68,7 @@ class Recipe:
         checks.instance("loss", self.loss, Loss, "a loss such as CrossEntropy()")
         checks.instance("optimizer", self.optimizer, Optimizer, "an optimizer such as Adam(lr=1e-3)")
         checks.instance("schedule", self.schedule, Schedule, "a schedule such as CosineDecay(steps=1000)")
+        checks.instance("augment", self.augment, Shift | None, "a Shift(shape=(28, 28))")
         checks.instance("penalty", self.penalty, Penalty, "a Penalty(l1=..., l2=...)")
         checks.instance("early_stopping", self.early_stopping, EarlyStopping | None, "an EarlyStopping(patience=...)")
         checks.whole("epochs", self.epochs, 1)
@@ -186,6 +191,11 @@ def mask_rng(seed: int, step: int) -> Generator:
     return np.random.default_rng((seed, 1, step))
 
 
+def shift_rng(seed: int, step: int) -> Generator:
+    """The generator that draws the move of step 0, 1, … (2 and 3 are the experiments')."""
+    return np.random.default_rng((seed, 4, step))
+
+
 def steps(n: int, recipe: Recipe, start: int) -> Iterator[tuple[int, int, bool, Array]]:
     """(step, epoch, whether it ends the epoch, indices of its batch) of every step from ``start`` to the last."""
     per_epoch = -(-n // recipe.batch_size)
@@ -238,13 +248,19 @@ def _steps(
     network: Network, recipe: Recipe, x: Array, y: Array, state: State, validation: tuple[Array, Array] | None
 ) -> Iterator[Record]:
     params, grads, progress = state.params, state.params.like(), state.progress
-    stopping = recipe.early_stopping
+    stopping, augment, width = recipe.early_stopping, recipe.augment, x.shape[1]
+    if augment is not None:
+        x = augment.padded(x)
     for step, epoch, epoch_ends, batch in steps(len(x), recipe, progress.step):
         if progress.stopped:
             break
         rng = mask_rng(recipe.seed, step) if network.stochastic else None
+        rows = x.take(batch, 0)
+        if augment is not None:
+            start = augment.start(shift_rng(recipe.seed, step))
+            rows = rows[:, start : start + width]
         with np.errstate(over="ignore", invalid="ignore"):  # the check below says it better
-            value, logits = gradient(network, recipe, params, x.take(batch, 0), y.take(batch, 0), grads, rng)
+            value, logits = gradient(network, recipe, params, rows, y.take(batch, 0), grads, rng)
         loss, lr = float(value), recipe.optimizer.lr * recipe.schedule(step)
         if not math.isfinite(loss):
             raise DivergenceError(step, lr, loss)
@@ -324,6 +340,8 @@ def check_data(
             checks.float_array(f"{prefix}x", features, ("n", network.n_in), dtype)
             checks.finite(f"{prefix}x", features)
             recipe.loss.check_targets(targets, (len(features), outputs(network, features)), dtype, f"{prefix}y")
+    if recipe.augment is not None and x.shape[1] != math.prod(recipe.augment.shape):
+        raise ValueError(f"augment is {recipe.augment}, expected a shape of {x.shape[1]} pixels, as x has them")
 
 
 def outputs(network: Network, x: Array) -> int:

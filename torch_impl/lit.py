@@ -25,7 +25,7 @@ from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
 from scratch import BCEWithLogits, CrossEntropy, DivergenceError, checks
 from scratch.device import Precision, check_precision
-from scratch.train import Evaluation, Record, check_data, epoch_batches, mask_rng
+from scratch.train import Evaluation, Record, check_data, epoch_batches, mask_rng, shift_rng
 from torch_impl.convert import parameters_of
 from torch_impl.network import check_device, twin
 from torch_impl.train import penalty, torch_loss, torch_optimizer
@@ -42,9 +42,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
     Tensor = torch.Tensor
-    Part = tuple[Array, int, int]  # of a minibatch: this process's indices, samples in the whole of it, the first here
-    Batch = tuple[Tensor, Tensor, Array, int, int]  # x and y of a part, and the part
-    Chunk = list[Batch]
+    Chunk = list["Batch"]
 
 
 class LitTwin(L.LightningModule):
@@ -87,20 +85,20 @@ class LitTwin(L.LightningModule):
 
     def step_loss(self, batch: Batch, step: int) -> Tensor:
         """This process's part of the loss, penalty included; the mean over the processes is that of the whole batch."""
-        x, y, indices, n, start = batch
+        x, y, part = batch
         rng: Any = None
         if self.network.stochastic:
             rng = mask_rng(self.recipe.seed, step)
             if self.trainer.world_size > 1:
-                rng = RowsOf(rng, n, start)
+                rng = RowsOf(rng, part.whole, part.first)
         logits = self.twin(x, rng)
         # DDP averages over the processes, and their shares of the batch may differ by a sample (or one have none).
-        share = self.trainer.world_size * len(x) / n
+        share = self.trainer.world_size * len(x) / part.whole
         value = self.loss(logits, y) * share if len(x) else logits.sum()
         if self.recipe.penalty:
             value = value + penalty(self.recipe.penalty, self.twin)
         # Kept, not logged: on a GPU a log would wait for the step.
-        self.steps.append(Step(value.detach(), logits.detach(), y, indices, n))
+        self.steps.append(Step(value.detach(), logits.detach(), y, part.indices, part.whole))
         return value
 
     def on_train_epoch_end(self) -> None:
@@ -110,7 +108,7 @@ class LitTwin(L.LightningModule):
         self._log_accuracy("train_accuracy", torch.cat(logits), torch.cat(y))
 
     def validation_step(self, chunk: Chunk, batch_idx: int) -> None:  # noqa: ARG002
-        for x, y, *_ in chunk:
+        for x, y, _ in chunk:
             self.validation.append((self.twin(x), y))
 
     def on_validation_epoch_start(self) -> None:
@@ -147,6 +145,23 @@ class Step(NamedTuple):
     n: int
 
 
+class Part(NamedTuple):
+    """A process's share of a minibatch."""
+
+    indices: Array
+    whole: int  # samples in the minibatch
+    first: int  # of its rows, the first one here
+    columns: slice  # of the data
+
+
+class Batch(NamedTuple):
+    """A part with its data."""
+
+    x: Tensor
+    y: Tensor
+    part: Part
+
+
 class LitData(L.LightningDataModule):
     """Data in memory, on the module's device, in batches that are scratch's, in scratch's order."""
 
@@ -170,14 +185,20 @@ class LitData(L.LightningDataModule):
         trainer = self.trainer
         assert trainer is not None  # Lightning sets it
 
-        def parts() -> Iterator[Part]:
-            for batch in epoch_batches(len(self.data[0]), self.recipe, trainer.current_epoch):
-                start, end = (
-                    len(batch) * r // trainer.world_size for r in (trainer.global_rank, trainer.global_rank + 1)
-                )
-                yield batch[start:end], len(batch), start
+        (x, y), recipe = self.data, self.recipe
+        per_epoch, width, augment = -(-len(x) // recipe.batch_size), x.shape[1], recipe.augment
+        if augment is not None:
+            x = torch.from_numpy(augment.padded(x.numpy()))
 
-        return Chunks(*self._moved(self.data), parts, -(-len(self.data[0]) // self.recipe.batch_size), self.chunk)
+        def parts() -> Iterator[Part]:
+            begun = trainer.current_epoch * per_epoch
+            for step, batch in enumerate(epoch_batches(len(x), recipe, trainer.current_epoch), begun):
+                ranks = (trainer.global_rank, trainer.global_rank + 1)
+                first, end = (len(batch) * rank // trainer.world_size for rank in ranks)
+                start = 0 if augment is None else augment.start(shift_rng(recipe.seed, step))
+                yield Part(batch[first:end], len(batch), first, slice(start, start + width))
+
+        return Chunks(*self._moved((x, y)), parts, per_epoch, self.chunk)
 
     def val_dataloader(self) -> Any:
         if self.validation is None:
@@ -187,7 +208,7 @@ class LitData(L.LightningDataModule):
         def parts() -> Iterator[Part]:
             for start in range(0, len(x), 1024):
                 indices = np.arange(start, min(start + 1024, len(x)))
-                yield indices, len(indices), 0
+                yield Part(indices, len(indices), 0, slice(None))
 
         return Chunks(*self._moved((x, y)), parts, -(-len(x) // 1024), self.chunk)
 
@@ -215,12 +236,12 @@ class Chunks:
 
     def __iter__(self) -> Iterator[Chunk]:
         parts = self.parts()
-        while chunk := [self._batch(*part) for part in islice(parts, self.size)]:
+        while chunk := [self._batch(part) for part in islice(parts, self.size)]:
             yield chunk
 
-    def _batch(self, indices: Array, n: int, start: int) -> Batch:
-        rows = torch.from_numpy(indices).to(self.x.device)
-        return self.x.index_select(0, rows), self.y.index_select(0, rows), indices, n, start
+    def _batch(self, part: Part) -> Batch:
+        rows = torch.from_numpy(part.indices).to(self.x.device)
+        return Batch(self.x.index_select(0, rows)[:, part.columns], self.y.index_select(0, rows), part)
 
 
 class RowsOf:

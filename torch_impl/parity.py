@@ -174,6 +174,8 @@ def every_loss(logits: Array, rng: Generator) -> dict[str, tuple[Loss, Array]]:
     return {
         "CrossEntropy, classes": (scratch.CrossEntropy(), rng.integers(0, n_out, (batch,))),
         "CrossEntropy, soft targets": (scratch.CrossEntropy(), soft),
+        "CrossEntropy, smoothed classes": (scratch.CrossEntropy(0.1), rng.integers(0, n_out, (batch,))),
+        "CrossEntropy, smoothed targets": (scratch.CrossEntropy(0.1), soft),
         "BCEWithLogits": (scratch.BCEWithLogits(), rng.random(logits.shape).astype(logits.dtype)),
         "MSE": (scratch.MSE(), targets),
         "MAE": (scratch.MAE(), targets),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from scratch.train import (
     check_state,
     mask_rng,
     outputs,
+    shift_rng,
     steps,
 )
 from torch_impl.convert import copy_to_optimizer, parameters_of, slots_of
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
     TorchLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-# The torch counterpart of every loss; for a loss of your own add an entry.
+# The torch counterpart of every loss, which takes the same hyperparameters; for a loss of your own add an entry.
 LOSSES: dict[type, TorchLoss] = {
     scratch.CrossEntropy: F.cross_entropy,
     scratch.BCEWithLogits: F.binary_cross_entropy_with_logits,
@@ -121,7 +123,12 @@ def torch_loss(loss: Loss) -> TorchLoss:
     """
     if type(loss) not in LOSSES:
         raise TypeError(f"no torch counterpart of {loss!r} is known; add one to torch_impl.train.LOSSES")
-    return LOSSES[type(loss)]
+    return with_options(type(loss), loss)
+
+
+def with_options(kind: type, loss: Loss) -> TorchLoss:
+    """The torch counterpart of ``kind``, a class of LOSSES, with those of its hyperparameters that ``loss`` has."""
+    return partial(LOSSES[kind], **{f.name: getattr(loss, f.name) for f in fields(kind)})
 
 
 def fit(
@@ -160,8 +167,9 @@ def _steps(network: Network, recipe: Recipe, engine: OnDevice) -> Iterator[Recor
         if progress.stopped:
             break
         rng = mask_rng(recipe.seed, step) if network.stochastic else None
+        start = None if recipe.augment is None else recipe.augment.start(shift_rng(recipe.seed, step))
         with engine.computing():
-            value, logits = engine.gradient(engine.move(batch), rng)
+            value, logits = engine.gradient(engine.move(batch), start, rng)
         loss, lr = value.item(), recipe.optimizer.lr * recipe.schedule(step)
         if not math.isfinite(loss):
             raise DivergenceError(step, lr, loss)
@@ -195,17 +203,25 @@ class OnDevice:
         self.recipe, self.state, self.progress, self.own_masks = recipe, state, state.progress, own_masks
         self.parameters, self.loss = list(state.module.parameters()), torch_loss(recipe.loss)
         self.device, self.precision = self.parameters[0].device, precision
-        self.x, self.y = self.move(x), self.move(y)
+        self.width, self.columns = x.shape[1], self.move(np.arange(x.shape[1]))
+        self.x, self.y = self.move(x if recipe.augment is None else recipe.augment.padded(x)), self.move(y)
         self.validation = None if validation is None else (self.move(validation[0]), self.move(validation[1]))
         # A graph reads the learning rate from where it was captured: the fused kernels from a float32.
         exact = self.parameters[0].dtype == torch.float64
         self.lr = torch.zeros((), dtype=torch.float64 if exact else torch.float32, device=self.device)
 
-    def gradient(self, batch: torch.Tensor, rng: Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def gradient(
+        self, batch: torch.Tensor, start: int | torch.Tensor | None, rng: Generator | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Let autograd put ∂(loss + penalty)/∂parameters into every ``.grad``; return the value and the logits."""
         module, recipe = self.state.module.train(), self.recipe
+        x = self.x.index_select(0, batch)
+        if isinstance(start, int):
+            x = x[:, start : start + self.width]
+        elif start is not None:
+            x = x.index_select(1, start + self.columns)
         self.state.optimizer.zero_grad()
-        logits = module(self.x.index_select(0, batch), rng)
+        logits = module(x, rng)
         value = self.loss(logits, self.y.index_select(0, batch))
         if recipe.penalty:
             value = value + penalty(recipe.penalty, module)
@@ -219,8 +235,14 @@ class OnDevice:
         self.state.optimizer.param_groups[0]["lr"] = lr
         self.state.optimizer.step()
 
-    def step(self, batch: torch.Tensor, lr: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ARG002
-        seen = self.gradient(batch, None)
+    def step(
+        self,
+        batch: torch.Tensor,
+        start: torch.Tensor,
+        lr: torch.Tensor,
+        t: torch.Tensor,  # noqa: ARG002 - torch's optimizers count for themselves
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        seen = self.gradient(batch, None if self.recipe.augment is None else start, None)
         self.update(self.lr.copy_(lr[0]) if self.capturable else lr.item())
         return seen
 

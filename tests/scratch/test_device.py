@@ -45,6 +45,16 @@ def test_a_training_on_the_device_is_the_one_on_the_cpu(gpu, optimizer):
         assert record.validation.loss == pytest.approx(steps[-1].validation.loss, rel=1e-12)
 
 
+def test_moved_images_are_those_of_the_cpu(gpu):
+    r, network = recipe(augment=scratch.Shift((2, 4))), scratch.mlp((8, 6, 3), scratch.Tanh())
+    x, y = np.random.default_rng(0).standard_normal((23, 8)), data()[1]
+    here, there = start(r, network=network), start(r, network=network).to("cuda")
+    list(scratch.fit(network, r, x, y, here))
+    list(scratch.fit(network, r, x, y, there))
+    np.testing.assert_allclose(there.to("cpu").params.vector, here.params.vector, rtol=0, atol=1e-13)
+    assert len(foreign.graphs) == 2
+
+
 def test_dropout_masks_are_the_hosts_and_are_not_captured(gpu):
     r, network = recipe(), scratch.mlp((5, 8, 3), scratch.ReLU(), dropout=0.3)
     x, y, _ = data()

@@ -31,6 +31,17 @@ def test_an_epoch_without_the_host_is_the_same(optimizer):
         assert record.validation.loss == pytest.approx(steps[3 * i + 2].validation.loss, rel=1e-12)
 
 
+@pytest.mark.parametrize("capture", [False, True])
+def test_moved_images_are_those_of_scratch(capture):
+    r, network = recipe(augment=scratch.Shift((2, 4))), scratch.mlp((8, 6, 3), scratch.Tanh())
+    x, y = np.random.default_rng(0).standard_normal((23, 8)), data()[1]
+    initial = scratch.initial_parameters(network, np.random.default_rng(5))
+    ours, theirs = State.start(initial, r), TwinState.start(network, r, State.start(initial, r))
+    list(scratch.fit(network, r, x, y, ours))
+    list(torch_impl.fit(network, r, x, y, theirs, capture=capture))
+    np.testing.assert_allclose(theirs.to_scratch(r).params.vector, ours.params.vector, rtol=0, atol=1e-13)
+
+
 def test_dropout_masks_are_torchs_and_follow_from_the_seed():
     weights = [trained(recipe(seed=seed), NETWORK, capture=True)[1].params.vector for seed in (1, 1, 2)]
     shared = trained(recipe(seed=1), NETWORK)[1].params.vector

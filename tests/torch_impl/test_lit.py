@@ -53,6 +53,24 @@ def test_trainings_are_equal_with_float_targets(loss, tmp_path):
     assert ours[-1].validation.loss == pytest.approx(theirs[-1].validation.loss, rel=1e-12)
 
 
+@pytest.mark.parametrize("chunk", [2, 16])
+def test_several_steps_to_a_chunk_are_the_same_training(chunk):
+    r = recipe(augment=scratch.Shift((1, 5)))
+    x, y, validation = data()
+    state = State.start(initial(), r)
+    ours = list(scratch.fit(NETWORK, r, x, y, state, validation))
+    theirs = []
+    params = lit.fit(NETWORK, r, x, y, initial(), validation, on_record=theirs.append, chunk=chunk)
+    np.testing.assert_allclose(params.vector, state.params.vector, rtol=0, atol=1e-12)
+    ends = [step for step in range(1, 19) if step % 3 == 0 or step % 3 % chunk == 0]
+    assert [record.step for record in theirs] == ends
+    for first, record in zip([0, *ends], theirs, strict=False):
+        steps = ours[first : record.step]
+        assert record.loss == pytest.approx(np.mean([s.loss for s in steps]), rel=1e-12)
+        np.testing.assert_array_equal(record.batch, np.concatenate([s.batch for s in steps]))
+        assert record.epoch_ends == steps[-1].epoch_ends
+
+
 def test_metrics_are_logged_for_tensorboard(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

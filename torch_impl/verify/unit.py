@@ -17,7 +17,7 @@ import torch
 
 from scratch import Parameters, checks
 from torch_impl.network import MODULES
-from torch_impl.train import LOSSES
+from torch_impl.train import LOSSES, with_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -365,7 +365,7 @@ def loss_unit(loss: Loss, reference: Any = None, name: str | None = None) -> Uni
         return result[:1], result[1]
 
     if reference is None:
-        reference = next((LOSSES[base] for base in type(loss).__mro__ if base in LOSSES), None)
+        reference = next((with_options(base, loss) for base in type(loss).__mro__ if base in LOSSES), None)
     return Unit(
         name or str(loss),
         run_forward,
