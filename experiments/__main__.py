@@ -15,6 +15,7 @@ from jsonargparse import SUPPRESS, ArgumentParser
 
 from experiments.config import TASKS, Config
 from scratch import DivergenceError, checks
+from scratch.device import Precision
 
 # Torch takes seconds to load, and `--help` need not wait for it: what needs torch is imported where it is used.
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
 
     from experiments.run import Experiment, RunFolder
+
+JSON_HELP = "write the result there as JSON; - is standard output"
 
 # What may differ when a run is resumed; with anything else changed it would be another run.
 FREE_ON_RESUME = {"impl", "device", "devices", "num_nodes", "strategy", "data_dir", "checkpoint_every"}
@@ -44,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return verify(options.verify)
         if options.subcommand == "bench":
             return bench(options.bench)
+        if options.subcommand == "speedrun":
+            return speedrun(options.speedrun)
         return train(parser, arguments, options)
     except DivergenceError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -179,7 +184,7 @@ def bench(options: Namespace) -> int:
     import json
     import time
 
-    from experiments import bench, report
+    from experiments import bench, plots, report
     from experiments.run import choose_device
 
     device = str(choose_device(options.device))
@@ -188,32 +193,87 @@ def bench(options: Namespace) -> int:
     out = Path(options.out or f"runs/bench-{time.strftime('%Y%m%d-%H%M%S')}")
     if out.is_dir() and any(out.iterdir()):
         raise ValueError(f"out is {str(out)!r}, which is not empty, expected a new folder")
+    check_json(options.json)
     if options.scaling:
         parts: Any = bench.scaling(options.rounds, options.threads, device)
     else:
         parts = bench.bench(sizes, contenders, options.rounds, options.threads, device, options.data_dir, options.quick)
     machine = bench.machine(options.threads, device)
-    console = report.Console(quiet=options.json)
+    console = report.Console(stderr=options.json == "-")
     console.print(bench.machine_line(machine), "\n", soft_wrap=True)
     done = []
     for part in parts:
         done.append(part)
-        console.print(bench.table(part))
+        console.print(bench.table(part), "\n")
         for problem in bench.problems(part):
             print(problem, file=sys.stderr)
-    out.mkdir(parents=True, exist_ok=True)
-    values = {**machine, "command": " ".join(sys.argv[1:]), "results": [bench.as_dict(part) for part in done]}
-    text = json.dumps(values, indent=1) + "\n"
-    (out / "bench.json").write_text(text, encoding="utf-8")
-    (out / "bench.md").write_text(bench.markdown(machine, done), encoding="utf-8")
-    from experiments import plots
-
-    figure = plots.scaling(done) if options.scaling else plots.bench(done)
-    figure.savefig(out / "bench.png", dpi=plots.DPI)
-    if options.json:
-        print(text, end="")
+        out.mkdir(parents=True, exist_ok=True)  # now, and after each size: Ctrl-C loses only the one that runs
+        values = {**machine, "command": " ".join(sys.argv[1:]), "results": [bench.as_dict(part) for part in done]}
+        text = json.dumps(values, indent=1) + "\n"
+        (out / "bench.json").write_text(text, encoding="utf-8")
+        (out / "bench.md").write_text(bench.markdown(machine, done), encoding="utf-8")
+        figure = plots.scaling(done) if options.scaling else plots.bench(done)
+        figure.savefig(out / "bench.png", dpi=plots.DPI)
+    if not options.scaling:
+        console.print(bench.CAPTION, "\n", style="dim")
+    write_json(options.json, text)
     console.print(f"[bold]{out}[/] holds bench.json, bench.md, bench.png", soft_wrap=True)
     return 1 if any(map(bench.problems, done)) else 0
+
+
+def speedrun(options: Namespace) -> int:
+    """The command speedrun."""
+    import json
+
+    from experiments import bench, data, report, speedrun
+    from experiments.run import choose_device
+    from scratch.device import check_device, check_precision
+
+    checks.number("target", options.target, 0, above=True)
+    checks.whole("runs", options.runs, 1)
+    check_json(options.json)
+    recipe, device = speedrun.recipe_for(options.target), str(choose_device(options.device))
+    impl = options.impl or ("scratch" if device == "cpu" else "torch")
+    if impl == "scratch":
+        check_device(device)
+    check_precision(options.precision, device, "float32")
+    images = data.mnist_images(options.data_dir)
+    machine = bench.machine(os.cpu_count() or 1, device)
+    console = report.Console(stderr=options.json == "-", highlight=False)
+    tested = f"{speedrun.HELD_OUT:,} training images held out" if options.validate else "10,000 test images"
+    console.print(bench.machine_line(machine), soft_wrap=True)
+    console.print(f"{recipe}, by {impl} on {device}, {options.precision}\n", soft_wrap=True)
+    runs = []
+    for run in speedrun.speedrun(recipe, images, options.runs, impl, device, options.precision, options.validate):
+        runs.append(run)
+        console.print(f"seed {run.seed:>2}  {run.seconds:6.3f} s  {run.accuracy:.2f} %")
+    values = speedrun.as_dict(recipe, runs, options.target)
+    found = values["summary"]
+    console.print(
+        f"\n[bold]{found['seconds']:.2f} ± {found['seconds_sd']:.2f} s[/], "
+        f"[bold]{found['accuracy']:.2f} ± {found['accuracy_sd']:.2f} %[/] of the {tested}; "
+        f"{found['reached']:.0%} of {len(runs)} runs reached {options.target:g} % (mean ± standard deviation).\n"
+        "Timed: from the images' bytes in memory to trained weights and the accuracy, copies to the device included. "
+        "Not timed: imports, reading the files, and one run before the first.",
+        soft_wrap=True,
+    )
+    text = json.dumps({**machine, "impl": impl, "device": device, "precision": options.precision, **values}, indent=1)
+    write_json(options.json, text + "\n")
+    return 0
+
+
+def check_json(path: str | None) -> None:
+    """Raise ValueError unless a file can be written there; None is none, - is standard output."""
+    if path not in (None, "-") and not Path(str(path)).resolve().parent.is_dir():
+        raise ValueError(f"json is {path!r}, expected a file in a folder that exists, or - for standard output")
+
+
+def write_json(path: str | None, text: str) -> None:
+    """Write it there."""
+    if path == "-":
+        print(text, end="")
+    elif path is not None:
+        Path(path).write_text(text, encoding="utf-8")
 
 
 def backprop_by_hand(options: Namespace) -> int:
@@ -336,9 +396,32 @@ def command_line() -> ArgumentParser:
     bench.add_argument(
         "--data-dir", type=str | None, default=None, help="folder of MNIST; else $TWINGRAD_DATA, else ./data"
     )
-    bench.add_argument("--json", type=bool, nargs="?", const=True, default=False, help="print the result as JSON alone")
+    bench.add_argument("--json", type=str | None, default=None, metavar="FILE", help=JSON_HELP)
     bench.add_argument("--out", type=str | None, default=None, help="folder of the result; else runs/bench-DATE-TIME")
     commands.add_subcommand("bench", bench, help=text)
+
+    text = "Time to an accuracy on MNIST: mean and standard deviation over many seeds, by a recipe chosen beforehand"
+    speedrun = CommandLine(description=text)
+    speedrun.add_argument("--target", type=float, default=98.0, help="accuracy in %, of the test images")
+    speedrun.add_argument("--runs", type=int, default=30, help="how many seeds, after one run to warm up")
+    speedrun.add_argument("--device", type=str, default="cpu", help="cpu, cuda or cuda:N")
+    speedrun.add_argument(
+        "--impl", type=Literal["scratch", "torch"] | None, default=None, help="scratch or torch; else by the device"
+    )
+    speedrun.add_argument("--precision", type=Precision, default="float32", help="of matrix products on a GPU")
+    speedrun.add_argument(
+        "--validate",
+        type=bool,
+        nargs="?",
+        const=True,
+        default=False,
+        help="on held-out training images: to choose recipes",
+    )
+    speedrun.add_argument(
+        "--data-dir", type=str | None, default=None, help="folder of MNIST; else $TWINGRAD_DATA, else ./data"
+    )
+    speedrun.add_argument("--json", type=str | None, default=None, metavar="FILE", help=JSON_HELP)
+    commands.add_subcommand("speedrun", speedrun, help=text)
 
     text = "The table of docs/results.md: the default config of every task over several seeds, with both twins"
     results = CommandLine(description=text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -13,7 +12,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
 BASELINE, RATE = "torch loop", "matrix products"
 WARM_UP = 1  # turns
+PAUSE = 0.1  # seconds before a turn: the threads of the one before spin on for a while
 
 SIZES: dict[str, Case] = {
     "xor": Case("xor", (2, 8, 1), "tanh", 4, 4, 500, 0),
@@ -46,15 +46,15 @@ SIZES: dict[str, Case] = {
 }
 QUICK_SIZES = ("xor", "mnist-128")
 QUICK_SAMPLES = 12_800
-SLOW = ("torch loop, compiled", "lightning as usual")  # to start, or to run: not in --quick
+QUICK_CONTENDERS = ("scratch", BASELINE, "lightning twin", "scikit-learn", "textbook NumPy")
 GPU_ONLY = ("torch twin, captured",)
 CPU_ONLY = ("scikit-learn", "textbook NumPy")
 
 
 def contenders_for(device: str, quick: bool) -> tuple[str, ...]:
-    """Those who can train there; of them, those who start and train within a minute."""
-    left_out = {RATE, *(SLOW if quick else ()), *(GPU_ONLY if device == "cpu" else CPU_ONLY)}
-    return tuple(name for name in CONTENDERS if name not in left_out)
+    """Those who can train there; with ``quick``, a few of them."""
+    left_out = {RATE, *(GPU_ONLY if device == "cpu" else CPU_ONLY)}
+    return tuple(name for name in (QUICK_CONTENDERS if quick else CONTENDERS) if name not in left_out)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Worker:
     def __init__(self, contender: str, folder: Path, threads: int) -> None:
         self.contender = contender
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-        self.log = (folder / "log").open("w+")
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - close() closes it
         self.process = subprocess.Popen(
             [sys.executable, "-m", "experiments.contenders", contender, str(folder)],
             stdin=subprocess.PIPE,
@@ -187,7 +187,7 @@ def bench(
     checks.whole("rounds", rounds, 5)
     checks.whole("threads", threads, 1)
     samples = QUICK_SAMPLES if quick else sys.maxsize
-    cases = [replace_case(SIZES[name], turns=rounds + WARM_UP, device=device) for name in sizes]
+    cases = [replace(SIZES[name], turns=rounds + WARM_UP, device=device) for name in sizes]
     loaded = {case.name.partition("-")[0]: None for case in cases}
     tasks: dict[str, Data] = {task: load(task, data_dir) for task in loaded}
     return (run_case(case, tasks[case.name.partition("-")[0]], contenders, threads, samples) for case in cases)
@@ -200,24 +200,14 @@ def load(task: str, data_dir: str | None) -> Data:
     return data.digits(0, "float32") if task == "digits" else data.xor("float32")
 
 
-def replace_case(case: Case, **changes: Any) -> Case:
-    """The case with other values."""
-    return dataclasses.replace(case, **changes)
-
-
 def run_case(case: Case, dataset: Data, contenders: Sequence[str], threads: int, samples: int = sys.maxsize) -> Outcome:
     """Time the contenders, and the machine's matrix products among them, in turns."""
-    x, y = dataset.train.x[:samples], dataset.train.y[:samples]
-    case = replace_case(case, samples=len(x))
+    case = replace(case, samples=min(samples, len(dataset.train.x)))
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        save(case, dataset, Path(temporary))
         workers = []
-        for i, contender in enumerate((*contenders, RATE)):
-            folder = Path(temporary) / str(i)
-            folder.mkdir()
-            case.save(folder)
-            for name, a in {"x": x, "y": y, "test_x": dataset.test.x, "test_labels": dataset.test.labels}.items():
-                np.save(folder / f"{name}.npy", a)
-            workers.append(Worker(contender, folder, threads))
+        for contender in (*contenders, RATE):
+            workers.append(Worker(contender, Path(temporary), threads))
             stack.callback(workers[-1].close)
         for worker in workers:  # they load at the same time, and train one after another
             worker.wait_until_ready()
@@ -225,6 +215,7 @@ def run_case(case: Case, dataset: Data, contenders: Sequence[str], threads: int,
             for _ in range(case.turns):
                 for worker in workers:
                     advance(worker.contender)
+                    time.sleep(PAUSE)
                     worker.turn()
         for worker in workers:
             worker.finish()
@@ -233,6 +224,15 @@ def run_case(case: Case, dataset: Data, contenders: Sequence[str], threads: int,
             raise ValueError(f"the matrix products on device {case.device!r} failed: {rate.problem}")
         rates = [product_flops(case.device) / seconds for seconds in rate.seconds[WARM_UP:]]
         return Outcome(case, [Timing.of(worker, case) for worker in trained], rates)
+
+
+def save(case: Case, dataset: Data, folder: Path) -> None:
+    """Put there what the contenders need."""
+    case.save(folder)
+    train, test = dataset.train, dataset.test
+    arrays = {"x": train.x[: case.samples], "y": train.y[: case.samples], "test_x": test.x, "test_labels": test.labels}
+    for name, a in arrays.items():
+        np.save(folder / f"{name}.npy", a)
 
 
 @contextmanager
@@ -253,16 +253,19 @@ def progress(case: Case, workers: int) -> Iterator[Callable[[str], None]]:
 
 def table(part: Outcome | Sweep) -> Table:
     """An outcome or a sweep, as the terminal shows it."""
-    made = Table(title=title(part), title_justify="left", caption=CAPTION, caption_justify="left", box=box.SIMPLE_HEAD)
+    made = Table(title=title(part), title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     header, *lines = rows(part)
     for i, name in enumerate(header):
-        made.add_column(name, justify="left" if i == 0 else "right", no_wrap=i < 2)
+        made.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
     for line in lines:
         made.add_row(*line)
     return made
 
 
-CAPTION = "Median ± half of least to most. Ratios are taken within a round. Adam, float32."
+CAPTION = (
+    "Median ± half of least to most of the rounds. × loop: beside the plain torch loop, round by round. rate: of "
+    "the machine's matrix products. MB: most memory that the process had, data included. Adam, float32."
+)
 
 
 def title(part: Outcome | Sweep) -> str:
@@ -271,10 +274,10 @@ def title(part: Outcome | Sweep) -> str:
         return f"seconds an epoch by {part.quantity}"
     outcome, case = part, part.case
     widths = "-".join(map(str, case.sizes))
-    rate = statistics.median(outcome.flops_per_second) / 1e9
+    rate = spread([rate / 1e9 for rate in outcome.flops_per_second], 3)
     return (
         f"{case.name}: {widths} {case.activation}, {case.samples:,} samples in batches of {case.batch_size}, "
-        f"on {case.device}. Matrix products: {case.flops / 1e9:.3g} GFLOP an epoch, at {rate:,.0f} GFLOP/s"
+        f"on {case.device}. Matrix products: {case.flops / 1e9:.3g} GFLOP an epoch, at {rate} GFLOP/s"
     )
 
 
@@ -285,7 +288,7 @@ def rows(part: Outcome | Sweep) -> list[list[str]]:
 
 def outcome_rows(outcome: Outcome) -> list[list[str]]:
     """Every contender at a size."""
-    lines = [["contender", "an epoch", "samples/s", "× torch loop", "of the rate", "peak MB", "accuracy"]]
+    lines = [["contender", "an epoch", "samples/s", "× loop", "rate", "MB", "accuracy"]]
     for timing in outcome.timings:
         if timing.problem is not None:
             lines.append([timing.contender, "did not run", *[""] * 5])
@@ -300,7 +303,7 @@ def outcome_rows(outcome: Outcome) -> list[list[str]]:
                 f"{spread([seconds * unit for seconds in timing.seconds], 3)} {name}",
                 short(outcome.case.samples / timing.median),
                 spread(ratios, 2) if ratios else "",
-                f"{rate:.0%}" if rate >= 0.01 else "< 1%",
+                f"{rate:.0%}" if rate >= 0.01 else "<1%",
                 f"{timing.peak_bytes / 2**20:,.0f}",
                 f"{timing.accuracy:.2%}",
             ]
@@ -355,11 +358,8 @@ def as_dict(part: Outcome | Sweep) -> dict[str, Any]:
     if isinstance(part, Sweep):
         outcomes = [as_dict(outcome) for outcome in part.outcomes]
         return {"quantity": part.quantity, "values": part.values, "floors": part.floors, "outcomes": outcomes}
-    timings = [
-        {**dataclasses.asdict(timing), "ratios": [] if timing.problem else part.ratios(timing)}
-        for timing in part.timings
-    ]
-    case = {**dataclasses.asdict(part.case), "flops": part.case.flops, "parameters": part.case.parameters}
+    timings = [{**asdict(timing), "ratios": [] if timing.problem else part.ratios(timing)} for timing in part.timings]
+    case = {**asdict(part.case), "flops": part.case.flops, "parameters": part.case.parameters}
     return {"case": case, "flops_per_second": part.flops_per_second, "timings": timings}
 
 
@@ -388,15 +388,22 @@ class Sweep:
 
 
 def scaling(rounds: int, threads: int, device: str) -> Iterator[Sweep]:
-    """Time scratch and the plain torch loop while one of width, depth, batch size and data grows; on random data."""
+    """Time scratch and the plain torch loop while one of width, depth, batch size and data grows; on random data.
+
+    Raises
+        ValueError: fewer than five rounds, or no thread; nothing has run
+    """
     checks.whole("rounds", rounds, 5)
     checks.whole("threads", threads, 1)
+    return _sweeps(rounds, threads, device)
 
+
+def _sweeps(rounds: int, threads: int, device: str) -> Iterator[Sweep]:
     def case(samples: int = 8192, batch: int = 128, hidden: Sequence[int] = (256, 128)) -> Case:
         made = Case("", (784, *hidden, 10), "relu", batch, samples, 1, rounds + WARM_UP, device)
         steps = -(-samples // batch)
         guess = made.flops / 5e10 + steps * (2e-4 + made.parameters * 2e-9)
-        return replace_case(made, epochs=max(1, round(0.05 / guess)))  # a turn should take longer than its timer
+        return replace(made, epochs=max(1, round(0.05 / guess)))  # a turn should take longer than its timer
 
     sweeps = {
         "width": {width: case(2048, hidden=(width, width)) for width in (64, 128, 256, 512, 1024, 2048, 4096)},
@@ -407,7 +414,7 @@ def scaling(rounds: int, threads: int, device: str) -> Iterator[Sweep]:
     for quantity, cases in sweeps.items():
         outcomes = []
         for value, made in cases.items():
-            named = replace_case(made, name=f"{quantity} {value}")
+            named = replace(made, name=f"{quantity} {value}")
             outcomes.append(run_case(named, random_data(named), ("scratch", BASELINE), threads))
         yield Sweep(quantity, list(cases), outcomes, [floor(outcome) for outcome in outcomes])
 

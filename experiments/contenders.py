@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import sys
+import tempfile
 import time
 import warnings
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import scratch
+from scratch.device import bytes_held
 from scratch.train import epoch_batches
 
 if TYPE_CHECKING:
@@ -65,10 +67,10 @@ class Case:
 
 
 class Work:
-    """What every contender is given: the case, its data, its initial parameters, and its turns."""
+    """What every contender is given: the case, its data, its initial parameters, its turns, and a folder of its own."""
 
-    def __init__(self, folder: Path, turns: Iterator[int]) -> None:
-        self.case, self.folder, self.turns = Case.load(folder), folder, turns
+    def __init__(self, folder: Path, own: Path, turns: Iterator[int]) -> None:
+        self.case, self.folder, self.turns = Case.load(folder), own, turns
         self.x, self.y = np.load(folder / "x.npy"), np.load(folder / "y.npy")
         self.test_x = np.load(folder / "test_x.npy")
         self.network = scratch.mlp(self.case.sizes, ACTIVATIONS[self.case.activation])
@@ -149,15 +151,14 @@ def torch_twin(work: Work, **options: Any) -> Array:
 
 
 def lightning_twin(work: Work) -> Array:
-    """torch_impl.lit.fit, with its metrics, TensorBoard's log, checkpoints and a progress bar."""
+    """torch_impl.lit.fit as the command line runs it: metrics, TensorBoard's log, checkpoints and a progress bar."""
     os.environ["TTY_COMPATIBLE"] = "1"  # so that the bar is drawn, though nobody sees it
     from experiments.data import Data, Split
     from experiments.run import RunFolder, Watch
     from torch_impl import lit
 
     split = Split(work.x, work.y, work.y.astype(np.int64).ravel())
-    folder = RunFolder(work.folder / "run")
-    folder.path.mkdir()
+    folder = RunFolder(work.folder)
     watch = Watch("lightning", Data(split, None, split, 0), work.recipe.epochs, folder, None, 0)
     next(work.turns)
 
@@ -168,7 +169,7 @@ def lightning_twin(work: Work) -> Array:
 
     params = lit.fit(
         work.network, work.recipe, work.x, work.y, work.initial,
-        on_record=on_record, folder=folder.lightning, device=work.device(), chunk=16,
+        on_record=on_record, folder=folder.lightning, device=work.device(), chunk=16, checkpoint_every=5.0,
     )  # fmt: skip
     return work.classes(params)
 
@@ -234,7 +235,7 @@ def lightning_as_usual(work: Work) -> Array:
         max_epochs=work.recipe.epochs,
         accelerator=work.device().type,
         devices=1,
-        default_root_dir=work.folder / "usual",
+        default_root_dir=work.folder,
         callbacks=[Turns()],
     )
     trainer.fit(module, DataLoader(Samples(), batch_size=case.batch_size, shuffle=True))
@@ -409,9 +410,7 @@ def peak_bytes(device: str) -> int:
 
         return torch.cuda.max_memory_reserved()
     if device != "cpu":
-        import importlib
-
-        return int(importlib.import_module("cupy").get_default_memory_pool().total_bytes())
+        return bytes_held()
     status = Path("/proc/self/status")
     if status.is_file():  # Linux, where getrusage remembers the process that this one was forked from
         return next(int(line.split()[1]) * 1024 for line in status.open() if line.startswith("VmHWM"))
@@ -429,7 +428,7 @@ def main(name: str, folder: Path) -> None:
     warnings.simplefilter("ignore")
     with Path(os.devnull).open("w") as quiet, contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
         os.dup2(quiet.fileno(), 1)
-        work = Work(folder, turns(answer))
+        work = Work(folder, Path(tempfile.mkdtemp(dir=folder)), turns(answer))
         classes = CONTENDERS[name](work)
     labels = np.load(folder / "test_labels.npy")
     answer(accuracy=scratch.accuracy(labels, classes), peak_bytes=peak_bytes(work.case.device))

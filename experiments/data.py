@@ -84,17 +84,37 @@ def digits(seed: int, dtype: str) -> Data:
     return _divided(x, labels, 10, seed, dtype, (8, 8))
 
 
-def mnist(data_dir: str | None, seed: int, dtype: str) -> Data:
-    """MNIST, 28×28 pixels: 55,000 train and 5,000 validation, drawn by ``seed`` from its training set; 10,000 test.
+@dataclass(frozen=True)
+class Images:
+    """MNIST as it is: bytes (n, 784) and classes (n,), to train on and to test on."""
 
-    It is read from ``data_dir``, else the folder $TWINGRAD_DATA, else ./data, and downloaded there when missing.
+    train_x: Array
+    train_y: Array
+    test_x: Array
+    test_y: Array
+
+
+def mnist_images(data_dir: str | None) -> Images:
+    """MNIST's 60,000 and 10,000 images, read from ``data_dir``, else the folder $TWINGRAD_DATA, else ./data.
+
+    It is downloaded there when missing.
 
     Raises
         FileNotFoundError: it is not there and cannot be downloaded
         ValueError: a file has another size than it should
     """
     folder = Path(data_dir or os.environ.get("TWINGRAD_DATA") or "data")
-    (x, labels), (x_test, labels_test) = (_read_mnist(folder, train) for train in (True, False))
+    return Images(*_read_mnist(folder, train=True), *_read_mnist(folder, train=False))
+
+
+def mnist(data_dir: str | None, seed: int, dtype: str) -> Data:
+    """MNIST, 28×28 pixels: 55,000 train and 5,000 validation, drawn by ``seed`` from its training set; 10,000 test.
+
+    Where it is read from, and what is raised, is as with ``mnist_images``.
+    """
+    images = mnist_images(data_dir)
+    x, x_test = (bytes_ / np.float32(255) for bytes_ in (images.train_x, images.test_x))
+    labels, labels_test = images.train_y, images.test_y
     order = np.random.default_rng((seed, 3)).permutation(len(x))  # 0 to 2 are the batches, the masks, the weights
     train, validation = order[5000:], order[:5000]
     mean, std = x[train].mean(dtype=np.float64), x[train].std(dtype=np.float64)
@@ -126,7 +146,7 @@ def _read_mnist(folder: Path, train: bool) -> tuple[Array, Array]:
     if problem is not None and "bytes" in problem:
         raise ValueError(problem)
     raw = folder / "MNIST" / "raw"
-    made = [p for p in (raw, raw.parent, folder) if not p.exists()]  # by torchvision, before it downloads
+    made = [p for p in (raw, *raw.parents) if not p.exists()]  # by torchvision, before it downloads
     try:
         data = MNIST(str(folder), train=train, download=problem is not None)
     except (RuntimeError, OSError) as error:
@@ -138,7 +158,7 @@ def _read_mnist(folder: Path, train: bool) -> tuple[Array, Array]:
             f"{', '.join(MNIST_FILES)} into {raw}, name another folder with --data-dir or $TWINGRAD_DATA, or run "
             f"`python -m experiments digits`, which needs no download. (The download: {' '.join(str(error).split())})"
         ) from error
-    return data.data.numpy().reshape(len(data), -1) / np.float32(255), data.targets.numpy()
+    return data.data.numpy().reshape(len(data), -1), data.targets.numpy()
 
 
 def _divided(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from numpy.typing import NDArray
 
     from experiments.bench import Outcome as BenchOutcome
@@ -157,33 +158,31 @@ def most_wrong(experiment: Experiment, outcome: Outcome, count: int = 18) -> Fig
 
 
 def bench(outcomes: Sequence[BenchOutcome]) -> Figure:
-    """Seconds an epoch of every contender, a panel a size; the bar is the median, the line from least to most."""
+    """Seconds an epoch of every contender, a panel a size: the median, and a line from the least to the most."""
     across = min(2, len(outcomes))
     down = -(-len(outcomes) // across)
     lines = max(len(outcome.timings) for outcome in outcomes)
-    figure = Figure(figsize=(6.4 * across, (0.36 * lines + 1.1) * down), layout="constrained")
+    figure = Figure(figsize=(6.4 * across, (0.33 * lines + 1.2) * down), layout="constrained")
     axes = figure.subplots(down, across, squeeze=False).ravel()
     for ax in axes[len(outcomes) :]:
         ax.set_axis_off()
     for ax, outcome in zip(axes, outcomes, strict=False):
         timings = [timing for timing in outcome.timings if timing.problem is None]
-        names = [timing.contender for timing in timings]
-        medians = [timing.median for timing in timings]
-        reach = [[t.median - min(t.seconds) for t in timings], [max(t.seconds) - t.median for t in timings]]
-        colors = [BLUE if name == "scratch" else ORANGE if "twin" in name else "#a8b1bb" for name in names]
-        ax.barh(names, medians, xerr=reach, color=colors, error_kw={"ecolor": "black", "elinewidth": 1})
         for i, timing in enumerate(timings):
+            color = BLUE if timing.contender == "scratch" else ORANGE if "twin" in timing.contender else GREY
+            ax.plot([min(timing.seconds), max(timing.seconds)], [i, i], color=color, linewidth=2, alpha=0.5)
+            ax.plot(timing.median, i, "o", color=color)
             ratios = outcome.ratios(timing)
-            text = f"{np.median(ratios):.2f} ×" if ratios else ""
-            ax.annotate(text, (max(timing.seconds), i), (4, 0), textcoords="offset points", va="center", fontsize=8)
+            text = f"{np.median(ratios):.2g} ×" if ratios else ""
+            ax.annotate(text, (max(timing.seconds), i), (7, 0), textcoords="offset points", va="center", fontsize=8)
         floor = outcome.case.flops / np.median(outcome.flops_per_second)
-        if floor > 0.01 * min(medians):
-            ax.axvline(floor, color=GREY, linestyle=":", linewidth=1.5)
-            ax.annotate(" matrix products alone", (floor, -0.62), fontsize=8, color=GREY, va="bottom")
-        ax.set(
-            title=outcome.case.name, xlabel="seconds an epoch, log scale; × beside the plain torch loop", xscale="log"
-        )
-        ax.set_xlim(right=max(max(t.seconds) for t in timings) * 2.2)
+        if floor > 0.01 * min(timing.median for timing in timings):
+            ax.axvline(floor, color=GREY, linestyle=":", linewidth=1.5, label="matrix products alone")
+            ax.legend(frameon=False, fontsize=8, loc="upper right")
+        ax.set(title=outcome.case.name, xlabel="seconds an epoch; × beside the plain torch loop", xscale="log")
+        _plain_numbers(ax.xaxis)
+        ax.set_yticks(range(len(timings)), [timing.contender for timing in timings])
+        ax.set_xlim(right=max(max(t.seconds) for t in timings) * 2.5)
         ax.invert_yaxis()
         _plain(ax)
     return figure
@@ -192,16 +191,27 @@ def bench(outcomes: Sequence[BenchOutcome]) -> Figure:
 def scaling(sweeps: Sequence[Sweep]) -> Figure:
     """Seconds an epoch against width, depth, batch size and data, with the floor; log-log."""
     figure = Figure(figsize=(10, 7.2), layout="constrained")
-    for ax, sweep in zip(figure.subplots(2, 2).ravel(), sweeps, strict=True):
+    axes = figure.subplots(2, 2).ravel()
+    for ax in axes[len(sweeps) :]:
+        ax.set_axis_off()
+    for ax, sweep in zip(axes, sweeps, strict=False):
         for contender, color in (("scratch", BLUE), ("torch loop", ORANGE)):
             ax.plot(sweep.values, sweep.seconds(contender), "o-", color=color, label=contender, markersize=4)
         ax.plot(sweep.values, sweep.floors, ":", color=GREY, label="floor: matrix products and Adam's memory")
         ax.set(xscale="log", yscale="log", xlabel=sweep.quantity, ylabel="seconds an epoch")
         ax.set_xticks(sweep.values, [f"{value:,}" for value in sweep.values])
         ax.minorticks_off()
+        _plain_numbers(ax.yaxis)
         _plain(ax)
     figure.axes[0].legend(frameon=False, fontsize=9)
     return figure
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """0.1, 0.3, 1, 3 … on a logarithmic axis, however little of it is shown."""
+    axis.set_major_locator(LogLocator(subs=(1, 3)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _plain(ax: Axes) -> None:

@@ -70,6 +70,7 @@ class LeakyReLU(Activation):
 
     def __post_init__(self) -> None:
         checks.number("slope", self.slope, 0)
+        object.__setattr__(self, "slope", float(self.slope))
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         return np.where(x > 0, x, self.slope * x), x
@@ -88,6 +89,7 @@ class ELU(Activation):
 
     def __post_init__(self) -> None:
         checks.number("alpha", self.alpha, 0)
+        object.__setattr__(self, "alpha", float(self.alpha))
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0))), x

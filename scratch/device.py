@@ -39,7 +39,7 @@ def check_device(device: str) -> str:
         if gpus is None:
             raise ValueError(
                 f"device is {str(device)!r}, for which scratch needs CuPy; install it with "
-                "pip install 'twingrad[cuda]' (or cupy-cuda12x, beside a torch for CUDA 12), or take device 'cpu'"
+                "pip install -e '.[cuda]' (or cupy-cuda12x, beside a torch for CUDA 12), or take device 'cpu'"
             )
         if int(number or 0) >= gpus:
             raise ValueError(f"device is {str(device)!r}, but CuPy finds {gpus or 'no'} CUDA GPUs here; expected 'cpu'")
@@ -82,6 +82,11 @@ def to_device(a: Any, device: str) -> Array:
         return _cupy().asarray(a)
 
 
+def bytes_held() -> int:
+    """The GPU memory that CuPy has taken and not given back."""
+    return int(_cupy().get_default_memory_pool().total_bytes())
+
+
 @contextmanager
 def computing(device: str, precision: Precision = "float32") -> Iterator[None]:
     """Compute on the device, on a stream of its own, with float32 matrix products in this precision.
@@ -91,15 +96,16 @@ def computing(device: str, precision: Precision = "float32") -> Iterator[None]:
     if device == "cpu":
         yield
         return
-    core = _cupy()._core
+    products = importlib.import_module("cupy._core._routines_linalg")
     name = {"float32": "COMPUTE_TYPE_FP32", "tf32": "COMPUTE_TYPE_TF32", "bf16": "COMPUTE_TYPE_BF16"}[precision]
-    before = core.get_compute_type(np.float32)
+    before = products.get_compute_type(np.float32)
     with _on(device), _cupy().cuda.Stream(non_blocking=True) as stream:
-        core.set_compute_type(np.float32, getattr(core, name))
+        _cupy().cuda.Stream.null.synchronize()  # where the arrays were made; this stream would not wait for it
+        products.set_compute_type(np.float32, getattr(products, name))
         try:
             yield
         finally:
-            core.set_compute_type(np.float32, before)
+            products.set_compute_type(np.float32, before)
             stream.synchronize()
 
 

@@ -105,7 +105,7 @@ def fit_epochs(engine: Engine, recipe: Recipe, n: int, n_out: int, dtype: Any) -
             break
         begun, first = progress.step - epoch * per_epoch, epoch * per_epoch
         batch = np.concatenate(list(epoch_batches(n, recipe, epoch)))
-        rates = [recipe.optimizer.lr * recipe.schedule(first + i) for i in range(per_epoch)]
+        rates = [recipe.lr(first + i) for i in range(per_epoch)]
         with engine.computing():
             order[:], lrs[:] = engine.move(batch), engine.move(np.array(rates))
             if recipe.augment is not None:

@@ -81,6 +81,7 @@ class Dropout:
 
     def __post_init__(self) -> None:
         checks.number("p", self.p, 0, below=1)
+        object.__setattr__(self, "p", float(self.p))
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {}

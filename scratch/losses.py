@@ -76,6 +76,7 @@ class CrossEntropy(_Checked):
 
     def __post_init__(self) -> None:
         checks.number("label_smoothing", self.label_smoothing, 0, below=1)
+        object.__setattr__(self, "label_smoothing", float(self.label_smoothing))
 
     def check_targets(self, y: Array, shape: tuple[int, ...], dtype: Any, name: str = "y") -> None:
         batch, n_classes = shape

@@ -204,8 +204,7 @@ class Penalty:
     l2: float = 0.0
 
     def __post_init__(self) -> None:
-        checks.number("l1", self.l1, 0)
-        checks.number("l2", self.l2, 0)
+        _check(self)
 
     def __bool__(self) -> bool:
         return self.l1 > 0 or self.l2 > 0
@@ -241,10 +240,12 @@ def _decayed(g: Array, w: Array, weight_decay: float) -> Array:
 
 
 def _check(optimizer: Any) -> None:
-    """Raise unless every hyperparameter is in its range."""
-    for name, value in vars(optimizer).items():
+    """Raise unless every hyperparameter is in its range; make it a Python float, beside which float32 stays float32."""
+    for name, value in list(vars(optimizer).items()):
         if name == "betas":
             for i, beta in enumerate(value):
                 checks.number(f"betas[{i}]", beta, 0, below=1)
+            object.__setattr__(optimizer, name, tuple(map(float, value)))
         elif name != "nesterov":
             checks.number(name, value, 0, below=1 if name in ("momentum", "dampening", "alpha") else math.inf)
+            object.__setattr__(optimizer, name, float(value))

@@ -76,6 +76,11 @@ class Recipe:
         checks.whole("seed", self.seed, 0)
         if self.max_norm is not None:
             checks.number("max_norm", self.max_norm, 0, above=True)
+            object.__setattr__(self, "max_norm", float(self.max_norm))
+
+    def lr(self, step: int) -> float:
+        """The learning rate of step 0, 1, …; a Python float, beside which float32 stays float32."""
+        return float(self.optimizer.lr * self.schedule(step))
 
 
 @dataclass
@@ -261,7 +266,7 @@ def _steps(
             rows = rows[:, start : start + width]
         with np.errstate(over="ignore", invalid="ignore"):  # the check below says it better
             value, logits = gradient(network, recipe, params, rows, y.take(batch, 0), grads, rng)
-        loss, lr = float(value), recipe.optimizer.lr * recipe.schedule(step)
+        loss, lr = float(value), recipe.lr(step)
         if not math.isfinite(loss):
             raise DivergenceError(step, lr, loss)
         update(recipe, state, grads, lr, step + 1)

@@ -25,3 +25,15 @@ def assert_as_exact_as_autograd(in32: list[Difference], in64: list[Difference]) 
         by_hand, by_autograd = (np.abs(a - double.autograd).max() for a in (single.hand, single.autograd))
         allowed = 4 * max(by_autograd, scale * np.finfo(np.float32).eps)
         assert by_hand <= allowed, f"{single.tensor}: error {by_hand:.1e} by hand, {by_autograd:.1e} by autograd"
+
+
+def every_array(value):
+    """The arrays in nested tuples, lists and dicts."""
+    if isinstance(value, np.ndarray | np.generic):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from every_array(part)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from every_array(part)

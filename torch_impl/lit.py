@@ -80,7 +80,7 @@ class LitTwin(L.LightningModule):
             self.manual_backward(self.step_loss(batch, step))
             if self.recipe.max_norm is not None:
                 torch.nn.utils.clip_grad_norm_(self.twin.parameters(), self.recipe.max_norm)
-            optimizer.param_groups[0]["lr"] = self.recipe.optimizer.lr * self.recipe.schedule(step)
+            optimizer.param_groups[0]["lr"] = self.recipe.lr(step)
             optimizer.step()
 
     def step_loss(self, batch: Batch, step: int) -> Tensor:
@@ -284,8 +284,8 @@ class Recorder(Callback):
         losses = trainer.strategy.reduce(torch.stack([step.loss for step in steps]), reduce_op="mean").tolist()
         for step, loss in enumerate(losses, last + 1 - len(losses)):
             if not math.isfinite(loss):
-                raise DivergenceError(step, recipe.optimizer.lr * recipe.schedule(step), loss)
-        lr, loss = recipe.optimizer.lr * recipe.schedule(last), sum(losses) / len(losses)
+                raise DivergenceError(step, recipe.lr(step), loss)
+        lr, loss = recipe.lr(last), sum(losses) / len(losses)
         seen = module.evaluation() if ends and module.validation else None
         if seen is not None and not math.isfinite(seen.loss):
             raise DivergenceError(last, lr, seen.loss, "validation loss")

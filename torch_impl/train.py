@@ -170,7 +170,7 @@ def _steps(network: Network, recipe: Recipe, engine: OnDevice) -> Iterator[Recor
         start = None if recipe.augment is None else recipe.augment.start(shift_rng(recipe.seed, step))
         with engine.computing():
             value, logits = engine.gradient(engine.move(batch), start, rng)
-        loss, lr = value.item(), recipe.optimizer.lr * recipe.schedule(step)
+        loss, lr = value.item(), recipe.lr(step)
         if not math.isfinite(loss):
             raise DivergenceError(step, lr, loss)
         engine.update(lr)

@@ -80,6 +80,16 @@ def test_pictures_of_images(tmp_path):
         (["moons", "--device", "cuda:99"], "device is 'cuda:99', but torch finds .* CUDA GPUs here"),
         (["moons", "--device", "gpu"], "device is 'gpu'"),
         (["moons", "--devices", "2"], "devices is 2 with impl 'both', expected impl 'lightning'"),
+        (
+            ["moons", "--num-nodes", "2"],
+            "num_nodes is 2 with impl 'both' and strategy 'auto', expected impl 'lightning'",
+        ),
+        (["moons", "--num-nodes", "0"], "num_nodes is 0, expected at least 1"),
+        (["moons", "--precision", "bf16"], "precision is 'bf16' with float32 on cpu, expected 'float32'"),
+        (["moons", "--shift", "1"], "shift is 1, but moons has no images, expected 0"),
+        (["digits", "--shift", "-1"], "shift is -1, expected at least 0"),
+        (["xor", "--label-smoothing", "0.1"], "label_smoothing is 0.1, but xor has two classes, expected 0"),
+        (["digits", "--label-smoothing", "1"], "label_smoothing is 1.0, expected a number at least 0 and less than 1"),
         (["moons", "--resume", "nowhere"], "resume is 'nowhere', expected the folder of a run"),
         (["xor", "--patience", "3"], "patience is 3, but xor has no validation data"),
         (["moons", "--patience", "0"], "patience is 0"),
@@ -268,7 +278,7 @@ def test_results_goes_on_with_the_runs_that_it_finds(tmp_path, capsys):
 def test_two_processes_train_as_one_from_the_command_line(tmp_path):
     """The last batch has one sample, so one of the two processes has none of it."""
     weights = []
-    for devices in (1, 2):
+    for devices, strategy in ((1, "auto"), (2, "ddp")):
         out = tmp_path / str(devices)
         options = [
             "--batch-size",
@@ -279,6 +289,8 @@ def test_two_processes_train_as_one_from_the_command_line(tmp_path):
             "lightning",
             "--devices",
             devices,
+            "--strategy",
+            strategy,
             "--out",
             out,
         ]
@@ -313,3 +325,22 @@ def test_one_mnist_epoch_is_equal_to_1e_12_in_all_three(tmp_path, capsys):
     assert "adam, " in printed
     assert "batches of 128, float64" in printed
     assert "Equal to 1e-12: yes" in printed
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"])
+def test_only_the_first_process_of_ddp_is_to_be_seen(name, tmp_path, monkeypatch, capsys):
+    from experiments import run
+
+    monkeypatch.chdir(tmp_path)
+    joined = []
+    monkeypatch.setattr(run, "join", lambda experiment, folder: joined.append(experiment.config.impl))
+    monkeypatch.setenv(name, "1")
+    assert main(["xor", "--impl", "lightning", "--devices", "2", "--strategy", "ddp"]) == 0
+    assert joined == ["lightning"]
+    assert not list(tmp_path.iterdir())
+    assert capsys.readouterr().out == ""
+
+
+def test_moved_and_softened_images_train_equally_in_all_three(tmp_path):
+    options = ["--shift", "1", "--label-smoothing", "0.1", "--schedule", "linear", "--epochs", "2", "--hidden", "16"]
+    assert main(["compare", "digits", *options, "--out", str(tmp_path / "run")]) == 0

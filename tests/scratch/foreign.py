@@ -106,6 +106,7 @@ class Graph:
 
 class Stream:
     current = None
+    null = types.SimpleNamespace(synchronize=lambda: None)
 
     def __init__(self, non_blocking=False):
         assert non_blocking, "the legacy stream cannot be captured"
@@ -133,16 +134,10 @@ class Stream:
 
 def cupy():
     """A module to stand in sys.modules for CuPy."""
-    compute = {"type": "COMPUTE_TYPE_FP32"}
     module = types.ModuleType("cupy")
     module.asarray = lambda a: a if isinstance(a, Foreign) else Foreign(np.array(a))
     module.asnumpy = lambda a: np.array(on_host(a))
     module.zeros = lambda *args: Foreign(np.zeros(*args))
-    module._core = types.SimpleNamespace(
-        get_compute_type=lambda dtype: compute["type"],
-        set_compute_type=lambda dtype, kind: compute.update(type=kind),
-        **{f"COMPUTE_TYPE_{name}": f"COMPUTE_TYPE_{name}" for name in ("FP32", "TF32", "BF16")},
-    )
     module.cuda = types.SimpleNamespace(
         Device=lambda number: _nothing(),
         Stream=Stream,
@@ -161,5 +156,12 @@ def _nothing():
 
 def install(monkeypatch):
     """Let scratch find this where it looks for CuPy."""
+    compute = {"type": "COMPUTE_TYPE_FP32"}
+    products = types.SimpleNamespace(
+        get_compute_type=lambda dtype: compute["type"],
+        set_compute_type=lambda dtype, kind: compute.update(type=kind),
+        **{f"COMPUTE_TYPE_{name}": f"COMPUTE_TYPE_{name}" for name in ("FP32", "TF32", "BF16")},
+    )
     monkeypatch.setitem(sys.modules, "cupy", cupy())
+    monkeypatch.setitem(sys.modules, "cupy._core._routines_linalg", products)
     graphs.clear()

@@ -17,6 +17,7 @@ from scratch import (
     Constant,
     CosineDecay,
     ExponentialDecay,
+    LinearDecay,
     Penalty,
     RMSprop,
     StepDecay,
@@ -51,6 +52,7 @@ SCHEDULES = {
     "constant": (Constant(), lambda o: torch_schedules.ConstantLR(o, 1.0)),
     "step": (StepDecay(15, 0.3), lambda o: torch_schedules.StepLR(o, 15, 0.3)),
     "exponential": (ExponentialDecay(0.95), lambda o: torch_schedules.ExponentialLR(o, 0.95)),
+    "linear": (LinearDecay(STEPS, 0.1), lambda o: torch_schedules.LinearLR(o, 1.0, 0.1, STEPS)),
     "cosine": (CosineDecay(STEPS), lambda o: torch_schedules.CosineAnnealingLR(o, STEPS)),
     "warm-up, cosine": (
         Warmup(10, CosineDecay(STEPS - 10)),

@@ -132,7 +132,10 @@ def test_a_resumed_training_is_the_same_bit_for_bit(tmp_path):
 
 
 def test_two_processes_train_as_one(tmp_path):
-    """DDP on gloo: dropout masks, shares that differ in size, and a last batch too small to share, included."""
+    """DDP on gloo: dropout masks, shares that differ in size, and a last batch too small to share, included.
+
+    They are spawned here; that the command itself is run in each is tested with the command line.
+    """
     script = tmp_path / "train.py"
     script.write_text(
         textwrap.dedent(
@@ -144,7 +147,7 @@ def test_two_processes_train_as_one(tmp_path):
 
             if __name__ == "__main__":
                 x, y, validation = data()
-                params = lit.fit(NETWORK, RECIPE, x, y, initial(), validation, devices=2)
+                params = lit.fit(NETWORK, RECIPE, x, y, initial(), validation, devices=2, chunk=2)
                 scratch.save_parameters(sys.argv[1], params)
             """
         )
@@ -171,6 +174,12 @@ def test_bad_input_is_named():
         lit.fit(NETWORK, recipe(), x.astype("float32"), y, initial())
     with pytest.raises(ValueError, match="device is 'cuda:99'"):
         lit.fit(NETWORK, recipe(), x, y, initial(), device="cuda:99")
+    with pytest.raises(ValueError, match="strategy is 'fsdp', expected one of 'auto', 'ddp', 'ddp_spawn'"):
+        lit.fit(NETWORK, recipe(), x, y, initial(), strategy="fsdp")
+    with pytest.raises(ValueError, match="precision is 'bf16' with float64 on cpu"):
+        lit.fit(NETWORK, recipe(), x, y, initial(), precision="bf16")
+    with pytest.raises(ValueError, match="chunk is 0, expected at least 1"):
+        lit.fit(NETWORK, recipe(), x, y, initial(), chunk=0)
     with pytest.raises(ValueError, match="validation is None"):
         lit.fit(NETWORK, recipe(early_stopping=EarlyStopping(2)), x, y, initial())
 

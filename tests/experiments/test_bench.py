@@ -1,0 +1,146 @@
+"""The benchmark: that all train the same network, that what is said was timed, and what bad input gets. No times."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import bench, plots
+from experiments.contenders import CONTENDERS, Case, Work
+
+ROOT = Path(__file__).parent.parent.parent
+CASE = Case("digits", (64, 32, 10), "relu", 64, 1077, 3, 3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder, digits = tmp_path_factory.mktemp("case"), bench.load("digits", None)
+    bench.save(CASE, digits, folder)
+    return folder
+
+
+def trained(folder, name, own):
+    """The classes that a contender gives the test digits, and the turns that it took."""
+    taken = []
+
+    def turns():
+        for turn in range(CASE.turns):
+            taken.append(turn)
+            yield turn
+
+    own.mkdir()
+    return CONTENDERS[name](Work(folder, own, turns())), taken
+
+
+SLOW_TO_COMPILE = {"torch loop, compiled"}
+OWN_ORDER = {"lightning as usual"}  # its loader shuffles
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's advice to those who use it as usual
+@pytest.mark.parametrize("name", sorted(set(CONTENDERS) - {"scratch", bench.RATE} - SLOW_TO_COMPILE))
+def test_all_train_the_same_network_on_the_same_batches(folder, name, tmp_path):
+    ours, _ = trained(folder, "scratch", tmp_path / "ours")
+    theirs, turns = trained(folder, name, tmp_path / "theirs")
+    assert turns == [0, 1, 2]
+    assert theirs.shape == ours.shape
+    apart = (theirs != ours).mean()
+    assert apart <= (0.05 if name in OWN_ORDER else 0.01), f"{apart:.1%} of the classes differ"
+
+
+def test_contenders_take_turns_and_their_seconds_are_an_epochs():
+    names = ("scratch", "textbook NumPy", "scikit-learn")
+    outcome = bench.run_case(CASE, bench.load("digits", None), names, threads=1)
+    assert [timing.contender for timing in outcome.timings] == list(names)
+    assert len(outcome.flops_per_second) == CASE.turns - bench.WARM_UP
+    for timing in outcome.timings:
+        assert timing.problem is None
+        assert len(timing.seconds) == CASE.turns - bench.WARM_UP
+        assert timing.accuracy > 0.8
+        assert 10e6 < timing.peak_bytes < 1e9
+    a, b = outcome.timings[1], outcome.timings[0]
+    assert outcome.ratios(a, to="scratch") == [x / y for x, y in zip(a.seconds, b.seconds, strict=True)]
+    assert bench.problems(outcome) == []
+    assert len(bench.rows(outcome)) == 4
+    assert len(plots.bench([outcome]).axes) == 1
+
+
+def test_a_contender_that_fails_is_said_and_does_not_stop_the_others():
+    case = replace(CASE, turns=2)
+    outcome = bench.run_case(case, bench.load("digits", None), ("torch twin, captured?", "scratch"), threads=1)
+    failed, good = outcome.timings
+    assert "KeyError" in failed.problem
+    assert good.problem is None
+    assert bench.problems(outcome) == [f"digits: torch twin, captured? did not run: {failed.problem}"]
+    assert bench.rows(outcome)[1][1] == "did not run"
+
+
+def test_the_arithmetic_is_counted():
+    case = Case("", (784, 256, 128, 10), "relu", 128, 60_000, 1, 1)
+    by_hand = 2 * 60_000 * (2 * 784 * 256 + 3 * 256 * 128 + 3 * 128 * 10)
+    assert case.flops == by_hand == pytest.approx(60.4e9, rel=2e-3)
+    assert case.parameters == 784 * 256 + 256 + 256 * 128 + 128 + 128 * 10 + 10
+
+
+@pytest.mark.parametrize(
+    ("values", "digits", "text"),
+    [([0.5, 0.7, 0.6], 2, "0.60 ±0.10"), ([120, 100, 110], 3, "110 ±10"), ([8.0, 12.0, 10.0], 2, "10 ±2")],
+)
+def test_a_spread_is_the_median_and_half_of_least_to_most(values, digits, text):
+    assert bench.spread(values, digits) == text
+
+
+def run(*arguments, **environment):
+    command = [sys.executable, "-m", "experiments", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False, env=environment)
+
+
+def test_the_command_prints_json_and_leaves_tables_and_a_chart(tmp_path):
+    import os
+
+    done = run(
+        "bench", "--sizes", "xor", "--contenders", "scratch", "textbook NumPy", "--threads", "1",
+        "--json", "-", "--out", str(tmp_path / "out"),
+        **os.environ,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    (result,) = values["results"]
+    assert result["case"]["name"] == "xor"
+    assert [len(timing["seconds"]) for timing in result["timings"]] == [5, 5]
+    assert values["threads"] == 1
+    assert json.loads((tmp_path / "out" / "bench.json").read_text()) == values
+    assert "| scratch |" in (tmp_path / "out" / "bench.md").read_text()
+    assert (tmp_path / "out" / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rounds", "4"], "rounds is 4, expected at least 5"),
+        (["--sizes", "mnist-129"], "sizes is 'mnist-129', expected one of"),
+        (["--contenders", "torch-loop"], "did you mean 'torch loop'"),
+        (["--threads", "0"], "threads is 0, expected at least 1"),
+        (["--scaling", "--rounds", "1"], "rounds is 1, expected at least 5"),
+        (["--device", "cuda:99"], "device is 'cuda:99'"),
+        (["--sizes", "mnist-128", "--data-dir", "nowhere/at/all"], "MNIST could not be downloaded"),
+        (["--json", "nowhere/at/all.json"], "json is 'nowhere/at/all.json', expected a file in a folder that exists"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_written(arguments, message, tmp_path, monkeypatch, capsys):
+    from experiments.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_random_data_have_the_shape_of_the_case():
+    data = bench.random_data(CASE)
+    assert data.train.x.shape == (1077, 64)
+    assert data.train.x.dtype == np.float32
+    assert set(data.train.y) == set(range(10))
