@@ -152,7 +152,6 @@ def torch_twin(work: Work, **options: Any) -> Array:
 
 def lightning_twin(work: Work) -> Array:
     """torch_impl.lit.fit as the command line runs it: metrics, TensorBoard's log, checkpoints and a progress bar."""
-    os.environ["TTY_COMPATIBLE"] = "1"  # so that the bar is drawn, though nobody sees it
     from experiments.data import Data, Split
     from experiments.run import RunFolder, Watch
     from torch_impl import lit
@@ -426,6 +425,7 @@ def main(name: str, folder: Path) -> None:
         out.flush()
 
     warnings.simplefilter("ignore")
+    os.environ["TTY_COMPATIBLE"] = "1"  # so that Lightning's bar is drawn, though nobody sees it
     with Path(os.devnull).open("w") as quiet, contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
         os.dup2(quiet.fileno(), 1)
         work = Work(folder, Path(tempfile.mkdtemp(dir=folder)), turns(answer))

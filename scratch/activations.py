@@ -53,12 +53,11 @@ class ReLU(Activation):
     kinks = (0.0,)
 
     def forward(self, x: Array) -> tuple[Array, Array]:
-        y = np.maximum(x, 0)
-        return y, y
+        return np.maximum(x, 0), x
 
     def backward(self, dy: Array, cache: Array) -> Array:
-        y = cache
-        return dy * (y > 0)  # y′ = [x > 0] = [y > 0]
+        x = cache
+        return dy * (x > 0)  # y′ = [x > 0]
 
 
 @dataclass(frozen=True)

@@ -258,8 +258,7 @@ def _of_adam() -> Iterator[Mutant]:
 
 # Mutants whose name is a true one, judged by hand: the mutant, and the name.
 NAMED: dict[str, str] = {
-    "Linear | dW → W | np.matmul(dy.T, x, out=W)": "aliasing",
-    "Linear | np.sum → np.mean | np.mean(dy, axis=0, out=db)": "bias-not-summed",
+    "Linear | dW → W | dy.T.dot(x, out=W)": "aliasing",
     "Dropout | right factor dropped | return dy if cache is None else dy": "dropout-mask-missing",
     "ReLU | right factor dropped | return dy": "activation-derivative-missing",
     "ReLU | > → ≥ | return dy * (x >= 0)": "kink-convention",
@@ -275,19 +274,26 @@ NAMED: dict[str, str] = {
     "GELU, tanh | right factor dropped | return dy": "activation-derivative-missing",
     "Softmax | operands of − swapped | return y * ((dy * y).sum(axis=-1, keepdims=True) - dy)": "wrong-sign",
     "CrossEntropy, classes | /= → ·= | p *= n": "missing-batch-mean",
-    "CrossEntropy, soft targets | / → · | "
-    "return (-(y * log_p).sum() / n, (p * y.sum(axis=1, keepdims=True) - y) * n)": "missing-batch-mean",
-    "CrossEntropy, soft targets | operands of − swapped | "
-    "return (-(y * log_p).sum() / n, (y - p * y.sum(axis=1, keepdims=True)) / n)": "wrong-sign",
-    "BCEWithLogits | operands of − swapped | return (value, (y - sigmoid(z)) / z.size)": "wrong-sign",
-    "BCEWithLogits | z → value | return (value, (sigmoid(z) - y) / value.size)": "wrong-divisor",
+    "CrossEntropy, smoothed classes | /= → ·= | p *= n": "missing-batch-mean",
+    **{
+        f"CrossEntropy, {targets} | {change} | return (-(t * z).sum() / n, {gradient})": name
+        for targets in ("soft targets", "smoothed targets")
+        for change, gradient, name in (
+            ("/ → ·", "(p * t.sum(axis=1, keepdims=True) - t) * n", "missing-batch-mean"),
+            ("operands of − swapped", "(t - p * t.sum(axis=1, keepdims=True)) / n", "wrong-sign"),
+        )
+    },
+    "BCEWithLogits | operands of − swapped | return (value, (y - p) / z.size)": "wrong-sign",
+    "BCEWithLogits | z → value | return (value, (p - y) / value.size)": "wrong-divisor",
     "MSE | operands of − swapped | r = y - logits": "wrong-sign",
-    "MSE | 2 → 3 | return (np.mean(r * r), r * (3 / r.size))": "constant-factor",
-    "MSE | 2 → -2 | return (np.mean(r * r), r * (-2 / r.size))": "wrong-sign",
-    "MSE | 2 → 6 | return (np.mean(r * r), r * (6 / r.size))": "constant-factor",
+    "MSE | 2 → 3 | return ((r * r).sum() / r.size, r * (3 / r.size))": "constant-factor",
+    "MSE | 2 → -2 | return ((r * r).sum() / r.size, r * (-2 / r.size))": "wrong-sign",
+    "MSE | 2 → 6 | return ((r * r).sum() / r.size, r * (6 / r.size))": "constant-factor",
     "MAE | operands of − swapped | r = y - logits": "wrong-sign",
     "SGD | −= → += | w += lr * g": "wrong-sign",
-    "SGD, momentum | += → −= | v -= g if t == 1 else (1 - self.dampening) * g": "wrong-sign",
+    "SGD, momentum | += → −= | v -= g if self.dampening == 0 else (1 - self.dampening * (t > 1)) * g": "wrong-sign",
+    "SGD, momentum | operands of − swapped | "
+    "v += g if self.dampening == 0 else (self.dampening * (t > 1) - 1) * g": "wrong-sign",
     "SGD, momentum | −= → += | w += lr * g": "wrong-sign",
     "SGD, Nesterov | −= → += | w += lr * g": "wrong-sign",
     "AdaGrad | −= → += | w += lr * g / (np.sqrt(s) + self.eps)": "wrong-sign",
@@ -295,9 +301,10 @@ NAMED: dict[str, str] = {
     "RMSprop | −= → += | w += lr * u": "wrong-sign",
     "AdamW | − → + | w *= 1 + lr * self.weight_decay": "penalty-factor",
     "AdamW | w → g | _adam_step(g, g, slots, lr, t, self.betas, self.eps)": "aliasing",
-    "Adam | −= → += | w += lr / (1 - beta1 ** t) * m / (root + eps)": "wrong-sign",
-    "Adam | operands of − swapped | w -= lr / (beta1 ** t - 1) * m / (root + eps)": "wrong-sign",
-    "Adam | beta1 → eps | w -= lr / (1 - eps ** t) * m / (root + eps)": "adam-no-bias-correction",
+    "Adam | −= → += | w += u": "wrong-sign",
+    "Adam | right factor dropped | u += eps": "adam-eps-placement",
+    "Adam | operands of − swapped | u *= lr * root / (beta1 ** t - 1)": "wrong-sign",
+    "Adam | beta1 → eps | u *= lr * root / (1 - eps ** t)": "adam-no-bias-correction",
 }
 
 

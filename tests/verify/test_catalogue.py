@@ -26,7 +26,8 @@ def test_a_planted_mistake_is_found_and_named(plant):
 
 
 def test_mutants_are_found_and_none_has_a_wrong_name():
-    results = [r for r in map(mutants.judge, mutants.mutants()) if r is not None]
+    # One in five here, all of them in `python -m tests.verify.mutants`.
+    results = [r for r in map(mutants.judge, list(mutants.mutants())[::5]) if r is not None]
     found = [r for r in results if r.status == "found"]
     assert [r.mutant.name for r in results if r.status in ("MISSED", "FALSE ALARM")] == []
     assert [(r.mutant.name, r.mistakes) for r in found if r.wrong_name] == []

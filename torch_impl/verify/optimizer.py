@@ -65,7 +65,9 @@ def verify_optimizer(optimizer: Optimizer | Update, reference: Optimizer | None 
     for candidate, record, words in cases:
         made, found = _trajectory(candidate, record, name, words, seed)
         rows += made
-        findings += [f for f in found if f.mistake not in {g.mistake for g in findings}]
+        seen = {finding.mistake for finding in findings}
+        # What cannot be named without weight decay is there with it too, where large gradients may hide what it is not.
+        findings += [f for f in found if f.mistake not in seen and not (UNKNOWN in seen and f.tensors == ("w",))]
     return Report(name, (Section(name, tuple(rows)),), tuple(findings))
 
 
