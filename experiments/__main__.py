@@ -185,20 +185,22 @@ def bench(options: Namespace) -> int:
     import time
 
     from experiments import bench, plots, report
-    from experiments.run import choose_device
+    from experiments.run import choose_device, make_folder
 
     device = str(choose_device(options.device))
     sizes = options.sizes or (bench.QUICK_SIZES if options.quick else tuple(bench.SIZES))
     contenders = options.contenders or bench.contenders_for(device, options.quick)
     out = Path(options.out or f"runs/bench-{time.strftime('%Y%m%d-%H%M%S')}")
-    if out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"out is {str(out)!r}, which is not empty, expected a new folder")
-    check_json(options.json)
+    check_file("json", options.json)
+    for name in ("quick", "sizes", "contenders"):
+        if options.scaling and options[name]:
+            raise ValueError(f"{name} is given with scaling, which has sizes and contenders of its own; leave one out")
     if options.scaling:
         parts: Any = bench.scaling(options.rounds, options.threads, device)
     else:
         parts = bench.bench(sizes, contenders, options.rounds, options.threads, device, options.data_dir, options.quick)
     machine = bench.machine(options.threads, device)
+    make_folder(out)  # now, so that no result is lost for want of one
     console = report.Console(stderr=options.json == "-")
     console.print(bench.machine_line(machine), "\n", soft_wrap=True)
     done = []
@@ -207,7 +209,7 @@ def bench(options: Namespace) -> int:
         console.print(bench.table(part), "\n")
         for problem in bench.problems(part):
             print(problem, file=sys.stderr)
-        out.mkdir(parents=True, exist_ok=True)  # now, and after each size: Ctrl-C loses only the one that runs
+        # After each size, so that Ctrl-C loses only the one that runs.
         values = {**machine, "command": " ".join(sys.argv[1:]), "results": [bench.as_dict(part) for part in done]}
         text = json.dumps(values, indent=1) + "\n"
         (out / "bench.json").write_text(text, encoding="utf-8")
@@ -225,20 +227,22 @@ def speedrun(options: Namespace) -> int:
     """The command speedrun."""
     import json
 
+    import torch
+
     from experiments import bench, data, report, speedrun
     from experiments.run import choose_device
     from scratch.device import check_device, check_precision
 
     checks.number("target", options.target, 0, above=True)
     checks.whole("runs", options.runs, 1)
-    check_json(options.json)
+    check_file("json", options.json)
     recipe, device = speedrun.recipe_for(options.target), str(choose_device(options.device))
     impl = options.impl or ("scratch" if device == "cpu" else "torch")
     if impl == "scratch":
         check_device(device)
     check_precision(options.precision, device, "float32")
     images = data.mnist_images(options.data_dir)
-    machine = bench.machine(os.cpu_count() or 1, device)
+    machine = bench.machine(torch.get_num_threads(), device)
     console = report.Console(stderr=options.json == "-", highlight=False)
     tested = f"{speedrun.HELD_OUT:,} training images held out" if options.validate else "10,000 test images"
     console.print(bench.machine_line(machine), soft_wrap=True)
@@ -262,14 +266,14 @@ def speedrun(options: Namespace) -> int:
     return 0
 
 
-def check_json(path: str | None) -> None:
-    """Raise ValueError unless a file can be written there; None is none, - is standard output."""
-    if path not in (None, "-") and not Path(str(path)).resolve().parent.is_dir():
-        raise ValueError(f"json is {path!r}, expected a file in a folder that exists, or - for standard output")
+def check_file(name: str, path: str | None) -> None:
+    """Raise ValueError unless ``path``, the option of that name, is None or a file in a folder that exists."""
+    if path is not None and not Path(path).resolve().parent.is_dir():
+        raise ValueError(f"{name} is {path!r}, expected a file in a folder that exists")
 
 
 def write_json(path: str | None, text: str) -> None:
-    """Write it there."""
+    """Write it there; None is nowhere, - is standard output."""
     if path == "-":
         print(text, end="")
     elif path is not None:
@@ -287,10 +291,8 @@ def backprop_by_hand(options: Namespace) -> int:
 def verify(options: Namespace) -> int:
     """The command verify: 0 right, 1 wrong, 2 could not be checked."""
     checks.whole("seed", options.seed, 0)
-    for name in ("json", "html"):
-        path = getattr(options, name)
-        if path is not None and not Path(path).resolve().parent.is_dir():
-            raise ValueError(f"{name} is {path!r}, expected a file in a folder that exists")
+    check_file("json", options.json)
+    check_file("html", options.html)
     if options.shapes and options.target is None:
         raise ValueError("shapes are given without a target, expected FILE.py or FILE.py:NAME before them")
 

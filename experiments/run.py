@@ -87,12 +87,7 @@ class RunFolder:
         path = Path(config.out) if config.out is not None else stem
         if config.out is None and path.exists():
             path = next(p for i in range(2, 10_000) if not (p := Path(f"{stem}-{i}")).exists())
-        if path.is_dir() and any(path.iterdir()):
-            raise ValueError(f"out is {str(path)!r}, which is not empty, expected a new folder (or --resume {path})")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"out is {str(path)!r}, where no folder can be made ({error.strerror})") from error
+        make_folder(path, f" (or --resume {path})")
         folder = cls(path)
         write_atomically(folder.config, yaml.safe_dump(config.as_dict(), sort_keys=False).encode())
         return folder
@@ -146,6 +141,16 @@ class RunFolder:
     def add_row(self, row: Row) -> None:
         with self.metrics.open("a") as file:
             file.write(_line(row) + "\n")
+
+
+def make_folder(path: Path, instead: str = "") -> None:
+    """Make a folder; a ValueError if it is not empty (which ``instead`` says what to do about) or cannot be made."""
+    if path.is_dir() and any(path.iterdir()):
+        raise ValueError(f"out is {str(path)!r}, which is not empty, expected a new folder{instead}")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"out is {str(path)!r}, where no folder can be made ({error.strerror})") from error
 
 
 class Watch:

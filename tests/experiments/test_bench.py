@@ -85,6 +85,39 @@ def test_the_arithmetic_is_counted():
     assert case.parameters == 784 * 256 + 256 + 256 * 128 + 128 + 128 * 10 + 10
 
 
+def outcome_of(case, seconds, rates):
+    timings = [bench.Timing(name, values, 0.9, 2**20) for name, values in seconds.items()]
+    return bench.Outcome(case, timings, rates)
+
+
+def test_ratios_and_rates_are_taken_within_a_round():
+    case = replace(CASE, name="digits", samples=1000)
+    f = case.flops
+    outcome = outcome_of(case, {"torch loop": [1.0, 4.0, 2.0], "scratch": [0.5, 1.0, 1.5]}, [2 * f, 4 * f, 2 * f])
+    _, ours = outcome.timings
+    assert outcome.ratios(ours) == [0.5, 0.25, 0.75]
+    assert outcome.rate_fractions(ours) == [1.0, 0.25, pytest.approx(1 / 3)]
+    assert bench.rows(outcome)[2] == ["scratch", "1.00 ±0.50 s", "1.0k", "0.50 ±0.25", "33%", "1", "90.00%"]
+
+
+def test_a_sweep_has_every_value_beside_its_floor(monkeypatch, tmp_path):
+    def timed(case, dataset, contenders, threads):
+        rate = 1e10
+        return outcome_of(case, dict(zip(contenders, ([case.flops / rate] * 5, [1.0] * 5), strict=True)), [rate] * 5)
+
+    monkeypatch.setattr(bench, "run_case", timed)
+    monkeypatch.setattr(bench, "random_data", lambda case: None)  # it has a test of its own
+    sweeps = list(bench.scaling(5, 1, "cpu"))
+    assert [sweep.quantity for sweep in sweeps] == ["width", "depth", "batch", "samples"]
+    width = sweeps[0]
+    assert (width.values[0], width.values[-1]) == (64, 4096)
+    for sweep in sweeps:
+        for least, products in zip(sweep.floors, sweep.seconds("scratch"), strict=True):
+            assert least > products, "the floor has Adam beside the products"
+        assert len(bench.rows(sweep)) == 1 + len(sweep.values)
+    assert len(plots.scaling(sweeps).axes) == 4
+
+
 @pytest.mark.parametrize(
     ("values", "digits", "text"),
     [([0.5, 0.7, 0.6], 2, "0.60 ±0.10"), ([120, 100, 110], 3, "110 ±10"), ([8.0, 12.0, 10.0], 2, "10 ±2")],
@@ -124,6 +157,8 @@ def test_the_command_prints_json_and_leaves_tables_and_a_chart(tmp_path):
         (["--sizes", "mnist-129"], "sizes is 'mnist-129', expected one of"),
         (["--contenders", "torch-loop"], "did you mean 'torch loop'"),
         (["--threads", "0"], "threads is 0, expected at least 1"),
+        (["--sizes", "xor", "--out", "/dev/null/run"], "out is '/dev/null/run', where no folder can be made"),
+        (["--scaling", "--quick"], "quick is given with scaling"),
         (["--scaling", "--rounds", "1"], "rounds is 1, expected at least 5"),
         (["--device", "cuda:99"], "device is 'cuda:99'"),
         (["--sizes", "mnist-128", "--data-dir", "nowhere/at/all"], "MNIST could not be downloaded"),

@@ -86,7 +86,14 @@ def test_metrics_are_logged_for_tensorboard(tmp_path):
         if r.epoch_ends
     ]
     assert [event.value for event in logged.Scalars("val_accuracy")] == pytest.approx(seen, rel=1e-6)
-    assert {"train_loss", "train_accuracy"} <= set(logged.Tags()["scalars"])
+    scalars = (logged.Scalars(name) for name in ("train_loss", "train_accuracy"))
+    for epoch, (loss, accuracy) in enumerate(zip(*scalars, strict=True)):
+        steps = [r for r in records if r.epoch == epoch]
+        sizes = [len(r.batch) for r in steps]  # the last one is short
+        hits = sum((scratch.predicted_classes(r.logits.numpy()) == y[r.batch]).sum() for r in steps)
+        assert loss.value == pytest.approx(np.average([r.loss for r in steps], weights=sizes), rel=1e-6)
+        assert accuracy.value == pytest.approx(hits / sum(sizes), rel=1e-6)
+    assert epoch == 2
 
 
 def test_it_stops_early_with_the_best_weights(tmp_path):
