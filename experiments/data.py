@@ -1,20 +1,11 @@
 """The data sets as NumPy arrays, split and standardised. Every random choice comes from the seed given."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Self
 
 import numpy as np
-
-from scratch import checks
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
 
 MNIST_FILES = {  # name: bytes, in torchvision's layout
     "train-images-idx3-ubyte": 47_040_016,
@@ -28,9 +19,15 @@ MNIST_FILES = {  # name: bytes, in torchvision's layout
 class Split:
     """x (n, in), the targets y that the loss takes, and the classes (n,) as integers."""
 
-    x: Array
-    y: Array
-    labels: Array
+    x: np.ndarray
+    y: np.ndarray
+    labels: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, labels: np.ndarray, n_classes: int) -> Self:
+        """The targets of two classes are 0 and 1 in a column of x's dtype, those of more are the classes."""
+        labels = labels.astype(np.int64)
+        return cls(x, labels[:, None].astype(x.dtype) if n_classes == 2 else labels, labels)
 
 
 @dataclass(frozen=True)
@@ -40,58 +37,30 @@ class Data:
     train: Split
     validation: Split | None
     test: Split
-    n_classes: int
-    image_shape: tuple[int, int] | None = None  # of a row of x, for pictures
-
-    @property
-    def n_out(self) -> int:
-        """Columns of the logits: one for two classes, else one for each."""
-        return 1 if self.n_classes == 2 else self.n_classes
 
 
-def xor(dtype: str) -> Data:
-    """The four points of exclusive or, all of them in train and test."""
-    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype)
-    split = _split(x, np.array([0, 1, 1, 0]), 2)
-    return Data(split, None, split, 2)
+def divided(x: np.ndarray, labels: np.ndarray, n_classes: int, seed: int, dtype: str, *, images: bool = False) -> Data:
+    """60 % train, 20 % validation, 20 % test, each with its share of every class; standardised by the training part.
 
+    The columns of images are scaled by one mean and deviation, the others each by its own.
+    """
+    from sklearn.model_selection import train_test_split
 
-def moons(samples: int, noise: float, seed: int, dtype: str) -> Data:
-    """Two interleaved half circles with normal noise: 60 % train, 20 % validation, 20 % test."""
-    from sklearn.datasets import make_moons
-
-    checks.whole("samples", samples, 10)
-    checks.number("noise", noise, 0)
-    x, labels = make_moons(samples, noise=noise, random_state=seed)
-    return _divided(x, labels, 2, seed, dtype)
-
-
-def circles(samples: int, noise: float, seed: int, dtype: str) -> Data:
-    """A circle within a circle of twice its radius, with normal noise: 60 % train, 20 % validation, 20 % test."""
-    from sklearn.datasets import make_circles
-
-    checks.whole("samples", samples, 10)
-    checks.number("noise", noise, 0)
-    x, labels = make_circles(samples, noise=noise, factor=0.5, random_state=seed)
-    return _divided(x, labels, 2, seed, dtype)
-
-
-def digits(seed: int, dtype: str) -> Data:
-    """scikit-learn's 1,797 handwritten digits, 8×8 pixels: 60 % train, 20 % validation, 20 % test."""
-    from sklearn.datasets import load_digits
-
-    x, labels = load_digits(return_X_y=True)
-    return _divided(x, labels, 10, seed, dtype, (8, 8))
+    rest, test = train_test_split(np.arange(len(x)), test_size=0.2, stratify=labels, random_state=seed)
+    train, validation = train_test_split(rest, test_size=0.25, stratify=labels[rest], random_state=seed)
+    axis = None if images else 0
+    x = ((x - x[train].mean(axis=axis)) / x[train].std(axis=axis)).astype(dtype)
+    return Data(*(Split.of(x[part], labels[part], n_classes) for part in (train, validation, test)))
 
 
 @dataclass(frozen=True)
 class Images:
     """MNIST as it is: bytes (n, 784) and classes (n,), to train on and to test on."""
 
-    train_x: Array
-    train_y: Array
-    test_x: Array
-    test_y: Array
+    train_x: np.ndarray
+    train_y: np.ndarray
+    test_x: np.ndarray
+    test_y: np.ndarray
 
 
 def mnist_images(data_dir: str | None) -> Images:
@@ -107,27 +76,6 @@ def mnist_images(data_dir: str | None) -> Images:
     return Images(*_read_mnist(folder, train=True), *_read_mnist(folder, train=False))
 
 
-def mnist(data_dir: str | None, seed: int, dtype: str) -> Data:
-    """MNIST, 28×28 pixels: 55,000 train and 5,000 validation, drawn by ``seed`` from its training set; 10,000 test.
-
-    Where it is read from, and what is raised, is as with ``mnist_images``.
-    """
-    images = mnist_images(data_dir)
-    x, x_test = (bytes_ / np.float32(255) for bytes_ in (images.train_x, images.test_x))
-    labels, labels_test = images.train_y, images.test_y
-    order = np.random.default_rng((seed, 3)).permutation(len(x))  # 0 to 2 are the batches, the masks, the weights
-    train, validation = order[5000:], order[:5000]
-    mean, std = x[train].mean(dtype=np.float64), x[train].std(dtype=np.float64)
-    scaled = [((part - mean) / std).astype(dtype) for part in (x[train], x[validation], x_test)]
-    return Data(
-        _split(scaled[0], labels[train], 10),
-        _split(scaled[1], labels[validation], 10),
-        _split(scaled[2], labels_test, 10),
-        10,
-        (28, 28),
-    )
-
-
 def mnist_problem(folder: Path) -> str | None:
     """What keeps MNIST from being read from ``folder``; None where nothing does."""
     raw = folder / "MNIST" / "raw"
@@ -139,7 +87,7 @@ def mnist_problem(folder: Path) -> str | None:
     return None
 
 
-def _read_mnist(folder: Path, train: bool) -> tuple[Array, Array]:
+def _read_mnist(folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
     from torchvision.datasets import MNIST
 
     problem = mnist_problem(folder)
@@ -159,26 +107,3 @@ def _read_mnist(folder: Path, train: bool) -> tuple[Array, Array]:
             f"`python -m experiments digits`, which needs no download. (The download: {' '.join(str(error).split())})"
         ) from error
     return data.data.numpy().reshape(len(data), -1), data.targets.numpy()
-
-
-def _divided(
-    x: Array, labels: Array, n_classes: int, seed: int, dtype: str, image_shape: tuple[int, int] | None = None
-) -> Data:
-    """60 % train, 20 % validation, 20 % test, each with its share of every class; standardised by the training part.
-
-    The columns of images are scaled by one mean and deviation, the others each by its own.
-    """
-    from sklearn.model_selection import train_test_split
-
-    rest, test = train_test_split(np.arange(len(x)), test_size=0.2, stratify=labels, random_state=seed)
-    train, validation = train_test_split(rest, test_size=0.25, stratify=labels[rest], random_state=seed)
-    axis = 0 if image_shape is None else None
-    mean, std = x[train].mean(axis=axis), x[train].std(axis=axis)
-    x = ((x - mean) / std).astype(dtype)
-    splits = [_split(x[part], labels[part], n_classes) for part in (train, validation, test)]
-    return Data(splits[0], splits[1], splits[2], n_classes, image_shape)
-
-
-def _split(x: Array, labels: Array, n_classes: int) -> Split:
-    labels = labels.astype(np.int64)
-    return Split(x, labels[:, None].astype(x.dtype) if n_classes == 2 else labels, labels)

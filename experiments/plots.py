@@ -1,50 +1,38 @@
 """Every picture. The only file that imports matplotlib; it draws on figures of its own, so no display is needed."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 import scratch
-from experiments.run import as_array, classes
+from experiments.benchmark.contenders import BASELINE
+from experiments.benchmark.scaling import Sweep
+from experiments.benchmark.timing import CaseTimings
+from experiments.experiment import Experiment, TrainedTwin
+from experiments.run_folder import Row, RunFolder
 from scratch.activations import sigmoid
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-    from numpy.typing import NDArray
-
-    from experiments.bench import Outcome as BenchOutcome
-    from experiments.bench import Sweep
-    from experiments.run import Experiment, Outcome, Row, RunFolder
-
-    Array = NDArray[Any]
 
 BLUE, ORANGE, GREY = "#1f6feb", "#e8710a", "#57606a"
 DPI = 150
 
 
-def draw_all(experiment: Experiment, outcomes: Sequence[Outcome], folder: RunFolder) -> list[Path]:
+def draw_all(experiment: Experiment, twins: Sequence[TrainedTwin], folder: RunFolder) -> None:
     """Every picture that suits the task, as PNG files in the run's folder."""
     figures = {}
-    if any(outcome.rows for outcome in outcomes):  # metrics.csv may have been deleted
-        figures["learning-curves"] = learning_curves([outcome.rows for outcome in outcomes])
+    if any(twin.rows for twin in twins):  # metrics.csv may have been deleted
+        figures["learning-curves"] = learning_curves([twin.rows for twin in twins])
     if experiment.data.train.x.shape[1] == 2:
-        figures["decision-boundary"] = decision_boundaries(experiment, outcomes)
-    if experiment.data.image_shape is not None:
-        figures["confusion-matrix"] = confusion_matrices(experiment, outcomes)
-        figures["most-wrong"] = most_wrong(experiment, outcomes[0])
-    paths = []
+        figures["decision-boundary"] = decision_boundaries(experiment, twins)
+    if experiment.config.image_shape is not None:
+        figures["confusion-matrix"] = confusion_matrices(experiment, twins)
+        figures["most-wrong"] = most_wrong(experiment, twins[0])
     for name, figure in figures.items():
-        paths.append(folder.path / f"{name}.png")
-        figure.savefig(paths[-1], dpi=DPI)
-    return paths
+        figure.savefig(folder.path / f"{name}.png", dpi=DPI)
 
 
 def learning_curves(histories: Sequence[list[Row]]) -> Figure:
@@ -84,16 +72,16 @@ def learning_curves(histories: Sequence[list[Row]]) -> Figure:
     return figure
 
 
-def decision_boundaries(experiment: Experiment, outcomes: Sequence[Outcome]) -> Figure:
+def decision_boundaries(experiment: Experiment, twins: Sequence[TrainedTwin]) -> Figure:
     """The probability of class 1 over the plane, the boundary at one half, the test points; a panel a twin."""
-    figure = Figure(figsize=(4.4 * len(outcomes) + 0.6, 4.2), layout="constrained")
-    axes = figure.subplots(1, len(outcomes), squeeze=False, sharey=True)[0]
+    figure = Figure(figsize=(4.4 * len(twins) + 0.6, 4.2), layout="constrained")
+    axes = figure.subplots(1, len(twins), squeeze=False, sharey=True)[0]
     test = experiment.data.test
     low, high = test.x.min(axis=0) - 0.6, test.x.max(axis=0) + 0.6
     across, up = (np.linspace(a, b, 240, dtype=test.x.dtype) for a, b in zip(low, high, strict=True))
     grid = np.stack(np.meshgrid(across, up), axis=-1)
-    for ax, outcome in zip(axes, outcomes, strict=True):
-        logits, _ = experiment.network.forward(outcome.params, grid.reshape(-1, 2))
+    for ax, twin in zip(axes, twins, strict=True):
+        logits, _ = experiment.network.forward(twin.params, grid.reshape(-1, 2))
         p = sigmoid(logits).reshape(grid.shape[:2])
         shades = ax.contourf(across, up, p, levels=np.linspace(0, 1, 21), cmap="RdBu_r", alpha=0.65)
         ax.contour(across, up, p, levels=[0.5], colors="black", linewidths=1)
@@ -101,23 +89,23 @@ def decision_boundaries(experiment: Experiment, outcomes: Sequence[Outcome]) -> 
             x = test.x[test.labels == label]
             size = 60 if len(test.x) < 10 else 14
             ax.scatter(*x.T, s=size, color=color, edgecolor="white", linewidth=0.5, label=f"class {label}")
-        ax.set(title=f"{outcome.impl}: {outcome.test_accuracy:.1%} of the test points right", xlabel="x₁")
+        ax.set(title=f"{twin.impl}: {twin.test_accuracy:.1%} of the test points right", xlabel="x₁")
     axes[0].set_ylabel("x₂")
     axes[0].legend(loc="upper right", fontsize=9)
     figure.colorbar(shades, ax=axes, label="probability of class 1", ticks=[0, 0.25, 0.5, 0.75, 1])
     return figure
 
 
-def confusion_matrices(experiment: Experiment, outcomes: Sequence[Outcome]) -> Figure:
+def confusion_matrices(experiment: Experiment, twins: Sequence[TrainedTwin]) -> Figure:
     """Test samples by true and predicted class, recall and precision at the margins; a panel a twin.
 
     Errors are shaded, the diagonal is not.
     """
-    n = experiment.data.n_classes
-    figure = Figure(figsize=(4.8 * len(outcomes), 5.2), layout="constrained")
-    axes = figure.subplots(1, len(outcomes), squeeze=False)[0]
-    for ax, outcome in zip(axes, outcomes, strict=True):
-        counts = scratch.confusion_matrix(experiment.data.test.labels, classes(outcome.test.logits), n)
+    n = experiment.config.n_classes
+    figure = Figure(figsize=(4.8 * len(twins), 5.2), layout="constrained")
+    axes = figure.subplots(1, len(twins), squeeze=False)[0]
+    for ax, twin in zip(axes, twins, strict=True):
+        counts = scratch.confusion_matrix(experiment.data.test.labels, scratch.predicted_classes(twin.test.logits), n)
         errors = counts - np.diag(counts.diagonal())
         ax.imshow(errors, cmap="Oranges", vmin=0, vmax=max(1, errors.max()) * 1.3)
         for i in range(n):
@@ -125,7 +113,7 @@ def confusion_matrices(experiment: Experiment, outcomes: Sequence[Outcome]) -> F
                 if counts[i, j]:
                     ax.text(j, i, counts[i, j], ha="center", va="center", fontsize=8, color=GREY if i == j else "black")
         ax.set(
-            title=f"{outcome.impl}: {int(errors.sum())} of {int(counts.sum()):,} wrong",
+            title=f"{twin.impl}: {int(errors.sum())} of {int(counts.sum()):,} wrong",
             xlabel="predicted class, and its precision in %",
             ylabel="true class, and its recall in %",
         )
@@ -136,50 +124,49 @@ def confusion_matrices(experiment: Experiment, outcomes: Sequence[Outcome]) -> F
     return figure
 
 
-def most_wrong(experiment: Experiment, outcome: Outcome, count: int = 18) -> Figure:
+def most_wrong(experiment: Experiment, twin: TrainedTwin, count: int = 18) -> Figure:
     """The misclassified test images, those first whose wrong class got the most probability."""
-    data, labels = experiment.data, experiment.data.test.labels
-    assert data.image_shape is not None
-    logits = as_array(outcome.test.logits)
-    p, _ = scratch.Softmax().forward(logits)
-    wrong = np.flatnonzero(p.argmax(axis=1) != labels)
+    test, image_shape = experiment.data.test, experiment.config.image_shape
+    assert image_shape is not None
+    p, _ = scratch.Softmax().forward(twin.test.logits)
+    wrong = np.flatnonzero(p.argmax(axis=1) != test.labels)
     worst = wrong[np.argsort(-p[wrong].max(axis=1))][:count]
     rows = max(1, -(-len(worst) // 6))
     figure = Figure(figsize=(9, 1.75 * rows + 0.5), layout="constrained")
     shown = "all" if len(worst) == len(wrong) else f"the {len(worst)} surest of"
-    figure.suptitle(f"{outcome.impl}: {shown} {len(wrong)} mistakes on the test images, with their probabilities")
+    figure.suptitle(f"{twin.impl}: {shown} {len(wrong)} mistakes on the test images, with their probabilities")
     axes = figure.subplots(rows, 6, squeeze=False).ravel()
     for ax in axes:
         ax.set_axis_off()
     for ax, i in zip(axes, worst, strict=False):
-        ax.imshow(data.test.x[i].reshape(data.image_shape), cmap="gray_r")
-        ax.set_title(f"{labels[i]} taken for {p[i].argmax()} ({p[i].max():.0%})", fontsize=9)
+        ax.imshow(test.x[i].reshape(image_shape), cmap="gray_r")
+        ax.set_title(f"{test.labels[i]} taken for {p[i].argmax()} ({p[i].max():.0%})", fontsize=9)
     return figure
 
 
-def bench(outcomes: Sequence[BenchOutcome]) -> Figure:
+def bench(cases: Sequence[CaseTimings]) -> Figure:
     """Seconds an epoch of every contender, a panel a size: the median, and a line from the least to the most."""
-    across = min(2, len(outcomes))
-    down = -(-len(outcomes) // across)
-    lines = max(len(outcome.timings) for outcome in outcomes)
+    across = min(2, len(cases))
+    down = -(-len(cases) // across)
+    lines = max(len(case.timings) for case in cases)
     figure = Figure(figsize=(6.4 * across, (0.33 * lines + 1.2) * down), layout="constrained")
     axes = figure.subplots(down, across, squeeze=False).ravel()
-    for ax in axes[len(outcomes) :]:
+    for ax in axes[len(cases) :]:
         ax.set_axis_off()
-    for ax, outcome in zip(axes, outcomes, strict=False):
-        timings = [timing for timing in outcome.timings if timing.problem is None]
+    for ax, timed in zip(axes, cases, strict=False):
+        timings = [timing for timing in timed.timings if timing.problem is None]
         for i, timing in enumerate(timings):
             color = BLUE if timing.contender == "scratch" else ORANGE if "twin" in timing.contender else GREY
             ax.plot([min(timing.seconds), max(timing.seconds)], [i, i], color=color, linewidth=2, alpha=0.5)
             ax.plot(timing.median, i, "o", color=color)
-            ratios = outcome.ratios(timing)
+            ratios = timed.ratios(timing)
             text = f"{np.median(ratios):.2g} ×" if ratios else ""
             ax.annotate(text, (max(timing.seconds), i), (7, 0), textcoords="offset points", va="center", fontsize=8)
-        floor = outcome.case.flops / np.median(outcome.flops_per_second)
+        floor = timed.case.flops / np.median(timed.flops_per_second)
         if floor > 0.01 * min(timing.median for timing in timings):
             ax.axvline(floor, color=GREY, linestyle=":", linewidth=1.5, label="matrix products alone")
             ax.legend(frameon=False, fontsize=8, loc="upper right")
-        ax.set(title=outcome.case.name, xlabel="seconds an epoch; × beside the plain torch loop", xscale="log")
+        ax.set(title=timed.case.name, xlabel="seconds an epoch; × beside the plain torch loop", xscale="log")
         _plain_numbers(ax.xaxis)
         ax.set_yticks(range(len(timings)), [timing.contender for timing in timings])
         ax.set_xlim(right=max(max(t.seconds) for t in timings) * 2.5)
@@ -195,7 +182,7 @@ def scaling(sweeps: Sequence[Sweep]) -> Figure:
     for ax in axes[len(sweeps) :]:
         ax.set_axis_off()
     for ax, sweep in zip(axes, sweeps, strict=False):
-        for contender, color in (("scratch", BLUE), ("torch loop", ORANGE)):
+        for contender, color in (("scratch", BLUE), (BASELINE, ORANGE)):
             ax.plot(sweep.values, sweep.seconds(contender), "o-", color=color, label=contender, markersize=4)
         ax.plot(sweep.values, sweep.floors, ":", color=GREY, label="floor: matrix products and Adam's memory")
         ax.set(xscale="log", yscale="log", xlabel=sweep.quantity, ylabel="seconds an epoch")

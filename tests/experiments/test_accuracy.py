@@ -7,8 +7,8 @@ import pytest
 
 import scratch
 import torch_impl
-from experiments.config import MNIST, XOR, Circles, Digits, Moons
-from experiments.run import Experiment, accuracy
+from experiments.experiment import Experiment
+from experiments.tasks import MNIST, XOR, Circles, Digits, Moons
 
 
 def trained(config):
@@ -21,9 +21,8 @@ def trained(config):
         pass
     for _ in torch_impl.fit(experiment.network, experiment.recipe, x, y, twin, validation):
         pass
-    test = experiment.data.test
     ends = {"scratch": state.params, "torch": torch_impl.parameters_of(twin.module)}
-    return [accuracy(experiment.evaluate(impl, params, test).logits, test.labels) for impl, params in ends.items()]
+    return [experiment.trained(impl, params, []).test_accuracy for impl, params in ends.items()]
 
 
 def test_xor_is_solved_from_every_one_of_twenty_seeds():
@@ -44,5 +43,4 @@ def test_mnist_is_learned_in_two_epochs():
     x, y, _ = experiment.training_data
     state = scratch.State.start(experiment.initial, experiment.recipe)
     assert all(np.isfinite(record.loss) for record in scratch.fit(experiment.network, experiment.recipe, x, y, state))
-    test = experiment.data.test
-    assert accuracy(experiment.evaluate("scratch", state.params, test).logits, test.labels) >= 0.97
+    assert experiment.trained("scratch", state.params, []).test_accuracy >= 0.97

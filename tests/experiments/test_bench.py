@@ -9,8 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import bench, plots
-from experiments.contenders import CONTENDERS, Case, Work
+from experiments import plots
+from experiments.benchmark import scaling, tables
+from experiments.benchmark.cases import Case, Work, random_data
+from experiments.benchmark.contenders import CONTENDERS, RATE
+from experiments.benchmark.timing import WARM_UP, CaseTimings, Timing, time_case
+from experiments.tasks import Digits
 
 ROOT = Path(__file__).parent.parent.parent
 CASE = Case("digits", (64, 32, 10), "relu", 64, 1077, 3, 3)
@@ -18,8 +22,8 @@ CASE = Case("digits", (64, 32, 10), "relu", 64, 1077, 3, 3)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder, digits = tmp_path_factory.mktemp("case"), bench.load("digits", None)
-    bench.save(CASE, digits, folder)
+    folder = tmp_path_factory.mktemp("case")
+    CASE.save(Digits().load(), folder)
     return folder
 
 
@@ -41,7 +45,7 @@ OWN_ORDER = {"lightning as usual"}  # its loader shuffles
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's advice to those who use it as usual
-@pytest.mark.parametrize("name", sorted(set(CONTENDERS) - {"scratch", bench.RATE} - SLOW_TO_COMPILE))
+@pytest.mark.parametrize("name", sorted(set(CONTENDERS) - {"scratch", RATE} - SLOW_TO_COMPILE))
 def test_all_train_the_same_network_on_the_same_batches(folder, name, tmp_path):
     ours, _ = trained(folder, "scratch", tmp_path / "ours")
     theirs, turns = trained(folder, name, tmp_path / "theirs")
@@ -53,29 +57,29 @@ def test_all_train_the_same_network_on_the_same_batches(folder, name, tmp_path):
 
 def test_contenders_take_turns_and_their_seconds_are_an_epochs():
     names = ("scratch", "textbook NumPy", "scikit-learn")
-    outcome = bench.run_case(CASE, bench.load("digits", None), names, threads=1)
-    assert [timing.contender for timing in outcome.timings] == list(names)
-    assert len(outcome.flops_per_second) == CASE.turns - bench.WARM_UP
-    for timing in outcome.timings:
+    timed = time_case(CASE, Digits().load(), names, threads=1)
+    assert [timing.contender for timing in timed.timings] == list(names)
+    assert len(timed.flops_per_second) == CASE.turns - WARM_UP
+    for timing in timed.timings:
         assert timing.problem is None
-        assert len(timing.seconds) == CASE.turns - bench.WARM_UP
+        assert len(timing.seconds) == CASE.turns - WARM_UP
         assert timing.accuracy > 0.8
         assert 10e6 < timing.peak_bytes < 1e9
-    a, b = outcome.timings[1], outcome.timings[0]
-    assert outcome.ratios(a, to="scratch") == [x / y for x, y in zip(a.seconds, b.seconds, strict=True)]
-    assert bench.problems(outcome) == []
-    assert len(bench.rows(outcome)) == 4
-    assert len(plots.bench([outcome]).axes) == 1
+    a, b = timed.timings[1], timed.timings[0]
+    assert timed.ratios(a, to="scratch") == [x / y for x, y in zip(a.seconds, b.seconds, strict=True)]
+    assert tables.problems(timed) == []
+    assert len(tables.rows(timed)) == 4
+    assert len(plots.bench([timed]).axes) == 1
 
 
 def test_a_contender_that_fails_is_said_and_does_not_stop_the_others():
     case = replace(CASE, turns=2)
-    outcome = bench.run_case(case, bench.load("digits", None), ("torch twin, captured?", "scratch"), threads=1)
-    failed, good = outcome.timings
+    timed = time_case(case, Digits().load(), ("torch twin, captured?", "scratch"), threads=1)
+    failed, good = timed.timings
     assert "KeyError" in failed.problem
     assert good.problem is None
-    assert bench.problems(outcome) == [f"digits: torch twin, captured? did not run: {failed.problem}"]
-    assert bench.rows(outcome)[1][1] == "did not run"
+    assert tables.problems(timed) == [f"digits: torch twin, captured? did not run: {failed.problem}"]
+    assert tables.rows(timed)[1][1] == "did not run"
 
 
 def test_the_arithmetic_is_counted():
@@ -85,36 +89,36 @@ def test_the_arithmetic_is_counted():
     assert case.parameters == 784 * 256 + 256 + 256 * 128 + 128 + 128 * 10 + 10
 
 
-def outcome_of(case, seconds, rates):
-    timings = [bench.Timing(name, values, 0.9, 2**20) for name, values in seconds.items()]
-    return bench.Outcome(case, timings, rates)
+def timings_of(case, seconds, rates):
+    timings = [Timing(name, values, 0.9, 2**20) for name, values in seconds.items()]
+    return CaseTimings(case, timings, rates)
 
 
 def test_ratios_and_rates_are_taken_within_a_round():
     case = replace(CASE, name="digits", samples=1000)
     f = case.flops
-    outcome = outcome_of(case, {"torch loop": [1.0, 4.0, 2.0], "scratch": [0.5, 1.0, 1.5]}, [2 * f, 4 * f, 2 * f])
-    _, ours = outcome.timings
-    assert outcome.ratios(ours) == [0.5, 0.25, 0.75]
-    assert outcome.rate_fractions(ours) == [1.0, 0.25, pytest.approx(1 / 3)]
-    assert bench.rows(outcome)[2] == ["scratch", "1.00 ±0.50 s", "1.0k", "0.50 ±0.25", "33%", "1", "90.00%"]
+    timed = timings_of(case, {"torch loop": [1.0, 4.0, 2.0], "scratch": [0.5, 1.0, 1.5]}, [2 * f, 4 * f, 2 * f])
+    _, ours = timed.timings
+    assert timed.ratios(ours) == [0.5, 0.25, 0.75]
+    assert timed.rate_fractions(ours) == [1.0, 0.25, pytest.approx(1 / 3)]
+    assert tables.rows(timed)[2] == ["scratch", "1.00 ±0.50 s", "1.0k", "0.50 ±0.25", "33%", "1", "90.00%"]
 
 
 def test_a_sweep_has_every_value_beside_its_floor(monkeypatch, tmp_path):
     def timed(case, dataset, contenders, threads):
         rate = 1e10
-        return outcome_of(case, dict(zip(contenders, ([case.flops / rate] * 5, [1.0] * 5), strict=True)), [rate] * 5)
+        return timings_of(case, dict(zip(contenders, ([case.flops / rate] * 5, [1.0] * 5), strict=True)), [rate] * 5)
 
-    monkeypatch.setattr(bench, "run_case", timed)
-    monkeypatch.setattr(bench, "random_data", lambda case: None)  # it has a test of its own
-    sweeps = list(bench.scaling(5, 1, "cpu"))
+    monkeypatch.setattr(scaling, "time_case", timed)
+    monkeypatch.setattr(scaling, "random_data", lambda case: None)  # it has a test of its own
+    sweeps = list(scaling.scaling(5, 1, "cpu"))
     assert [sweep.quantity for sweep in sweeps] == ["width", "depth", "batch", "samples"]
     width = sweeps[0]
     assert (width.values[0], width.values[-1]) == (64, 4096)
     for sweep in sweeps:
         for least, products in zip(sweep.floors, sweep.seconds("scratch"), strict=True):
             assert least > products, "the floor has Adam beside the products"
-        assert len(bench.rows(sweep)) == 1 + len(sweep.values)
+        assert len(tables.rows(sweep)) == 1 + len(sweep.values)
     assert len(plots.scaling(sweeps).axes) == 4
 
 
@@ -123,7 +127,7 @@ def test_a_sweep_has_every_value_beside_its_floor(monkeypatch, tmp_path):
     [([0.5, 0.7, 0.6], 2, "0.60 ±0.10"), ([120, 100, 110], 3, "110 ±10"), ([8.0, 12.0, 10.0], 2, "10 ±2")],
 )
 def test_a_spread_is_the_median_and_half_of_least_to_most(values, digits, text):
-    assert bench.spread(values, digits) == text
+    assert tables.spread(values, digits) == text
 
 
 def run(*arguments, **environment):
@@ -175,7 +179,7 @@ def test_bad_input_is_named_and_nothing_is_written(arguments, message, tmp_path,
 
 
 def test_random_data_have_the_shape_of_the_case():
-    data = bench.random_data(CASE)
+    data = random_data(CASE)
     assert data.train.x.shape == (1077, 64)
     assert data.train.x.dtype == np.float32
     assert set(data.train.y) == set(range(10))

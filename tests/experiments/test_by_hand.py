@@ -3,7 +3,7 @@ import re
 import pytest
 
 from experiments.__main__ import main
-from experiments.by_hand import PARTS, draw, work_through
+from experiments.commands.backprop_by_hand import PARTS, draw, work_through
 
 
 def test_every_number_is_autograds():

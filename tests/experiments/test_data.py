@@ -3,13 +3,13 @@ import shutil
 import numpy as np
 import pytest
 
-from experiments import data
 from experiments.data import MNIST_FILES
+from experiments.tasks import MNIST, XOR, Circles, Digits, Moons
 
 
-@pytest.mark.parametrize("load", [data.moons, data.circles], ids=["moons", "circles"])
-def test_points_are_split_in_shares_of_every_class_and_standardised(load):
-    points = load(1000, 0.1, 3, "float32")
+@pytest.mark.parametrize("task", [Moons, Circles])
+def test_points_are_split_in_shares_of_every_class_and_standardised(task):
+    points = task(samples=1000, noise=0.1, seed=3, dtype="float32").load()
     sizes = [len(split.x) for split in (points.train, points.validation, points.test)]
     assert sizes == [600, 200, 200]
     for split in (points.train, points.validation, points.test):
@@ -22,37 +22,40 @@ def test_points_are_split_in_shares_of_every_class_and_standardised(load):
 
 
 def test_one_seed_gives_the_same_data_in_either_dtype_and_another_gives_others():
-    a, b, c = data.moons(50, 0.1, 3, "float64"), data.moons(50, 0.1, 3, "float32"), data.moons(50, 0.1, 4, "float64")
+    a, b, c = (
+        Moons(samples=50, noise=0.1, seed=seed, dtype=dtype).load()
+        for seed, dtype in ((3, "float64"), (3, "float32"), (4, "float64"))
+    )
     np.testing.assert_array_equal(a.train.x.astype("float32"), b.train.x)
     assert not np.array_equal(a.train.x, c.train.x)
 
 
 def test_digits_are_1797_images_that_no_two_parts_share():
-    digits = data.digits(0, "float64")
+    digits = Digits(dtype="float64").load()
     parts = [digits.train, digits.validation, digits.test]
     assert sum(len(part.x) for part in parts) == 1797
     rows = [{row.tobytes() for row in part.x} for part in parts]
     assert not rows[0] & rows[1] | rows[0] & rows[2] | rows[1] & rows[2]
     assert digits.train.y.dtype == np.int64
-    assert digits.n_out == 10
+    assert Digits().n_out == 10
 
 
 def test_xor_is_exclusive_or():
-    xor = data.xor("float64")
+    xor = XOR(dtype="float64").load()
     np.testing.assert_array_equal(xor.train.x[:, 0] != xor.train.x[:, 1], xor.train.labels)
     assert xor.validation is None
-    assert xor.n_out == 1
+    assert XOR().n_out == 1
 
 
 @pytest.mark.mnist
 def test_mnist_is_split_off_its_training_set():
-    mnist = data.mnist(None, 0, "float32")
+    mnist = MNIST().load()
     assert [len(part.x) for part in (mnist.train, mnist.validation, mnist.test)] == [55_000, 5_000, 10_000]
     assert mnist.train.x.dtype == np.float32
     assert mnist.train.x.mean() == pytest.approx(0, abs=1e-4)
     assert mnist.train.x.std() == pytest.approx(1, abs=1e-4)
     assert mnist.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
-    other = data.mnist(None, 1, "float32")
+    other = MNIST(seed=1).load()
     assert not np.array_equal(mnist.validation.labels, other.validation.labels)
 
 
@@ -68,7 +71,7 @@ def offline(monkeypatch):
 
 def test_missing_mnist_names_the_folder_the_files_and_a_way_out(tmp_path, offline):
     with pytest.raises(FileNotFoundError) as error:
-        data.mnist(str(tmp_path), 0, "float32")
+        MNIST(data_dir=str(tmp_path)).load()
     for words in (str(tmp_path), *MNIST_FILES, "--data-dir", "$TWINGRAD_DATA", "python -m experiments digits"):
         assert words in str(error.value)
 
@@ -79,18 +82,18 @@ def test_a_mnist_file_cut_short_is_named(tmp_path):
     for name, size in MNIST_FILES.items():
         (raw / name).write_bytes(bytes(min(size, 60_008)))
     with pytest.raises(ValueError, match=r"train-images-idx3-ubyte has 60,008 bytes, expected 47,040,016; delete it"):
-        data.mnist(str(tmp_path), 0, "float32")
+        MNIST(data_dir=str(tmp_path)).load()
     shutil.rmtree(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("task", "message"),
     [
-        (lambda: data.moons(3, 0.1, 0, "float32"), "samples is 3, expected at least 10"),
-        (lambda: data.moons(100, -0.1, 0, "float32"), "noise is -0.1"),
-        (lambda: data.circles(10.5, 0.1, 0, "float32"), "samples is 10.5, expected an integer"),
+        (Moons(samples=3), "samples is 3, expected at least 10"),
+        (Moons(noise=-0.1), "noise is -0.1"),
+        (Circles(samples=10.5), "samples is 10.5, expected an integer"),
     ],
 )
-def test_bad_input_is_named(call, message):
+def test_bad_input_is_named(task, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        call()
+        task.load()

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from experiments import speedrun
+from experiments.commands import speedrun
+from experiments.commands.speedrun import RECIPES, Run, SpeedRecipe, recipe_for
 from experiments.data import Images
-from experiments.speedrun import RECIPES, Run, SpeedRecipe, recipe_for
 
 
 @pytest.fixture(scope="module")

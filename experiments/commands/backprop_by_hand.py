@@ -1,13 +1,11 @@
-"""Backprop with a pencil: a 2-2-1 network, every number of the forward, the backward and the update, in step order."""
-
-from __future__ import annotations
+"""A 2-2-1 network worked through with every number of the forward, the backward and the update."""
 
 import math
 import re
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from jsonargparse import ArgumentParser, Namespace
 from rich.table import Table
 
 from experiments.report import console
@@ -48,6 +46,40 @@ _SYMBOL = re.compile(r"∂?[a-zA-Z]+[0-9]*")
 _FUNCTIONS = {"σ": lambda a: 1 / (1 + math.exp(-a)), "log": math.log}
 
 
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--seed", type=int, default=0, help="of the numbers: another seed is another exercise")
+    parser.add_argument("--lr", type=float, default=0.5, help="learning rate of the update")
+
+
+def run(options: Namespace) -> int:
+    """Print the exercise, its solution, and the largest difference to torch."""
+    given = draw(options.seed, options.lr)
+    console.print(
+        "Two inputs, two hidden units, one output with a cross-entropy loss; find the gradients and update once.\n",
+        soft_wrap=True,
+    )
+    for title, names in {"given": (*GIVEN, "lr"), "hidden": WEIGHTS[:6], "output": WEIGHTS[6:]}.items():
+        numbers = "   ".join(f"{name} = {_short(given[name])}" for name in names)
+        console.print(f"    {title:8}{numbers}", soft_wrap=True)
+    console.print("\nσ is the logistic function, lr the learning rate, and ∂a is short for ∂L/∂a.\n")
+    largest = 0.0
+    for part, steps in work_through(given).items():
+        table = Table(title=part, title_justify="left")
+        table.add_column("", width=7)
+        table.add_column("formula, and with numbers", width=42)
+        table.add_column("by hand", justify="right", width=9)
+        table.add_column("autograd", justify="right", width=9)
+        for step in steps:
+            largest = max(largest, abs(step.by_hand - step.by_torch))
+            hand, autograd = (f"{value:+.6f}".replace("-", "−") for value in (step.by_hand, step.by_torch))
+            numbers = f"\n= {step.numbers}" if " " in step.formula or "(" in step.formula else ""
+            table.add_row(step.symbol, step.formula + numbers, hand, autograd)
+        console.print(table)
+    console.print(f"The largest difference of any number is [bold]{largest:.1e}[/].")
+    return 0
+
+
 @dataclass(frozen=True)
 class Step:
     """A number by hand, its formula with symbols and with numbers, and the same number from torch."""
@@ -70,55 +102,19 @@ def draw(seed: int, lr: float) -> dict[str, float]:
     rng = np.random.default_rng(seed)
     tenths = rng.choice([*range(-9, 0), *range(1, 10)], 2 + len(WEIGHTS))
     inputs, weights = tenths[:2] / 10, tenths[2:] / 10
-    values = {
-        "x1": inputs[0],
-        "x2": inputs[1],
-        "t": rng.integers(2),
-        **dict(zip(WEIGHTS, weights, strict=True)),
-        "lr": lr,
-    }
-    return {name: float(value) for name, value in values.items()}
+    values = zip((*GIVEN, *WEIGHTS, "lr"), (*inputs, rng.integers(2), *weights, lr), strict=True)
+    return {name: float(value) for name, value in values}
 
 
 def work_through(given: dict[str, float]) -> dict[str, list[Step]]:
     """Every step of the forward pass, the backward pass and the update, from the numbers of :func:`draw`."""
     by_torch, values = _by_torch(given), dict(given)
-    parts: dict[str, list[Step]] = {}
-    for part, formulas in PARTS.items():
-        parts[part] = []
-        for symbol, formula in formulas.items():
-            values[symbol] = _evaluate(formula, values)
-            parts[part].append(Step(symbol, formula, _with_numbers(formula, values), values[symbol], by_torch[symbol]))
-    return parts
 
+    def step(symbol: str, formula: str) -> Step:
+        values[symbol] = _evaluate(formula, values)
+        return Step(symbol, formula, _with_numbers(formula, values), values[symbol], by_torch[symbol])
 
-def print_exercise(seed: int, lr: float) -> float:
-    """Print the exercise and its solution; return the largest difference to torch."""
-    given = draw(seed, lr)
-    console.print(
-        "Two inputs, two hidden units, one output with a cross-entropy loss; find the gradients and update once.\n",
-        soft_wrap=True,
-    )
-    for title, names in {"given": (*GIVEN, "lr"), "hidden": WEIGHTS[:6], "output": WEIGHTS[6:]}.items():
-        console.print(
-            f"    {title:8}" + "   ".join(f"{name} = {_short(given[name])}" for name in names), soft_wrap=True
-        )
-    console.print("\nσ is the logistic function, lr the learning rate, and ∂a is short for ∂L/∂a.\n")
-    largest = 0.0
-    for part, steps in work_through(given).items():
-        table = Table(title=part, title_justify="left")
-        table.add_column("", width=7)
-        table.add_column("formula, and with numbers", width=42)
-        for name in ("by hand", "autograd"):
-            table.add_column(name, justify="right", width=9)
-        for step in steps:
-            largest = max(largest, abs(step.by_hand - step.by_torch))
-            hand, autograd = (f"{value:+.6f}".replace("-", "−") for value in (step.by_hand, step.by_torch))
-            numbers = f"\n= {step.numbers}" if " " in step.formula or "(" in step.formula else ""
-            table.add_row(step.symbol, step.formula + numbers, hand, autograd)
-        console.print(table)
-    console.print(f"The largest difference of any number is [bold]{largest:.1e}[/].")
-    return largest
+    return {part: [step(*line) for line in formulas.items()] for part, formulas in PARTS.items()}
 
 
 def _evaluate(formula: str, values: dict[str, float]) -> float:
@@ -146,6 +142,8 @@ def _short(value: float) -> str:
 
 def _by_torch(given: dict[str, float]) -> dict[str, float]:
     """The same numbers, the gradients by autograd and the update by torch.optim.SGD, in float64."""
+    import torch
+
     x = torch.tensor([given["x1"], given["x2"]], dtype=torch.float64)
     w = {name: torch.tensor(given[name], dtype=torch.float64, requires_grad=True) for name in WEIGHTS}
     z1 = torch.stack([w["w11"], w["w12"]]) @ x + w["b1"]

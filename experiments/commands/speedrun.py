@@ -1,34 +1,82 @@
-"""Time to an accuracy: from MNIST's bytes in host memory to trained weights and the accuracy that they reach.
+"""Time to an accuracy on MNIST: mean and standard deviation over many seeds, by a recipe chosen beforehand.
 
-A recipe has a fixed number of epochs; the test images are looked at once, when they are over, and nothing is chosen by
-them. The recipes were chosen on 10,000 images held out of the training set (``--validate`` repeats that).
+The time is from MNIST's bytes in host memory to trained weights and the accuracy that they reach. A recipe
+has a fixed number of epochs; the test images are looked at once, when they are over, and nothing is chosen by them. The
+recipes were chosen on 10,000 images held out of the training set (``--validate`` repeats that).
 """
 
-from __future__ import annotations
-
 import dataclasses
+import json
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
 
 import scratch
-from experiments.data import Images
+from experiments.benchmark.tables import machine, machine_line
+from experiments.command_line import add_device, add_flag, add_json, check_file, write_json
+from experiments.data import Images, mnist_images
+from experiments.experiment import choose_device
+from experiments.tasks import MNIST
 from scratch import checks
-from scratch.device import to_device
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-    from scratch.device import Precision
-
-    Array = NDArray[Any]
+from scratch.device import Precision, check_device, check_precision, to_device
 
 HELD_OUT = 10_000
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--target", type=float, default=98.0, help="accuracy in %, of the test images")
+    parser.add_argument("--runs", type=int, default=30, help="how many seeds, after one run to warm up")
+    add_device(parser)
+    impl = "scratch or torch; else by the device"
+    parser.add_argument("--impl", type=Literal["scratch", "torch"] | None, default=None, help=impl)
+    parser.add_argument("--precision", type=Precision, default="float32", help="of matrix products on a GPU")
+    add_flag(parser, "--validate", "on held-out training images: to choose recipes")
+    add_json(parser)
+
+
+def run(options: Namespace) -> int:
+    """Train with one seed after another, and print each run and their mean."""
+    checks.number("target", options.target, 0, above=True)
+    checks.whole("runs", options.runs, 1)
+    check_file("json", options.json)
+
+    import torch
+
+    recipe, device = recipe_for(options.target), str(choose_device(options.device))
+    impl = options.impl or ("scratch" if device == "cpu" else "torch")
+    if impl == "scratch":
+        check_device(device)
+    check_precision(options.precision, device, "float32")
+    images = mnist_images(options.data_dir)
+    found = machine(torch.get_num_threads(), device)
+    console = Console(stderr=options.json == "-", highlight=False)
+    console.print(machine_line(found), soft_wrap=True)
+    console.print(f"{recipe}, by {impl} on {device}, {options.precision}\n", soft_wrap=True)
+    runs = []
+    for run in speedrun(recipe, images, options.runs, impl, device, options.precision, options.validate):
+        runs.append(run)
+        console.print(f"seed {run.seed:>2}  {run.seconds:6.3f} s  {run.accuracy:.2f} %")
+    values = as_dict(recipe, runs, options.target)
+    mean = values["summary"]
+    tested = f"{HELD_OUT:,} training images held out" if options.validate else "10,000 test images"
+    console.print(
+        f"\n[bold]{mean['seconds']:.2f} ± {mean['seconds_sd']:.2f} s[/], "
+        f"[bold]{mean['accuracy']:.2f} ± {mean['accuracy_sd']:.2f} %[/] of the {tested}; "
+        f"{mean['reached']:.0%} of {len(runs)} runs reached {options.target:g} % (mean ± standard deviation).\n"
+        "Timed: from the images' bytes in memory to trained weights and the accuracy, copies to the device included. "
+        "Not timed: imports, reading the files, and one run before the first.",
+        soft_wrap=True,
+    )
+    text = json.dumps({**found, "impl": impl, "device": device, "precision": options.precision, **values}, indent=1)
+    write_json(options.json, text + "\n")
+    return 0
 
 
 @dataclass(frozen=True)
@@ -45,28 +93,16 @@ class SpeedRecipe:
     label_smoothing: float = 0.1
     shift: int = 1  # pixels, the same for all images of a batch
 
-    @property
-    def network(self) -> scratch.Network:
-        return scratch.mlp((784, *self.hidden, 10), scratch.ReLU())
-
-    def recipe(self, samples: int, seed: int) -> scratch.Recipe:
-        steps = -(-samples // self.batch_size) * self.epochs
-        warmup = round(self.warmup * steps)
-        return scratch.Recipe(
-            loss=scratch.CrossEntropy(self.label_smoothing),
-            optimizer=scratch.Adam(self.lr, self.betas),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            schedule=scratch.Warmup(warmup, scratch.LinearDecay(steps - warmup)),
-            augment=scratch.Shift((28, 28), self.shift),
-            seed=seed,
-        )
+    def training(self, samples: int, seed: int) -> tuple[scratch.Network, scratch.Recipe, scratch.Parameters]:
+        """The network, how to train it, and its initial parameters."""
+        own = {name: value for name, value in vars(self).items() if name not in ("target", "betas")}
+        config = MNIST(**own, seed=seed, schedule="linear", dropout=0.0, input_dropout=0.0)
+        network, optimizer = config.network(784), scratch.Adam(self.lr, self.betas)
+        recipe = dataclasses.replace(config.recipe(samples), optimizer=optimizer)
+        return network, recipe, config.initial_parameters(network)
 
 
-RECIPES = (
-    SpeedRecipe(98.0, (256, 128), 4),
-    SpeedRecipe(98.5, (384, 192), 8),
-)
+RECIPES = (SpeedRecipe(98.0, (256, 128), 4), SpeedRecipe(98.5, (384, 192), 8))
 
 
 def held_out(images: Images, seed: int) -> Images:
@@ -104,17 +140,7 @@ def speedrun(
 
     Timed are the scaling of the bytes, the initial weights, the copies to the device, the training and the evaluation.
     Not timed: imports, reading the files, and what the warm-up loads or compiles.
-
-    Raises
-        ValueError: no runs
     """
-    checks.whole("runs", runs, 1)
-    return _runs(recipe, images, runs, impl, device, precision, validate)
-
-
-def _runs(
-    recipe: SpeedRecipe, images: Images, runs: int, impl: str, device: str, precision: Precision, validate: bool
-) -> Iterator[Run]:
     for seed in (runs, *range(runs)):
         own = held_out(images, seed) if validate else images
         start = time.perf_counter()
@@ -127,8 +153,7 @@ def _runs(
 def train(recipe: SpeedRecipe, images: Images, seed: int, impl: str, device: str, precision: Precision) -> int:
     """Train once; the number of test images that are taken for what they are."""
     x, test_x = standardised(images.train_x, images.test_x)
-    network, own = recipe.network, recipe.recipe(len(x), seed)
-    initial = scratch.initial_parameters(network, np.random.default_rng((seed, 2)), dtype="float32")
+    network, own, initial = recipe.training(len(x), seed)
     state = scratch.State.start(initial, own)
     if impl == "scratch":
         state = state.to(device)
@@ -149,7 +174,7 @@ def train(recipe: SpeedRecipe, images: Images, seed: int, impl: str, device: str
     return int((logits.argmax(axis=1) == images.test_y).sum())
 
 
-def standardised(x: Array, test_x: Array) -> tuple[Array, Array]:
+def standardised(x: np.ndarray, test_x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bytes as float32, scaled so that ``x`` has mean 0 and standard deviation 1."""
     a, b = x.astype(np.float32), test_x.astype(np.float32)
     mean = a.mean()

@@ -1,0 +1,80 @@
+"""What the commands share of the command line: a parser that speaks in sentences, and options that several have."""
+
+import difflib
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser, Namespace
+
+PROGRAM = "python -m experiments"
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a file of experiments/commands has; ``run`` returns the exit status."""
+
+    doc: str | None  # its first line is the command's help
+    add_arguments: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], int]
+
+
+class CommandLine(ArgumentParser):
+    """A parser that says in one sentence what is wrong, and names the nearest option."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # noqa: ARG002
+        unknown = re.search(r"unrecognized arguments: --([\w-]+)", message)
+        if unknown is not None:
+            known = [option[2:] for action in self._actions for option in action.option_strings]
+            for near in difflib.get_close_matches(unknown[1], known, n=1):
+                message += f"; did you mean --{near}?"
+        message = re.sub(r'Parser key "(\w+)"', lambda match: "--" + match[1].replace("_", "-"), message)
+        message = re.sub(r"a <class '(\w+)'>", r"\1", message).replace("a typing.Literal", "one of ")
+        print(f"error: {' '.join(message.split())} (see {self.prog.split(' [')[0]} --help)", file=sys.stderr)
+        sys.exit(2)
+
+
+def add_command(subcommands: Any, name: str, command: Command) -> None:
+    """A command's own parser, under its name."""
+    summary = (command.doc or "").splitlines()[0]
+    parser = CommandLine(description=summary)
+    subcommands.add_subcommand(name, parser, help=summary)
+    command.add_arguments(parser)  # after that, since it may add commands below this one
+
+
+def add_text(parser: ArgumentParser, name: str, text: str, metavar: str | None = None) -> None:
+    """An option that is None where it is not given."""
+    parser.add_argument(name, type=str | None, default=None, metavar=metavar, help=text)
+
+
+def add_flag(parser: ArgumentParser, name: str, text: str) -> None:
+    """An option that is true where it is given."""
+    parser.add_argument(name, type=bool, nargs="?", const=True, default=False, help=text)
+
+
+def add_device(parser: ArgumentParser) -> None:
+    """Where to train, and where MNIST is, for the commands that time it."""
+    parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda or cuda:N")
+    add_text(parser, "--data-dir", "folder of MNIST; else $TWINGRAD_DATA, else ./data")
+
+
+def add_json(parser: ArgumentParser) -> None:
+    """Where to write the result as JSON."""
+    add_text(parser, "--json", "write the result there as JSON; - is standard output", metavar="FILE")
+
+
+def check_file(name: str, path: str | None) -> None:
+    """Raise ValueError unless ``path``, the option of that name, is None or a file in a folder that exists."""
+    if path is not None and not Path(path).resolve().parent.is_dir():
+        raise ValueError(f"{name} is {path!r}, expected a file in a folder that exists")
+
+
+def write_json(path: str | None, text: str) -> None:
+    """Write it there; None is nowhere, - is standard output."""
+    if path == "-":
+        print(text, end="")
+    elif path is not None:
+        Path(path).write_text(text, encoding="utf-8")

@@ -1,0 +1,137 @@
+"""The commands that are named after the tasks: train both twins on one, and show how they do."""
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+
+import yaml
+from jsonargparse import SUPPRESS, ArgumentParser, Namespace
+
+from experiments import report, training
+from experiments.command_line import PROGRAM, Command, CommandLine, add_text
+from experiments.config import Config
+from experiments.experiment import Experiment, TrainedTwin
+from experiments.interrupts import Interrupted
+from experiments.run_folder import RunFolder
+from experiments.tasks import TASKS
+
+# What may differ when a run is resumed; with anything else changed it would be another run.
+FREE_ON_RESUME = {"impl", "device", "devices", "num_nodes", "strategy", "data_dir", "checkpoint_every"}
+# What compare sets for the task: all implementations, as exact as can be, with one source of masks.
+COMPARING = {"impl": "all", "dtype": "float64", "capture": False}
+
+
+def add_options(parser: ArgumentParser, task: type[Config], comparing: bool = False) -> None:
+    """Add the options of a task in groups. Those that do nothing for it are accepted, but not shown."""
+    groups: dict[str, Any] = {"run": parser.add_argument_group("run")}
+    groups["run"].add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
+    add_text(groups["run"], "--resume", "go on with the run in this folder")
+    parser.add_argument("--task", type=str, default=task.__name__.lower(), help=SUPPRESS)
+    types, shared = get_type_hints(task), {f.name: f.metadata for f in dataclasses.fields(Config)}
+    for f in dataclasses.fields(task):
+        metadata, kind, default = f.metadata or shared[f.name], types[f.name], cast("Any", f.default)
+        if metadata["choices"]:
+            kind = cast("Any", Literal)[tuple(metadata["choices"])]
+        if comparing:
+            default = COMPARING.get(f.name, default)
+        if comparing and f.name == "impl":
+            kind = Literal["all"]
+        group = metadata["group"]
+        hidden = f.name in task.without() or (comparing and (f.name == "impl" or group == "several machines"))
+        more: dict[str, Any] = {"default": default, "help": SUPPRESS if hidden else metadata["help"]}
+        if get_origin(kind) is tuple:
+            kind, more = get_args(kind)[0], {**more, "nargs": "+", "default": list(default), "metavar": "N"}
+        if group not in groups:
+            groups[group] = parser.add_argument_group(group)
+        groups[group].add_argument("--" + f.name.replace("_", "-"), type=kind, **more)
+
+
+def run(options: Namespace, task: type[Config]) -> int:
+    """Train as the options say."""
+    train(task, options, words=1)
+    return 0
+
+
+def train(task: type[Config], options: Namespace, words: int, comparing: bool = False) -> list[TrainedTwin]:
+    """Train as the options say, and report; no twins from a process of DDP that is not the first one."""
+    config, resumed = config_of(task, options, words, comparing)
+    experiment = Experiment.of(config)
+    if not training.is_first_process():
+        training.join(experiment, RunFolder(resumed or Path(config.out or "runs")))
+        return []
+    folder = RunFolder(resumed) if resumed is not None else RunFolder.create(config)
+    try:
+        return train_and_report(experiment, folder)
+    except Interrupted as stop:
+        again = f"{PROGRAM} {' '.join(options.typed[:words])} --resume {folder.path}"
+        raise Interrupted(f"Go on from the last checkpoint with\n\n    {again}\n") from stop
+
+
+def train_and_report(experiment: Experiment, folder: RunFolder) -> list[TrainedTwin]:
+    """Train, print the table of the twins, draw the pictures, say what is in the folder."""
+    from experiments import plots  # matplotlib takes a second
+
+    report.header(experiment, folder)
+    twins = training.train(experiment, folder)
+    report.twins_table(twins)
+    if experiment.config.beside_perceptron:
+        report.perceptron_line(experiment.data.train)
+    plots.draw_all(experiment, twins, folder)
+    report.contents(folder)
+    return twins
+
+
+def config_of(task: type[Config], options: Namespace, words: int, comparing: bool) -> tuple[Config, Path | None]:
+    """The config that the options make, and the folder of the run that they resume, if any.
+
+    ``words`` are those of the command, before the options that were typed.
+
+    Raises
+        ValueError: an option is out of its range, a config file is another task's, or a run cannot be resumed so
+    """
+    if options.resume is None:
+        return _config(task, options), None
+    name, saved = task.__name__.lower(), Path(options.resume) / "config.yaml"
+    if not saved.is_file():
+        raise ValueError(f"resume is {options.resume!r}, expected the folder of a run, with its config.yaml")
+    if options.out is not None:
+        raise ValueError(f"out is {options.out!r}, expected none: a resumed run stays in its folder")
+    values = _read_config(saved)
+    if values.get("task") != name:
+        raise ValueError(f"resume is {options.resume!r}, a run of {values.get('task')!r}, expected one of {name!r}")
+    parser = CommandLine(prog=PROGRAM)
+    add_options(parser, task, comparing)
+    # The run's own options first, so that what was typed comes on top, and can be checked.
+    resumed = parser.parse_args(["--config", str(saved), *options.typed[words:]])
+    for name, value in values.items():
+        if name not in FREE_ON_RESUME and resumed[name] != value:
+            raise ValueError(
+                f"{name} is {resumed[name]!r}, but {value!r} in {options.resume}; a resumed run keeps its options "
+                f"(free are {', '.join(sorted(FREE_ON_RESUME))})"
+            )
+    return _config(task, resumed), Path(options.resume)
+
+
+def _config(task: type[Config], options: Namespace) -> Config:
+    if options.task != task.__name__.lower():
+        raise ValueError(f"the config file is of the task {options.task!r}, expected {task.__name__.lower()!r}")
+    given = ((f.name, options[f.name]) for f in dataclasses.fields(task))
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given}
+    return task(**values)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} is damaged, expected YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} is damaged, expected options with their values")
+    return values
+
+
+COMMANDS = {
+    name: Command(task.__doc__, partial(add_options, task=task), partial(run, task=task))
+    for name, task in TASKS.items()
+}
