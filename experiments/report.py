@@ -14,6 +14,14 @@ from experiments.run_folder import RunFolder
 console = Console(highlight=False)
 
 
+def make_table(title: str | None, *columns: str, left: Sequence[str] = ("",)) -> Table:
+    """An empty table, whose columns are aligned to the right but for those named in ``left``."""
+    table = Table(title=title, title_justify="left")
+    for name in columns:
+        table.add_column(name, justify="left" if name in left else "right")
+    return table
+
+
 def header(experiment: Experiment, folder: RunFolder) -> None:
     """What is about to be trained, on what, and where it goes."""
     config, data = experiment.config, experiment.data
@@ -64,12 +72,7 @@ def device_line(experiment: Experiment) -> str:
 
 def twins_table(twins: Sequence[TrainedTwin]) -> None:
     """Both twins side by side, and their largest difference."""
-    table = Table(title_justify="left")
-    table.add_column("")
-    for twin in twins:
-        table.add_column(twin.impl, justify="right")
-    if len(twins) == 2:
-        table.add_column("difference", justify="right")
+    table = make_table(None, "", *(twin.impl for twin in twins), *["difference"] * (len(twins) == 2))
 
     def add(name: str, values: Iterable[float], form: str, difference: bool = True) -> None:
         values = list(values)

@@ -5,12 +5,11 @@ from functools import partial
 
 import numpy as np
 from jsonargparse import ArgumentParser, Namespace
-from rich.table import Table
 
 from experiments.command_line import Command, add_command
 from experiments.commands.train import add_options, train
 from experiments.experiment import TrainedTwin
-from experiments.report import console, largest_difference
+from experiments.report import console, largest_difference, make_table
 from experiments.run_folder import Row
 from experiments.tasks import TASKS
 
@@ -35,37 +34,30 @@ def run(options: Namespace) -> int:
     largest = largest_difference(twins)
     equal = largest <= EQUAL
     verdict = f" Equal to {EQUAL:g}: {'yes' if equal else 'NO'}."
-    if own.dtype == "float32":
+    rounded = twins[0].params.vector.dtype == np.float32
+    if rounded:
         verdict = f" No verdict: float32 rounds too soon; in float64 they are held to {EQUAL:g}."
     console.print(f"The largest difference of any weight is [bold]{largest:.1e}[/].{verdict}")
-    return 0 if equal or own.dtype == "float32" else 1
+    return 0 if equal or rounded else 1
 
 
 def difference_tables(twins: Sequence[TrainedTwin], most_epochs: int = 20) -> None:
     """Print the differences of every twin to the first one: their losses by epoch, their weights at the end."""
     first, *others = twins
     columns = [f"{first.impl} – {other.impl}" for other in others]
-    epochs = _table("Largest difference of a loss, by epoch", "epoch", f"training loss ({first.impl})", *columns)
-    epochs.columns[0].justify = "right"
+    epochs = make_table("Largest difference of a loss, by epoch", "epoch", f"training loss ({first.impl})", *columns)
     every = -(-len(first.rows) // most_epochs)
     for i, row in enumerate(first.rows):
         if (i + 1) % every == 0 or i + 1 == len(first.rows):
             epochs.add_row(str(row.epoch), f"{row.train_loss:.6f}", *(f"{_apart(row, o.rows[i]):.1e}" for o in others))
     console.print(epochs)
 
-    weights = _table("Largest difference of a weight, at the end", "tensor", "largest weight", *columns)
+    names = ("tensor", "largest weight", *columns)
+    weights = make_table("Largest difference of a weight, at the end", *names, left=["tensor"])
     for name, value in first.params.items():
         apart = (np.abs(value - other.params[name]).max() for other in others)
         weights.add_row(name, f"{np.abs(value).max():.3f}", *(f"{d:.1e}" for d in apart))
     console.print(weights)
-
-
-def _table(title: str, name: str, *numbers: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column(name)
-    for number in numbers:
-        table.add_column(number, justify="right")
-    return table
 
 
 def _apart(a: Row, b: Row) -> float:

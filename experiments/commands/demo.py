@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from jsonargparse import ArgumentParser, Namespace
-from rich.table import Table
 
 from experiments import report
 from experiments.command_line import add_text
@@ -51,10 +50,7 @@ def parity(seed: int) -> None:
     from torch_impl.parity import every_layer, every_loss, layer_parity, loss_parity, random_case
 
     rng = np.random.default_rng(seed)
-    layers = (
-        (name, layer_parity(layer, *random_case(layer, rng, batch=7), seed=seed))
-        for name, layer in every_layer().items()
-    )
+    layers = ((n, layer_parity(layer, *random_case(layer, rng, 7), seed=seed)) for n, layer in every_layer().items())
     largest = parity_table("Layers, by hand and by autograd: relative differences in float64", layers)
     logits = rng.standard_normal((7, 5))
     losses = ((name, loss_parity(loss, logits, y)) for name, (loss, y) in every_loss(logits, rng).items())
@@ -64,10 +60,7 @@ def parity(seed: int) -> None:
 
 def parity_table(title: str, rows: Iterable[tuple[str, Any]]) -> float:
     """Every layer or loss with the relative differences of its tensors; returns the largest."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for column in ("output", "gradients", "largest difference"):
-        table.add_column(column, justify="left" if column == "gradients" else "right")
+    table = report.make_table(title, "", "output", "gradients", "largest difference", left=["", "gradients"])
     largest = []
     for name, (output, *gradients) in rows:
         largest.append(max(d.relative for d in (output, *gradients)))
