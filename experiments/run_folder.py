@@ -87,12 +87,9 @@ class RunFolder:
     def keep_rows(self, impl: str, step: int) -> list[Row]:
         """Take the rows of a twin after ``step`` out of metrics.csv; return those that it keeps."""
         rows = [row for row in self.rows() if row.impl != impl or row.step <= step]
-        self._write(rows)
-        return [row for row in rows if row.impl == impl]
-
-    def _write(self, rows: list[Row]) -> None:
         lines = [",".join(f.name for f in dataclasses.fields(Row)), *map(_line, rows)]
         write_atomically(self.metrics, "".join(f"{line}\n" for line in lines).encode())
+        return [row for row in rows if row.impl == impl]
 
     def add_row(self, row: Row) -> None:
         with self.metrics.open("a") as file:

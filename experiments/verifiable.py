@@ -64,7 +64,7 @@ def verify_file(target: str, shapes: list[str], seed: int = 0) -> Report:
         raise ValueError(f"target is {target!r}, expected a Python file that exists, {example}")
     given = _arrays(shapes, np.random.default_rng(seed))
     try:
-        own = Own(_load(file), given, seed)
+        own = UserModule(_load(file), given, seed)
     except (Exception, SystemExit) as error:  # whatever the file does, it is reported with its place
         return could_not_be_checked(file.name, f"importing {file.name} raised {_place(error)}")
     jobs = dict(own.jobs())
@@ -98,8 +98,8 @@ def _load(file: Path) -> ModuleType:
 
 
 @dataclass(frozen=True)
-class Own:
-    """A module of the user's, and the inputs that the command line gives it."""
+class UserModule:
+    """A module to verify, and the inputs that the command line gives it."""
 
     module: ModuleType
     given: dict[str, Any]
@@ -118,7 +118,8 @@ class Own:
             Layer: self.layer,
         }  # fmt: skip
         for name, thing in self.instances().items():
-            for verifies in [way for kind, way in kinds.items() if isinstance(thing, kind)][:1]:
+            verifies = next((way for kind, way in kinds.items() if isinstance(thing, kind)), None)
+            if verifies is not None:
                 yield name, partial(verifies, name, thing)
 
     def instances(self) -> dict[str, Any]:

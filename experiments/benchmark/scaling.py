@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.benchmark.cases import Case, random_data
 from experiments.benchmark.contenders import BASELINE
-from experiments.benchmark.timing import WARM_UP, CaseTimings, check_rounds, time_case
+from experiments.benchmark.timing import WARM_UP, CaseTimings, time_case
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,7 @@ class Sweep:
 
 
 def scaling(rounds: int, threads: int, device: str) -> Iterator[Sweep]:
-    """Time scratch and the plain torch loop while one of width, depth, batch size and data grows; on random data.
-
-    Raises
-        ValueError: fewer than five rounds, or no thread; nothing has run
-    """
-    check_rounds(rounds, threads)
+    """Time scratch and the plain torch loop while one of width, depth, batch size and data grows; on random data."""
 
     def case(samples: int = 8192, batch: int = 128, hidden: Sequence[int] = (256, 128)) -> Case:
         made = Case("", (784, *hidden, 10), "relu", batch, samples, 1, rounds + WARM_UP, device)

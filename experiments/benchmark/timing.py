@@ -4,8 +4,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -64,25 +64,18 @@ class CaseTimings:
         return [self.case.flops / seconds / rate for seconds, rate in pairs]
 
 
-def check_rounds(rounds: int, threads: int) -> None:
-    """Raise ValueError for fewer than five rounds, or no thread."""
-    checks.whole("rounds", rounds, 5)
-    checks.whole("threads", threads, 1)
-
-
 def time_sizes(
     sizes: list[str], contenders: list[str], rounds: int, threads: int, device: str, data_dir: str | None, quick: bool
 ) -> Iterator[CaseTimings]:
     """Let the contenders train every size; yield the timings of each.
 
     Raises
-        ValueError, FileNotFoundError: an unknown name, fewer than five rounds, or no MNIST; nothing has run
+        ValueError, FileNotFoundError: an unknown name, or no MNIST; nothing has run
     """
     for name in sizes:
         checks.choice("sizes", name, SIZES)
     for name in contenders:
         checks.choice("contenders", name, {c: 0 for c in CONTENDERS if c != RATE})
-    check_rounds(rounds, threads)
     samples = QUICK_SAMPLES if quick else sys.maxsize
     cases = [replace(SIZES[name], turns=rounds + WARM_UP, device=device) for name in sizes]
     data = {task: TASKS[task](data_dir=data_dir).load() for task in dict.fromkeys(case.task for case in cases)}
@@ -102,10 +95,12 @@ def time_case(
             stack.callback(workers[-1].close)
         for worker in workers:  # they load at the same time, and train one after another
             worker.wait_until_ready()
-        with progress(case, len(workers)) as advance:
+        columns = (TextColumn(f"{case.name:<12}"), BarColumn(bar_width=20), TextColumn("{task.description}"))
+        with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=case.turns * len(workers), completed=-1)
             for _ in range(case.turns):
                 for worker in workers:
-                    advance(worker.contender)
+                    bar.update(task, advance=1, description=worker.contender)
                     time.sleep(PAUSE)
                     worker.turn()
         for worker in workers:
@@ -115,12 +110,3 @@ def time_case(
             raise ValueError(f"the matrix products on device {case.device!r} failed: {rate.problem}")
         rates = [product_flops(case.device) / seconds for seconds in rate.seconds[WARM_UP:]]
         return CaseTimings(case, [Timing.of(worker, case) for worker in trained], rates)
-
-
-@contextmanager
-def progress(case: Case, workers: int) -> Iterator[Callable[[str], None]]:
-    """A bar over the turns, on standard error; gives a function that is told whose turn comes next."""
-    columns = (TextColumn(f"{case.name:<12}"), BarColumn(bar_width=20), TextColumn("{task.description}"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=case.turns * workers, completed=-1)
-        yield lambda name: bar.update(task, advance=1, description=name)

@@ -18,6 +18,7 @@ from experiments.benchmark.timing import time_sizes
 from experiments.command_line import add_device, add_flag, add_json, add_text, check_file, write_json
 from experiments.experiment import choose_device
 from experiments.run_folder import dated, make_folder
+from scratch import checks
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -41,6 +42,8 @@ def run(options: Namespace) -> int:
 
     device = str(choose_device(options.device))
     check_file("json", options.json)
+    checks.whole("rounds", options.rounds, 5)
+    checks.whole("threads", options.threads, 1)
     parts = timings(options, device)
     found = tables.machine(options.threads, device)
     out = Path(options.out or dated("bench"))
