@@ -14,7 +14,7 @@ from experiments.data import Data
 from experiments.run_folder import Row
 from scratch import Network, Parameters, Recipe
 from scratch.device import Precision, check_precision, is_available
-from scratch.train import Evaluation
+from scratch.engine import Evaluation
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,6 @@ def choose_device(device: str) -> Any:
     """The torch.device of that name, "auto" being cuda where there is one; a ValueError if it is not there."""
     import torch
 
-    from torch_impl.network import check_device
+    from torch_impl.device import check_device
 
     return check_device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)

@@ -81,7 +81,7 @@ def decision_boundaries(experiment: Experiment, twins: Sequence[TrainedTwin]) ->
     across, up = (np.linspace(a, b, 240, dtype=test.x.dtype) for a, b in zip(low, high, strict=True))
     grid = np.stack(np.meshgrid(across, up), axis=-1)
     for ax, twin in zip(axes, twins, strict=True):
-        logits, _ = experiment.network.forward(twin.params, grid.reshape(-1, 2))
+        logits, _ = experiment.network.apply(twin.params, grid.reshape(-1, 2))
         p = sigmoid(logits).reshape(grid.shape[:2])
         shades = ax.contourf(across, up, p, levels=np.linspace(0, 1, 21), cmap="RdBu_r", alpha=0.65)
         ax.contour(across, up, p, levels=[0.5], colors="black", linewidths=1)

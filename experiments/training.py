@@ -86,13 +86,13 @@ def train_lightning(
     experiment: Experiment, folder: RunFolder, interrupt: threading.Event
 ) -> tuple[Parameters, list[Row]]:
     """Train the twin in Lightning, which keeps checkpoints of its own, at the ends of epochs."""
-    from torch_impl import lit  # seconds, which the other twins need not wait
+    from torch_impl import lit_train  # seconds, which the other twins need not wait
 
     config = experiment.config
     if folder.weights("lightning").is_file():  # it was done before
         params = scratch.load_parameters(folder.weights("lightning"), experiment.network)
         return params, folder.keep_rows("lightning", sys.maxsize)
-    alone, start = config.devices * config.num_nodes == 1, lit.steps_done(folder.lightning)
+    alone, start = config.devices * config.num_nodes == 1, lit_train.steps_done(folder.lightning)
     observer = Observer("lightning", experiment.data, config.epochs, folder, interrupt if alone else None, start)
     try:
         params = join(experiment, folder, observer)
@@ -107,11 +107,11 @@ def train_lightning(
 
 def join(experiment: Experiment, folder: RunFolder, on_record: Observer | None = None) -> Parameters:
     """Take part in Lightning's training; as any process of DDP but the first, without an observer."""
-    from torch_impl import lit
+    from torch_impl import lit_train
 
     config, device = experiment.config, experiment.device
     x, y, validation = experiment.training_data
-    return lit.fit(
+    return lit_train.fit(
         experiment.network, experiment.recipe, x, y, experiment.initial, validation,
         on_record=on_record, folder=folder.lightning, checkpoint_every=config.checkpoint_every, chunk=16,
         device=device, devices=config.devices, num_nodes=config.num_nodes, strategy=config.strategy,

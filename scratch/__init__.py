@@ -2,7 +2,9 @@
 
 from scratch.activations import ELU, GELU, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from scratch.augment import Shift
+from scratch.batches import minibatches
 from scratch.checkpoint import load_parameters, load_state, save_parameters, save_state
+from scratch.engine import evaluate
 from scratch.gradcheck import gradcheck
 from scratch.init import initial_parameters
 from scratch.layers import Dropout, Layer, Linear
@@ -12,8 +14,10 @@ from scratch.network import Network, mlp
 from scratch.optim import SGD, AdaGrad, Adam, AdamW, Penalty, RMSprop, clip_by_global_norm
 from scratch.parameters import Parameters
 from scratch.perceptron import Perceptron, fit_perceptron
+from scratch.recipe import EarlyStopping, Recipe
 from scratch.schedules import Constant, CosineDecay, ExponentialDecay, LinearDecay, StepDecay, Warmup
-from scratch.train import DivergenceError, EarlyStopping, Recipe, Record, State, evaluate, fit, minibatches
+from scratch.state import State
+from scratch.train import DivergenceError, Record, fit
 
 __all__ = [
     "ELU",

@@ -15,15 +15,14 @@ import numpy as np
 from scratch import checks
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
+    from scratch.device import Array
 
 
 class Activation:
     """A layer without parameters: ``forward(x) -> (y, cache)``, ``backward(dy, cache) -> dx``, x of any shape."""
 
     kinks: ClassVar[tuple[float, ...]] = ()  # inputs where the derivative jumps
+    keeps_shape: ClassVar[bool] = True
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {}

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -18,14 +18,12 @@ from safetensors.numpy import save
 
 from scratch import checks
 from scratch.parameters import Parameters
-from scratch.train import Progress, State
+from scratch.state import Progress, State
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from scratch.device import Array
     from scratch.network import Network
 
-    Array = NDArray[Any]
 
 _SLOT = "optimizer."
 
@@ -94,7 +92,8 @@ def load_state(path: str | Path, network: Network) -> State:
         raise ValueError(f"{path} holds parameters alone, expected a training saved by save_state")
     vectors = {key: value for key, value in tensors.items() if key not in params}
     for key, vector in vectors.items():
-        checks.float_array(f"{key} in {path}", vector, params.vector.shape, params.dtype)
+        like = params.vector if key == "best" else params.trained
+        checks.float_array(f"{key} in {path}", vector, like.shape, params.dtype)
     slots = {key.removeprefix(_SLOT): value for key, value in vectors.items() if key.startswith(_SLOT)}
     return State(params, slots, Progress(**json.loads(metadata["progress"])), vectors.get("best"))
 
@@ -122,7 +121,7 @@ def _parameters(path: str | Path, network: Network, tensors: dict[str, Array]) -
     own = {key: value for key, value in tensors.items() if not key.startswith(_SLOT) and key != "best"}
     if own.keys() != shapes.keys():
         raise ValueError(f"{path} holds the parameters {sorted(own)}, expected those of the network: {sorted(shapes)}")
-    params = Parameters(shapes, own[next(iter(shapes))].dtype if shapes else np.float64)
+    params = network.parameters(own[next(iter(shapes))].dtype if shapes else np.float64)
     for name, shape in shapes.items():
         checks.float_array(f"{name} in {path}", own[name], shape, params.dtype)
         params[name] = own[name]

@@ -10,15 +10,18 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from types import EllipsisType
+
+    Shape = Sequence[int | str | EllipsisType]
 
 T = TypeVar("T")
 
 
-def float_array(name: str, x: Any, shape: Sequence[int | str], dtype: Any = None) -> None:
+def float_array(name: str, x: Any, shape: Shape, dtype: Any = None) -> None:
     """Raise unless ``x`` is a float32 or float64 array (of ``dtype``, if one is given) of this shape.
 
-    ``shape`` holds a number for an axis of known length and a word for one of any length ≥ 1:
-    ``("batch", 784)``.
+    ``shape`` holds a number for an axis of known length, a word for one of any length ≥ 1, and ``...`` for any number
+    of those: ``("batch", 784)``, ``("batch", ..., "classes")``.
 
     Raises
         TypeError: not an array, or of another dtype (nothing is cast silently)
@@ -35,7 +38,7 @@ def float_array(name: str, x: Any, shape: Sequence[int | str], dtype: Any = None
     has_shape(name, x, shape)
 
 
-def class_array(name: str, y: Any, shape: Sequence[int | str], n_classes: int | None = None) -> None:
+def class_array(name: str, y: Any, shape: Shape, n_classes: int | None = None) -> None:
     """Raise unless ``y`` is an integer array of this shape, with classes from 0 to ``n_classes`` − 1 if that is given.
 
     Raises
@@ -56,18 +59,27 @@ def _array(name: str, x: Any) -> None:
         raise TypeError(f"{name} is a {type(x).__name__}, expected a NumPy array")
 
 
-def has_shape(name: str, x: Any, shape: Sequence[int | str]) -> None:
-    """Raise ValueError unless ``x`` has this shape; a word stands for any length ≥ 1."""
-    fits = x.ndim == len(shape)
-    for n, want in zip(x.shape, shape, strict=False):  # a plain loop: this runs at every layer of every step
-        if n != want and (n == 0 or not isinstance(want, str)):
-            fits = False
-    if not fits:
+def has_shape(name: str, x: Any, shape: Shape) -> None:
+    """Raise ValueError unless ``x`` has this shape: see :func:`float_array`."""
+    if not _fits(x.shape, shape):
+        if ... in shape:
+            i, more = shape.index(...), x.ndim - len(shape) + 1
+            if more >= 0 and _fits(x.shape, (*shape[:i], *["any"] * more, *shape[i + 1 :])):
+                return
         comma = "," if len(shape) == 1 else ""
+        said = ", ".join("…" if n is ... else str(n) for n in shape)
         raise ValueError(
-            f"{name} has shape {tuple(x.shape)}, expected ({', '.join(map(str, shape))}{comma})"
+            f"{name} has shape {tuple(x.shape)}, expected ({said}{comma})"
             + (" with at least one row" if 0 in x.shape else "")
         )
+
+
+def _fits(lengths: Sequence[int], shape: Shape) -> bool:
+    fits = len(lengths) == len(shape)
+    for n, want in zip(lengths, shape, strict=False):  # a plain loop: this runs at every layer of every step
+        if n != want and (n == 0 or not isinstance(want, str)):
+            fits = False
+    return fits
 
 
 def finite(name: str, x: np.ndarray) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-    Array = NDArray[Any]
+    Array = NDArray[Any]  # NumPy's, or CuPy's, whose arrays answer the same calls
 
 Precision = Literal["float32", "tf32", "bf16"]
 

@@ -7,21 +7,21 @@ Autograd says more, and to more digits: see ``torch_impl.parity``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scratch import checks
+from scratch.composite import traced
 
 if TYPE_CHECKING:
     from numpy.random import Generator
-    from numpy.typing import NDArray
 
+    from scratch.device import Array
     from scratch.losses import Loss
     from scratch.network import Network
     from scratch.parameters import Parameters
 
-    Array = NDArray[Any]
 
 STEP = float(np.finfo(np.float64).eps ** (1 / 3))  # where the h² of truncation meets the ε/h of rounding
 
@@ -84,12 +84,12 @@ def gradcheck(
     directions: int = 3,
     tolerance: float = 1e-7,
 ) -> GradcheckResult:
-    """Compare ``network.backward`` with central differences, for the input and each parameter tensor.
+    """Compare ``network.backward`` with central differences, for the input and each trained tensor.
 
     A direction v is drawn in one tensor at a time, so a failure names the tensor. Where w − h v and w + h v lie on two
     sides of a kink (of ReLU at 0, of MAE at its target, …) the direction is set aside and another one drawn;
     a tensor of which every direction crosses one, after ten times ``directions``, is named as unchecked.
-    Stochastic layers are taken as in evaluation.
+    Layers are taken as in evaluation.
 
     Raises
         TypeError: ``params`` and ``x`` are not float64, in which alone differences are sharp enough
@@ -98,19 +98,19 @@ def gradcheck(
     checks.instance("rng", rng, np.random.Generator, "a NumPy Generator, as numpy.random.default_rng(seed) makes it")
     checks.whole("directions", directions, 1)
     checks.number("tolerance", tolerance, 0)
-    checks.float_array("x", x, ("batch", network.n_in), np.float64)
+    network.check_input("x", x, np.float64)
     checks.float_array("params.vector", params.vector, params.vector.shape, np.float64)
-    params, x, grads = params.copy(), x.copy(), params.like()
+    params, x, grads = params.copy(), x.copy(), params.gradients()
 
-    logits, caches = network.forward(params, x)
+    logits, caches = network.apply(params, x)
     _, dlogits = loss(logits, y)
-    dx = network.backward(dlogits, caches, grads)
-    assert dx is not None  # need_dx is True
+    dx = network.backward(dlogits, caches, *grads.arrays)
 
     slopes: list[Slope] = []
     unchecked: list[str] = []
     set_aside = 0
-    for name, tensor, gradient in [("x", x, dx), *((name, params[name], grads[name]) for name in params)]:
+    inputs = [] if dx is None else [("x", x, dx)]  # integers have no gradient
+    for name, tensor, gradient in [*inputs, *((name, params[name], grads[name]) for name in grads)]:
         found = 0
         for _ in range(10 * directions):
             if found == directions:
@@ -137,11 +137,11 @@ def _moved(
     """The loss with ``tensor`` moved by ``dv``, and on which side of each kink every value lies then."""
     before = tensor.copy()
     tensor += dv
+    with traced() as trace:
+        z, _ = network.apply(params, x)
     sides = [np.zeros(0, bool)]
-    z = x
-    for i, layer in enumerate(network.layers):
-        sides += [(z > kink).ravel() for kink in getattr(layer, "kinks", ())]
-        z, _ = layer.forward(z, *params.group(str(i)))
+    for path, layer in trace.layers.items():
+        sides += [(trace.inputs[path] > kink).ravel() for kink in getattr(layer, "kinks", ())]
     if loss.kinks_at_target:
         sides.append((z > y).ravel())
     value, _ = loss.value_and_grad(z, y)

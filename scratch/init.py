@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scratch import checks
+from scratch.composite import leaves
 from scratch.network import Network
-from scratch.parameters import Parameters
+from scratch.parameters import is_weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.random import Generator
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import DTypeLike
 
-    Array = NDArray[Any]
+    from scratch.device import Array
+    from scratch.parameters import Parameters
+
     Draw = Callable[[Generator, tuple[int, ...]], Array]
 
 
@@ -30,9 +33,9 @@ def initial_parameters(
     bias: float = 0.0,
     dtype: DTypeLike = np.float64,
 ) -> Parameters:
-    """Initial parameters of ``network``: every matrix drawn from ``rng``, every vector filled with ``bias``.
+    """Initial parameters of ``network``: every weight drawn from ``rng``, every vector filled with ``bias``.
 
-    A layer of your own whose vectors should start elsewhere sets them afterwards: ``params["1.gain"] = np.ones(3)``.
+    A layer whose arrays should start elsewhere says so in ``initial(rng)``: see :class:`scratch.Layer`.
 
     ``weights`` is "he", "xavier", "normal" (standard deviation 0.01) or a function of (rng, shape), such as
     ``functools.partial(normal, std=0.1)``. The numbers are drawn in float64 and then rounded to ``dtype``, so a
@@ -45,9 +48,12 @@ def initial_parameters(
     checks.instance("network", network, Network, "a Network, as mlp() makes it")
     checks.instance("rng", rng, np.random.Generator, "a NumPy Generator, as numpy.random.default_rng(seed) makes it")
     draw = checks.choice("weights", weights, INITIALIZERS) if isinstance(weights, str) else weights
-    params = Parameters(network.shapes(), dtype)
-    for value in params.values():
-        value[...] = draw(rng, value.shape) if value.ndim >= 2 else bias
+    params = network.parameters(dtype)
+    for prefix, layer in leaves(network):
+        own = layer.initial(rng) if hasattr(layer, "initial") else {}
+        for name in layer.shapes():
+            value = params[prefix + name]
+            value[...] = own[name] if name in own else draw(rng, value.shape) if is_weight(value) else bias
     return params
 
 

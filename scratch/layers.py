@@ -1,7 +1,8 @@
-"""What a layer is, and the layers that are not activations."""
+"""What a layer is, and the layers that belong to no family of their own."""
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -12,31 +13,53 @@ from scratch.device import device_of, to_device
 
 if TYPE_CHECKING:
     from numpy.random import Generator
-    from numpy.typing import NDArray
 
-    Array = NDArray[Any]
+    from scratch.device import Array
+
+    Shapes = dict[str, tuple[int, ...]]
 
 
 @runtime_checkable
 class Layer(Protocol):
     """A frozen record of hyperparameters. It holds no arrays: what it needs is given, what it makes is returned.
 
-    ``forward(x, *params)`` returns the output and a cache; ``backward(dy, cache, *grads)`` takes that cache, writes
-    the gradient of every parameter into ``grads`` (overwriting, so there is nothing to zero) and returns ``dx``.
-    ``params`` and ``grads`` come in the order of ``shapes()``.
+    ``shapes()`` names the layer's arrays. ``forward(x, *arrays)`` takes them in that order and returns the output and a
+    cache; it changes nothing. ``backward(dy, cache, *grads)`` takes that cache, writes the gradient of every trained
+    array into ``grads``, in that order (overwriting, so there is nothing to zero), and returns ``dx``.
 
-    The one rule: **a cache is valid until the parameters are next updated.** It refers to them and to the input,
-    without copies.
+    The one rule: **a cache is valid until the arrays are next updated.** It refers to them and to the input, without
+    copies.
 
-    Three things are optional. A layer *with parameters* takes ``need_dx``: with ``need_dx=False`` it may skip
-    ``dx`` and return None, as the first layer does in training. A layer that *behaves differently in training*
-    declares ``stochastic = True`` and takes ``rng``: a Generator in training, None in evaluation. A layer with
-    *kinks* (inputs where the derivative jumps) declares them, so that finite differences can keep away from them.
+    The rest is optional, and read from the layer itself:
+
+    - ``forward`` that behaves differently in training takes the keyword ``training``: a Generator to draw from in
+      training, None in evaluation. A layer that does draw from it says ``stochastic = True``.
+    - ``backward`` that can do without dx takes the keyword ``need_dx``. With ``need_dx=False``, as the first layer is
+      called in training, it may return None. Everywhere else None is an error.
+    - ``untrained`` names the arrays that no optimizer changes (running statistics). After a training step
+      ``track(cache, *untrained)`` moves them in place.
+    - ``initial(rng)`` returns the initial values, by name, that :mod:`scratch.init` should not choose by its own rule.
+    - ``n_in`` and ``n_out`` are widths that neighbours in a network must agree on; ``keeps_shape = True`` says that
+      the output has the input's shape.
+    - ``integer_input = True`` says that x holds integers from 0 to ``n_in`` − 1. Such a layer returns no dx, and
+      stands at the input of a network.
+    - ``kinks`` are inputs where the derivative jumps, so that finite differences can keep away from them.
     """
 
-    def shapes(self) -> dict[str, tuple[int, ...]]: ...
-    def forward(self, x: Array, *params: Any, **rng: Any) -> tuple[Array, Any]: ...
+    def shapes(self) -> Shapes: ...
+    def forward(self, x: Array, *arrays: Any, **training: Any) -> tuple[Array, Any]: ...
     def backward(self, dy: Array, cache: Any, *grads: Any, **need_dx: Any) -> Array | None: ...
+
+
+def takes(method: Any, keyword: str) -> bool:
+    """Whether a layer's method takes this keyword: "training" or "need_dx"."""
+    return keyword in inspect.signature(method).parameters
+
+
+def trained_shapes(layer: Layer) -> Shapes:
+    """The shapes of the arrays that an optimizer changes, by name."""
+    untrained = getattr(layer, "untrained", ())
+    return {name: shape for name, shape in layer.shapes().items() if name not in untrained}
 
 
 @dataclass(frozen=True)
@@ -50,7 +73,7 @@ class Linear:
         checks.whole("n_in", self.n_in, 1)
         checks.whole("n_out", self.n_out, 1)
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> Shapes:
         return {"weight": (self.n_out, self.n_in), "bias": (self.n_out,)}
 
     def forward(self, x: Array, W: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -78,18 +101,19 @@ class Dropout:
 
     p: float
     stochastic = True
+    keeps_shape = True
 
     def __post_init__(self) -> None:
         checks.number("p", self.p, 0, below=1)
         object.__setattr__(self, "p", float(self.p))
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> Shapes:
         return {}
 
-    def forward(self, x: Array, rng: Generator | None = None) -> tuple[Array, Array | None]:
-        if rng is None or self.p == 0:
+    def forward(self, x: Array, training: Generator | None = None) -> tuple[Array, Array | None]:
+        if training is None or self.p == 0:
             return x, None
-        mask = to_device(dropout_mask(rng, x.shape, self.p, x.dtype), device_of(x))
+        mask = to_device(dropout_mask(training, x.shape, self.p, x.dtype), device_of(x))
         return x * mask, mask
 
     def backward(self, dy: Array, cache: Array | None) -> Array:

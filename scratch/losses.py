@@ -14,9 +14,7 @@ import numpy as np
 from scratch import checks
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
+    from scratch.device import Array
 
 
 @runtime_checkable
@@ -29,7 +27,7 @@ class Loss(Protocol):
     kinks_at_target: bool
 
     def check_targets(self, y: Array, shape: tuple[int, ...], dtype: Any, name: str = "y") -> None:
-        """Raise unless ``y``, to be called ``name``, is a target for logits of this shape (batch, out) and dtype."""
+        """Raise unless ``y``, to be called ``name``, is a target for logits of this shape (batch, …, out) and dtype."""
 
     def value_and_grad(self, logits: Array, y: Array) -> tuple[np.floating, Array]:
         """The loss, and its gradient with respect to ``logits``, unchecked."""
@@ -59,16 +57,16 @@ class _Checked:
             TypeError: a dtype that is not the one expected
             ValueError: a shape, a class or a value that is not one expected
         """
-        checks.float_array("logits", logits, ("batch", "out"))
+        checks.float_array("logits", logits, ("batch", ..., "out"))
         self.check_targets(y, logits.shape, logits.dtype)
         return self.value_and_grad(logits, y)
 
 
 @dataclass(frozen=True)
 class CrossEntropy(_Checked):
-    """L = −1/B Σ_b Σ_k t_bk log softmax(z_b)_k  for logits z (batch, classes).
+    """L = −1/B Σ_b Σ_k t_bk log softmax(z_b)_k  for logits z (batch, …, classes), B the product of all other axes.
 
-    ``y`` is an integer array (batch,) of classes, or soft targets t (batch, classes) whose rows sum to one. With
+    ``y`` is an integer array (batch, …) of classes, or soft targets t (batch, …, classes) whose rows sum to one. With
     ``label_smoothing`` ε the target is (1 − ε) t + ε / classes (Szegedy et al., 2016).
     """
 
@@ -79,12 +77,12 @@ class CrossEntropy(_Checked):
         object.__setattr__(self, "label_smoothing", float(self.label_smoothing))
 
     def check_targets(self, y: Array, shape: tuple[int, ...], dtype: Any, name: str = "y") -> None:
-        batch, n_classes = shape
-        if np.ndim(y) == 1 or np.issubdtype(getattr(y, "dtype", float), np.integer):
-            checks.class_array(name, y, (batch,), n_classes)
+        *batch, n_classes = shape
+        if np.ndim(y) == len(batch) or np.issubdtype(getattr(y, "dtype", float), np.integer):
+            checks.class_array(name, y, batch, n_classes)
             return
         super().check_targets(y, shape, dtype, name)
-        sums = y.sum(axis=1)
+        sums = y.sum(axis=-1).ravel()
         if y.min() < 0 or not np.allclose(sums, 1, atol=1e-3):
             row = int(np.abs(sums - 1).argmax())
             raise ValueError(
@@ -93,6 +91,10 @@ class CrossEntropy(_Checked):
             )
 
     def value_and_grad(self, logits: Array, y: Array) -> tuple[np.floating, Array]:
+        if logits.ndim > 2:  # every position is a sample
+            flat = logits.reshape(-1, logits.shape[-1])
+            value, p = self.value_and_grad(flat, y.reshape(len(flat), *y.shape[logits.ndim - 1 :]))
+            return value, p.reshape(logits.shape)
         n, eps, uniform = len(logits), self.label_smoothing, self.label_smoothing / logits.shape[1]
         z = logits - logits.max(axis=1, keepdims=True)
         p = np.exp(z)
@@ -114,7 +116,7 @@ class CrossEntropy(_Checked):
 
 @dataclass(frozen=True)
 class BCEWithLogits(_Checked):
-    """L = mean(−t log σ(z) − (1 − t) log(1 − σ(z)))  for logits z and targets t in [0, 1], both (batch, out).
+    """L = mean(−t log σ(z) − (1 − t) log(1 − σ(z)))  for logits z and targets t in [0, 1], both (batch, …, out).
 
     Computed as max(z, 0) − z t + log(1 + e^−|z|), which is exact at any z.
     """
@@ -134,7 +136,7 @@ class BCEWithLogits(_Checked):
 
 @dataclass(frozen=True)
 class MSE(_Checked):
-    """L = mean((z − t)²)  over all elements of z and t (batch, out)."""
+    """L = mean((z − t)²)  over all elements of z and t (batch, …, out)."""
 
     def value_and_grad(self, logits: Array, y: Array) -> tuple[np.floating, Array]:
         r = logits - y
@@ -143,7 +145,7 @@ class MSE(_Checked):
 
 @dataclass(frozen=True)
 class MAE(_Checked):
-    """L = mean(|z − t|)  over all elements of z and t (batch, out); the derivative at z = t is 0."""
+    """L = mean(|z − t|)  over all elements of z and t (batch, …, out); the derivative at z = t is 0."""
 
     kinks_at_target = True
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scratch import checks
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
+    from scratch.device import Array
 
 
 @dataclass(frozen=True)
@@ -26,21 +24,21 @@ class PerClass:
 
 
 def predicted_classes(logits: Array) -> Array:
-    """The classes (n,) that logits (n, classes) speak for; a single column speaks for class 1 where it is > 0.
+    """The classes (n, …) that logits (n, …, classes) speak for; a single column speaks for class 1 where it is > 0.
 
     Raises
         TypeError, ValueError: no float array of that shape, or NaN or inf in it
     """
-    checks.float_array("logits", logits, ("n", "classes"))
+    checks.float_array("logits", logits, ("n", ..., "classes"))
     checks.finite("logits", logits)
-    return (logits[:, 0] > 0).astype(np.int64) if logits.shape[1] == 1 else logits.argmax(axis=1)
+    return (logits[..., 0] > 0).astype(np.int64) if logits.shape[-1] == 1 else logits.argmax(axis=-1)
 
 
 def accuracy(labels: Array, predicted: Array) -> float:
-    """The fraction of samples whose predicted class is their label; both (n,).
+    """The fraction of samples whose predicted class is their label; both (n, …).
 
     Raises
-        TypeError, ValueError: no integer arrays of one shape (n,)
+        TypeError, ValueError: no integer arrays of one shape
     """
     _check(labels, predicted)
     return float((labels == predicted).mean())
@@ -50,11 +48,11 @@ def confusion_matrix(labels: Array, predicted: Array, n_classes: int) -> Array:
     """Counts (n_classes, n_classes): row i, column j holds the samples of class i that were taken for class j.
 
     Raises
-        TypeError, ValueError: no integer arrays of one shape (n,), or a class outside 0 … n_classes − 1
+        TypeError, ValueError: no integer arrays of one shape, or a class outside 0 … n_classes − 1
     """
     checks.whole("n_classes", n_classes, 1)
     _check(labels, predicted, n_classes)
-    return np.bincount(labels * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
+    return np.bincount((labels * n_classes + predicted).ravel(), minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
 def per_class(confusion: Array) -> PerClass:
@@ -74,5 +72,5 @@ def per_class(confusion: Array) -> PerClass:
 
 
 def _check(labels: Array, predicted: Array, n_classes: int | None = None) -> None:
-    checks.class_array("labels", labels, ("n",), n_classes)
-    checks.class_array("predicted", predicted, (len(labels),), n_classes)
+    checks.class_array("labels", labels, ("n", ...), n_classes)
+    checks.class_array("predicted", predicted, labels.shape, n_classes)

@@ -1,4 +1,4 @@
-"""Network: a tuple of layers."""
+"""Network: a tuple of layers, itself a layer."""
 
 from __future__ import annotations
 
@@ -7,30 +7,34 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from scratch import checks
-from scratch.layers import Dropout, Layer, Linear
+from scratch.composite import Composite
+from scratch.layers import Dropout, Layer, Linear, trained_shapes
+from scratch.parameters import Parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.random import Generator
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike
 
     from scratch.activations import Activation
-    from scratch.parameters import Parameters
-
-    Array = NDArray[Any]
+    from scratch.device import Array
 
 
 @dataclass(frozen=True)
-class Network:
-    """Layers applied one after another. Like a layer it holds no arrays: the parameters are given to it.
+class Network(Composite):
+    """Layers applied one after another; itself a layer, so that networks nest.
 
-    The parameters of layer i are called ``"i.weight"``, ``"i.bias"``, as in a ``torch.nn.Sequential``.
+    The arrays of layer i are called ``"i.weight"``, ``"i.bias"``, as in a ``torch.nn.Sequential``. Like every layer it
+    holds none: ``forward(x, *arrays)`` and ``backward(dy, caches, *grads)`` are given them one by one, ``apply(params,
+    x)`` takes them from :class:`Parameters` and checks what it is given.
 
     Raises
         TypeError: a layer without ``shapes``, ``forward`` and ``backward``
-        ValueError: no layer, or one whose width is not that of the one before it
+        ValueError: no layer; one whose width is not that of the one before it; one with integer inputs past the first
     """
 
     layers: tuple[Layer, ...]
@@ -40,79 +44,101 @@ class Network:
         object.__setattr__(self, "layers", tuple(self.layers))
         if not self.layers:
             raise ValueError("layers is empty, expected at least one layer")
-        width = None
+        self._widths()
+
+    def _widths(self) -> tuple[int | None, int | None]:
+        """The widths of the input and of the output, where the layers say; checked at every layer."""
+        first = width = None
         for i, layer in enumerate(self.layers):
             if not isinstance(layer, Layer) or isinstance(layer, type):
                 raise TypeError(f"layers[{i}] is {layer!r}, expected a layer with shapes, forward and backward")
-            n_in = getattr(layer, "n_in", None)
+            if i and getattr(layer, "integer_input", False):
+                raise ValueError(f"layers[{i}] is {layer}, which takes integers, expected it as layers[0]")
+            n_in, keeps = getattr(layer, "n_in", None), getattr(layer, "keeps_shape", False)
             if None not in (width, n_in) and width != n_in:
                 raise ValueError(f"layers[{i}] is {layer}, expected n_in={width}: the width of the layer before it")
-            width = getattr(layer, "n_out", width)
+            if first is None and all(getattr(before, "keeps_shape", False) for before in self.layers[:i]):
+                first = n_in
+            width = getattr(layer, "n_out", (width or n_in) if keeps else None)
+        return first, width
 
     @cached_property
-    def n_in(self) -> int | str:
-        """Columns of the input; the word "in" where no layer says."""
-        return next((layer.n_in for layer in self.layers if hasattr(layer, "n_in")), "in")
+    def n_in(self) -> int | None:
+        """The width of the input; None where the layers do not say."""
+        return self._widths()[0]
 
     @cached_property
-    def stochastic(self) -> bool:
-        """Whether the forward pass in training draws random numbers."""
-        return any(getattr(layer, "stochastic", False) for layer in self.layers)
+    def n_out(self) -> int | None:
+        """The width of the output; None where the layers do not say."""
+        return self._widths()[1]
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every parameter, by name, in order."""
-        return dict(self._shapes)
+    @property
+    def integer_input(self) -> bool:
+        """Whether x holds integers from 0 to ``n_in`` − 1."""
+        return getattr(self.layers[0], "integer_input", False)
 
-    @cached_property
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        return {f"{i}.{key}": s for i, layer in enumerate(self.layers) for key, s in layer.shapes().items()}
+    def parts(self) -> dict[str, Layer]:
+        return {str(i): layer for i, layer in enumerate(self.layers)}
 
-    @cached_property
-    def _first_with_parameters(self) -> int:
-        return next((i for i, layer in enumerate(self.layers) if layer.shapes()), 0)
+    def place(self, name: str) -> str:
+        return f"layers[{name}]"
 
-    def forward(self, params: Parameters, x: Array, rng: Generator | None = None) -> tuple[Array, list[Any]]:
-        """The output (batch, out) for x (batch, in), and the cache of every layer for ``backward``.
+    def parameters(self, dtype: DTypeLike = np.float64, device: str = "cpu") -> Parameters:
+        """Its arrays, all zero; :func:`scratch.initial_parameters` gives them values to train from."""
+        return Parameters(self._shapes, dtype, device, self.untrained)
 
-        With ``rng`` the layers behave as in training, without it as in evaluation.
+    def check_input(self, name: str, x: Any, dtype: Any) -> None:
+        """Raise unless ``x``, to be called ``name``, is an array that the network takes: (batch, …), of its dtype.
+
+        Raises
+            TypeError: no array, or of another dtype
+            ValueError: no rows, or an integer out of range
+        """
+        if self.integer_input:
+            checks.class_array(name, x, ("batch", ...), self.n_in)
+            return
+        width = self.n_in if getattr(x, "ndim", 0) == 2 else None  # with more axes, it need not be the last one
+        checks.float_array(name, x, ("batch", ...) if width is None else ("batch", width), dtype)
+
+    def apply(self, params: Parameters, x: Array, training: Generator | None = None) -> tuple[Array, list[Any]]:
+        """The output for x (batch, …), and the cache of every layer for ``backward``.
+
+        With ``training``, a Generator, the layers behave as in training, without it as in evaluation.
 
         Raises
             TypeError: x is no array, or not of the parameters' dtype
             ValueError: x has another shape, or the parameters are another network's
         """
-        checks.float_array("x", x, ("batch", self.n_in), params.dtype)
+        self.check_input("x", x, params.dtype)
         if params.shapes != self._shapes:
             raise ValueError(f"params has {params.shapes}, expected {self._shapes}")
+        return self.forward(x, *params.arrays, training=training)
+
+    def forward(self, x: Array, *arrays: Array, training: Generator | None = None) -> tuple[Array, list[Any]]:
+        if len(arrays) != len(self._shapes):
+            raise TypeError(
+                f"forward got {len(arrays)} arrays after x, expected {len(self._shapes)}; or call apply(params, x)"
+            )
         caches = []
-        for i, layer in enumerate(self.layers):
-            training = {"rng": rng} if getattr(layer, "stochastic", False) else {}
-            x, layer_cache = layer.forward(x, *params.group(str(i)), **training)
-            caches.append(layer_cache)
+        for k in range(len(self.layers)):
+            x, cache = self.forward_part(k, x, arrays, training)
+            caches.append(cache)
         return x, caches
 
-    def backward(self, dy: Array, caches: list[Any], grads: Parameters, need_dx: bool = True) -> Array | None:
-        """Write every parameter's gradient into ``grads``; return ∂L/∂x, or None without ``need_dx``.
+    def backward(self, dy: Array, caches: Sequence[Any], *grads: Array, need_dx: bool = True) -> Array | None:
+        """Write every trained array's gradient into ``grads``; return ∂L/∂x, or None without ``need_dx``.
 
-        ``dy`` is ∂L/∂output, ``caches`` those of one forward pass with parameters that have not changed since.
+        ``dy`` is ∂L/∂output, ``caches`` those of one forward pass with arrays that have not changed since.
         """
-        *_, (_, dx) = self.backward_steps(dy, caches, grads, need_dx)
+        first = 0 if need_dx else self._first_trained  # what comes before it has nothing to train
+        dx: Any = dy
+        for k in range(len(self.layers) - 1, first - 1, -1):
+            dx = self.backward_part(k, dx, caches[k], grads, need_dx or k > first)
         return dx
 
-    def backward_steps(
-        self, dy: Array, caches: list[Any], grads: Parameters, need_dx: bool = True
-    ) -> Iterator[tuple[int, Array | None]]:
-        """The backward pass as it goes: (i, ∂L/∂input of layer i), from the last layer to the first.
-
-        Without ``need_dx`` it ends at the first layer that has parameters, whose dx is None.
-        """
-        first = 0 if need_dx else self._first_with_parameters
-        for i in range(len(self.layers) - 1, first - 1, -1):
-            out = grads.group(str(i))
-            skip = {"need_dx": False} if out and i == first and not need_dx else {}
-            dx = self.layers[i].backward(dy, caches[i], *out, **skip)
-            yield i, dx
-            if dx is not None:
-                dy = dx
+    @cached_property
+    def _first_trained(self) -> int:
+        return next((i for i, layer in enumerate(self.layers) if trained_shapes(layer)), 0)
 
 
 def mlp(

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from scratch import checks
+from scratch.parameters import is_weight
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from scratch.device import Array
     from scratch.parameters import Parameters
 
-    Array = NDArray[Any]
     Slots = dict[str, Array]
 
 
@@ -195,7 +194,7 @@ def _adam_step(w: Array, g: Array, slots: Slots, lr: float, t: int, betas: tuple
 
 @dataclass(frozen=True)
 class Penalty:
-    """l1 Σ|w| + l2/2 Σw²  over the weights: parameters with at least two axes, so no bias.
+    """l1 Σ|w| + l2/2 Σw²  over the weights: trained arrays with at least two axes, so no bias.
 
     The ½ makes the gradient l2 · w, so that ``l2`` means what ``weight_decay`` means. The derivative of |w| at 0 is 0.
     """
@@ -212,10 +211,10 @@ class Penalty:
     def add_grad(self, params: Parameters, grads: Parameters) -> Any:
         """Add the penalty's gradient to ``grads``; return its value, a scalar."""
         value: Any = 0.0
-        for name, W in params.items():
-            if W.ndim >= 2:
+        for name, dW in grads.items():
+            W = params[name]
+            if is_weight(W):
                 value += self.l1 * np.abs(W).sum() + self.l2 / 2 * (W * W).sum()
-                dW = grads[name]
                 dW += self.l1 * np.sign(W) + self.l2 * W  # ∂/∂W = l1 sign W + l2 W
         return value
 

@@ -12,49 +12,60 @@ from scratch import checks
 from scratch.device import check_device, device_of, to_device, zeros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import DTypeLike
+
+    from scratch.device import Array
 
 
-class Parameters(Mapping[str, "NDArray[Any]"]):
-    """The parameters of a network, or their gradients, in one flat vector.
+class Parameters(Mapping[str, "Array"]):
+    """The arrays of a network, or the gradients of the trained ones, in one flat vector.
 
-    The views are named as torch names the entries of a state dict (``"0.weight"``, ``"2.bias"``) and stand in
-    that order, so an optimizer sees one vector, a layer sees its matrices, and both see the same memory.
+    The views are named as torch names the entries of a state dict (``"0.weight"``, ``"2.bias"``). An optimizer sees one
+    vector, a layer sees its matrices, and both see the same memory.
 
         params = Parameters({"0.weight": (3, 5), "0.bias": (3,)})
         params["0.weight"]        # a (3, 5) view of params.vector[:15]
         params["0.bias"] = b      # copies b into the view; the shape must fit
+
+    ``untrained`` names the arrays that no optimizer changes, such as running statistics. They lie at the end of the
+    vector; ``trained`` is the part before them.
     """
 
     def __init__(
-        self, shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike = np.float64, device: str = "cpu"
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        dtype: DTypeLike = np.float64,
+        device: str = "cpu",
+        untrained: Collection[str] = (),
     ) -> None:
         """All zeros, on ``device``: NumPy's on "cpu", CuPy's on "cuda" or "cuda:N".
 
         Raises
             TypeError: ``dtype`` is neither float32 nor float64
-            ValueError: a device that is not there
+            ValueError: a device that is not there, or an untrained name that is not among the shapes
         """
         if np.dtype(dtype) not in (np.float32, np.float64):
             raise TypeError(f"dtype is {np.dtype(dtype).name}, expected float32 or float64")
-        self.shapes = dict(shapes)
+        self.shapes, self.untrained = dict(shapes), tuple(untrained)
+        for name in self.untrained:
+            checks.choice("untrained", name, self.shapes)
         self.vector = zeros(sum(math.prod(shape) for shape in shapes.values()), dtype, check_device(device))
-        self._views: dict[str, NDArray[Any]] = {}
-        self._groups: dict[str, tuple[NDArray[Any], ...]] = {}
+        views: dict[str, Array] = {}
         start = 0
-        for name, shape in self.shapes.items():
-            end = start + math.prod(shape)
-            view = self._views[name] = self.vector[start:end].reshape(shape)
-            prefix = name.partition(".")[0]
-            self._groups[prefix] = (*self._groups.get(prefix, ()), view)
+        for name in (*(n for n in self.shapes if n not in self.untrained), *self.untrained):
+            end = start + math.prod(self.shapes[name])
+            views[name] = self.vector[start:end].reshape(self.shapes[name])
             start = end
+        self._views = {name: views[name] for name in self.shapes}
+        self.arrays = tuple(self._views.values())  # in the order of the names
+        self.trained = self.vector[: len(self.vector) - sum(views[name].size for name in self.untrained)]
 
-    def __getitem__(self, name: str) -> NDArray[Any]:
+    def __getitem__(self, name: str) -> Array:
         return checks.choice("name", name, self._views)
 
-    def __setitem__(self, name: str, value: NDArray[Any]) -> None:
+    def __setitem__(self, name: str, value: Array) -> None:
         view = self[name]
         checks.float_array(name, value, view.shape)
         view[...] = value
@@ -80,13 +91,22 @@ class Parameters(Mapping[str, "NDArray[Any]"]):
         """ "cpu", or "cuda:N"."""
         return device_of(self.vector)
 
-    def group(self, prefix: str) -> tuple[NDArray[Any], ...]:
-        """The views whose names start with ``prefix + "."``, in order; empty for a layer without parameters."""
-        return self._groups.get(prefix, ())
+    def group(self, prefix: str) -> tuple[Array, ...]:
+        """The views whose names start with ``prefix + "."``, in order.
 
-    def like(self) -> Parameters:
-        """Zeros of the same names, shapes and dtype: a place for gradients."""
-        return Parameters(self.shapes, self.dtype, self.device)
+        Raises
+            ValueError: no name starts so
+        """
+        views = tuple(view for name, view in self._views.items() if name.startswith(f"{prefix}."))
+        if not views:
+            groups = {name[:i] for name in self.shapes for i, letter in enumerate(name) if letter == "."}
+            checks.choice("prefix", prefix, dict.fromkeys(sorted(groups)))
+        return views
+
+    def gradients(self) -> Parameters:
+        """Zeros of the names and shapes of the trained arrays: a place for their gradients."""
+        shapes = {name: shape for name, shape in self.shapes.items() if name not in self.untrained}
+        return Parameters(shapes, self.dtype, self.device)
 
     def copy(self) -> Parameters:
         """The same values in memory of their own."""
@@ -98,6 +118,11 @@ class Parameters(Mapping[str, "NDArray[Any]"]):
         Raises
             ValueError: it is not there
         """
-        other = Parameters(self.shapes, self.dtype, device)
+        other = Parameters(self.shapes, self.dtype, device, self.untrained)
         other.vector[:] = to_device(self.vector, other.device)
         return other
+
+
+def is_weight(value: Any) -> bool:
+    """Whether an array, of either twin, is a weight, which initializers draw and penalties act on: it has two axes."""
+    return value.ndim >= 2

@@ -16,7 +16,10 @@ ALLOWED = {  # package: what of the others it may import
     "experiments": {"scratch", "torch_impl", "torch"},
 }
 ONLY_IN = {
-    "lightning": {"torch_impl/lit.py", "experiments/benchmark/lightning_as_usual.py"},  # ours, and as others use it
+    "lightning": {
+        *(f"torch_impl/{name}.py" for name in ("lit", "lit_chunks", "lit_train")),
+        "experiments/benchmark/lightning_as_usual.py",
+    },  # ours, and as others use it
     "matplotlib": {"experiments/plots.py"},
 }
 

@@ -4,7 +4,10 @@
 """
 
 from torch_impl.convert import copy_to_module, parameters_of
-from torch_impl.network import Twin, twin
-from torch_impl.train import TwinState, evaluate, fit
+from torch_impl.counterparts import Twin
+from torch_impl.engine import evaluate
+from torch_impl.network import twin
+from torch_impl.state import TwinState
+from torch_impl.train import fit
 
 __all__ = ["Twin", "TwinState", "copy_to_module", "evaluate", "fit", "parameters_of", "twin"]

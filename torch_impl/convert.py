@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,38 +10,58 @@ import torch
 from scratch import Parameters
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import nn
 
-    Array = NDArray[Any]
+    from scratch.device import Array
+
+
+def arrays_of(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The module's parameters and floating-point buffers, by name, as a state dict refers to them.
+
+    The counters of batches that torch keeps beside its running statistics are left out: nothing depends on them.
+    """
+    return {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
 
 
 def copy_to_module(params: Parameters, module: nn.Module) -> None:
-    """Copy ``params`` into the parameters of ``module`` that have their names.
+    """Copy ``params`` into the parameters and buffers of ``module`` that have their names.
 
     Raises
         ValueError: other names or shapes; nothing has been copied
     """
-    state = module.state_dict()
-    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    arrays = arrays_of(module)
+    shapes = {name: tuple(value.shape) for name, value in arrays.items()}
     if shapes != params.shapes:
         raise ValueError(f"module has the parameters {shapes}, expected those of params: {params.shapes}")
     for name, value in params.items():
-        state[name].copy_(torch.from_numpy(value))  # a state dict refers to the module's own tensors
+        arrays[name].copy_(torch.from_numpy(value))
 
 
 def parameters_of(module: nn.Module) -> Parameters:
-    """A copy of the parameters of ``module``, as NumPy sees them."""
-    state = module.state_dict()
-    dtypes = {value.dtype for value in state.values()}
+    """A copy of the parameters and buffers of ``module``, as NumPy sees them."""
+    arrays = arrays_of(module)
+    dtypes = {value.dtype for value in arrays.values()}
     if len(dtypes) != 1:
         raise TypeError(f"module has parameters of dtypes {sorted(map(str, dtypes))}, expected one dtype")
     params = Parameters(
-        {name: tuple(value.shape) for name, value in state.items()}, str(dtypes.pop()).removeprefix("torch.")
+        {name: tuple(value.shape) for name, value in arrays.items()},
+        str(dtypes.pop()).removeprefix("torch."),
+        untrained=[name for name in arrays if name not in dict(module.named_parameters())],
     )
-    for name, value in state.items():
+    for name, value in arrays.items():
         params[name] = value.detach().cpu().numpy()
     return params
+
+
+def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of the module's parameters and buffers, by name, where they are."""
+    return {name: value.detach().clone() for name, value in arrays_of(module).items()}
+
+
+def restore(module: nn.Module, kept: dict[str, torch.Tensor] | None) -> None:
+    """Copy a snapshot back into the module; None changes nothing."""
+    for name, value in (kept or {}).items():
+        arrays_of(module)[name].copy_(value)
 
 
 def copy_to_optimizer(slots: dict[str, Array], step: int, optimizer: torch.optim.Optimizer) -> None:

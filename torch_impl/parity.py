@@ -10,18 +10,19 @@ import numpy as np
 import torch
 
 import scratch
-from torch_impl.network import module, twin
-from torch_impl.train import torch_loss
+from scratch.composite import traced
+from scratch.layers import takes, trained_shapes
+from torch_impl.convert import arrays_of
+from torch_impl.counterparts import module, run, torch_loss
+from torch_impl.network import twin
 
 if TYPE_CHECKING:
     from numpy.random import Generator
-    from numpy.typing import NDArray
 
     from scratch import Network, Parameters
+    from scratch.device import Array
     from scratch.layers import Layer
     from scratch.losses import Loss
-
-    Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -64,27 +65,35 @@ class Difference:
 def layer_parity(
     layer: Layer, params: dict[str, Array], x: Array, dy: Array, seed: int | None = None
 ) -> list[Difference]:
-    """y, dx and every parameter's gradient of one layer, with the upstream gradient ``dy``.
+    """y, dx, every trained array's gradient and, in training, what becomes of the untrained arrays, of one layer.
 
-    ``params`` holds the layer's parameters by name. A ``seed`` draws the dropout masks of both; without one the layer
-    is taken as in evaluation.
+    ``params`` holds the layer's arrays by name, ``dy`` is the upstream gradient. A ``seed`` draws the dropout masks of
+    both; without one the layer is taken as in evaluation.
     """
-    draws = seed is not None and getattr(layer, "stochastic", False)
-    stochastic = {"rng": np.random.default_rng(seed)} if draws else {}
-    y, cache = layer.forward(x, *params.values(), **stochastic)
-    grads = {name: np.full_like(value, np.nan) for name, value in params.items()}  # backward overwrites them
+    training = (
+        {"training": np.random.default_rng(seed)} if seed is not None and takes(layer.forward, "training") else {}
+    )
+    untrained = {name: params[name].copy() for name in getattr(layer, "untrained", ())}
+    y, cache = layer.forward(x, *params.values(), **training)
+    grads = {name: np.full_like(params[name], np.nan) for name in trained_shapes(layer)}  # backward overwrites them
     dx = layer.backward(dy, cache, *grads.values())
+    if untrained and seed is not None:
+        layer.track(cache, *untrained.values())  # type: ignore[attr-defined]
 
-    reference = module(layer).to(torch.from_numpy(x).dtype).train(seed is not None)
-    reference.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in params.items()})
-    x_torch = torch.from_numpy(x.copy()).requires_grad_()
-    y_torch = reference(x_torch, np.random.default_rng(seed)) if draws else reference(x_torch)
+    reference = module(layer).to(torch.from_numpy(dy).dtype).train(seed is not None)
+    arrays = arrays_of(reference)
+    for name, value in params.items():
+        arrays[name].copy_(torch.from_numpy(value))
+    x_torch = torch.from_numpy(x.copy())
+    x_torch.requires_grad_(x_torch.is_floating_point())
+    y_torch = run(reference, x_torch, None if seed is None else np.random.default_rng(seed))
     y_torch.backward(torch.from_numpy(dy.copy()))
     named = dict(reference.named_parameters())
     return [
         _difference("y", y, y_torch),
-        _difference("dx", dx, x_torch.grad),
+        *([_difference("dx", dx, x_torch.grad)] if x_torch.requires_grad else []),
         *(_difference(f"d{name}", grad, named[name].grad) for name, grad in grads.items()),
+        *(_difference(name, value, arrays[name]) for name, value in untrained.items()),
     ]
 
 
@@ -106,7 +115,7 @@ def network_parity(
     seed: int | None = None,
     device: str | torch.device = "cpu",
 ) -> list[Difference]:
-    """The logits, the loss, the gradient at every layer boundary and of every parameter, of a whole network.
+    """The logits, the loss, the gradient at the input of every layer, within others too, and of every trained array.
 
     A ``seed`` draws the dropout masks of both; without one the network is taken as in evaluation.
     """
@@ -115,17 +124,21 @@ def network_parity(
     def rng() -> Generator | None:
         return None if seed is None else np.random.default_rng(seed)
 
-    grads = params.like()
-    logits, caches = network.forward(params, x, rng())
-    value, dlogits = loss(logits, y)
-    boundaries = {len(network.layers): dlogits} | dict(network.backward_steps(dlogits, caches, grads))
+    grads = params.gradients()
+    with traced() as trace:
+        logits, caches = network.apply(params, x, rng())
+        value, dlogits = loss(logits, y)
+        network.backward(dlogits, caches, *grads.arrays)
+    boundaries = {path: dx for path, dx in trace.input_gradients.items() if dx is not None}
 
     reference = twin(network, params, device).train(seed is not None)
-    inputs: dict[int, torch.Tensor] = {}
-    for i, part in enumerate(reference):
-        part.register_forward_pre_hook(lambda _, args, i=i: _keep(inputs, i, args[0]))
-    x_torch = torch.from_numpy(x.copy()).to(device).requires_grad_()
-    logits_torch = inputs[len(network.layers)] = reference(x_torch, rng())
+    inputs: dict[str, torch.Tensor] = {}
+    for path in boundaries:
+        part = reference.get_submodule(path)
+        part.register_forward_pre_hook(lambda _, args, path=path: _keep(inputs, path, args[0]))
+    x_torch = torch.from_numpy(x.copy()).to(device)
+    x_torch.requires_grad_(x_torch.is_floating_point())
+    logits_torch = reference(x_torch, rng())
     logits_torch.retain_grad()
     value_torch = torch_loss(loss)(logits_torch, torch.from_numpy(y).to(device))
     value_torch.backward()
@@ -133,14 +146,15 @@ def network_parity(
     return [
         _difference("logits", logits, logits_torch),
         _difference("loss", value, value_torch, floor),
-        *(_difference(f"boundary {i}", boundaries[i], inputs[i].grad, floor) for i in sorted(inputs, reverse=True)),
+        _difference("∂ logits", dlogits, logits_torch.grad, floor),
+        *(_difference(f"∂ input of {path}", dx, inputs[path].grad, floor) for path, dx in boundaries.items()),
         *(_difference(f"d{name}", grad, named[name].grad, floor) for name, grad in grads.items()),
     ]
 
 
-def _keep(inputs: dict[int, torch.Tensor], i: int, x: torch.Tensor) -> None:
+def _keep(inputs: dict[str, torch.Tensor], path: str, x: torch.Tensor) -> None:
     x.retain_grad()
-    inputs[i] = x
+    inputs[path] = x
 
 
 def _difference(tensor: str, hand: Any, autograd: torch.Tensor | None, floor: float = 0.0) -> Difference:

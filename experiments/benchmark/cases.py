@@ -10,7 +10,7 @@ import numpy as np
 import scratch
 from experiments.config import ACTIVATION_CHOICES
 from experiments.data import Data, Split
-from scratch.train import epoch_batches
+from scratch.batches import epoch_batches
 
 
 @dataclass(frozen=True)
@@ -106,4 +106,4 @@ class Work:
 
     def classes(self, params: scratch.Parameters) -> np.ndarray:
         """What the trained parameters take the test samples for."""
-        return scratch.predicted_classes(self.network.forward(params, self.test_x)[0])
+        return scratch.predicted_classes(self.network.apply(params, self.test_x)[0])

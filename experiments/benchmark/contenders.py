@@ -67,11 +67,11 @@ def torch_twin(work: Work, **options: Any) -> np.ndarray:
 
 
 def lightning_twin(work: Work) -> np.ndarray:
-    """torch_impl.lit.fit as the command line runs it: metrics, TensorBoard's log, checkpoints and a progress bar."""
+    """torch_impl.lit_train.fit as the command line runs it: metrics, TensorBoard, checkpoints, a progress bar."""
     from experiments.data import Data, Split
     from experiments.observer import Observer
     from experiments.run_folder import RunFolder
-    from torch_impl import lit
+    from torch_impl import lit_train
 
     split = Split(work.x, work.y, work.y.astype(np.int64).ravel())
     folder = RunFolder(work.folder)
@@ -83,7 +83,7 @@ def lightning_twin(work: Work) -> np.ndarray:
         if record.epoch_ends and (record.epoch + 1) % work.case.epochs == 0:
             next(work.turns, None)
 
-    params = lit.fit(
+    params = lit_train.fit(
         work.network, work.recipe, work.x, work.y, work.initial,
         on_record=on_record, folder=folder.lightning, device=work.case.device, chunk=16, checkpoint_every=5.0,
     )  # fmt: skip

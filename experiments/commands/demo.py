@@ -50,7 +50,9 @@ def parity(seed: int) -> None:
     from torch_impl.parity import every_layer, every_loss, layer_parity, loss_parity, random_case
 
     rng = np.random.default_rng(seed)
-    layers = ((n, layer_parity(layer, *random_case(layer, rng, 7), seed=seed)) for n, layer in every_layer().items())
+    layers = (
+        (name, layer_parity(layer, *random_case(layer, rng, 7), seed=seed)) for name, layer in every_layer().items()
+    )
     largest = parity_table("Layers, by hand and by autograd: relative differences in float64", layers)
     logits = rng.standard_normal((7, 5))
     losses = ((name, loss_parity(loss, logits, y)) for name, (loss, y) in every_loss(logits, rng).items())

@@ -159,7 +159,7 @@ def train(recipe: SpeedRecipe, images: Images, seed: int, impl: str, device: str
         state = state.to(device)
         for _ in scratch.fit(network, own, x, images.train_y, state, precision=precision):
             pass
-        logits = to_device(network.forward(state.params, to_device(test_x, device))[0], "cpu")
+        logits = to_device(network.apply(state.params, to_device(test_x, device))[0], "cpu")
     else:
         import torch
 

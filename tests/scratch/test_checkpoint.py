@@ -42,7 +42,7 @@ def test_what_is_loaded_is_what_was_saved(rng, tmp_path, dtype):
 def test_torch_reads_the_parameters_as_a_state_dict(rng, tmp_path):
     state = trained(rng)
     scratch.save_parameters(tmp_path / "weights.safetensors", state.params)
-    module = twin(NETWORK, state.params.like())
+    module = twin(NETWORK, state.params.copy())
     module.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     np.testing.assert_array_equal(module[0].weight.detach().numpy(), state.params["0.weight"])
 

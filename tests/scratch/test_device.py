@@ -5,7 +5,9 @@ import pytest
 
 import scratch
 from scratch import SGD, AdaGrad, Adam, AdamW, CrossEntropy, DivergenceError, EarlyStopping, Parameters, RMSprop, State
-from scratch.epochs import OnDevice, fit_epochs
+from scratch.engine import NumpyEngine
+from scratch.epochs import WholeEpochs
+from scratch.train import train
 from tests.scratch import foreign
 from tests.torch_impl.trainings import data, recipe
 
@@ -105,7 +107,8 @@ def test_an_epoch_at_a_time_is_the_same_on_the_cpu():
     x, y, validation = data("float32")
     here, there = start(r, "float32"), start(r, "float32")
     list(scratch.fit(NETWORK, r, x, y, here, validation))
-    list(fit_epochs(OnDevice(NETWORK, r, x, y, there, validation), r, len(x), 3, np.float32))
+    engine = NumpyEngine(NETWORK, r, x, y, there, validation)
+    list(train(WholeEpochs(engine, r, len(x), (3,), np.float32), r, len(x)))
     np.testing.assert_allclose(there.params.vector, here.params.vector, rtol=0, atol=1e-6)
 
 
@@ -132,8 +135,8 @@ def test_the_precision_holds_while_an_epoch_runs_and_no_longer(gpu, precision, m
     r, core = recipe(epochs=1), sys.modules["cupy._core._routines_linalg"]
     x, y, _ = data("float32")
     seen = set()
-    step = OnDevice.step
-    monkeypatch.setattr(OnDevice, "step", lambda *a: (seen.add(core.get_compute_type(None)), step(*a))[1])
+    step = NumpyEngine.step
+    monkeypatch.setattr(NumpyEngine, "step", lambda *a: (seen.add(core.get_compute_type(None)), step(*a))[1])
     list(scratch.fit(NETWORK, r, x, y, start(r, "float32").to("cuda"), precision=precision))
     assert seen == {f"COMPUTE_TYPE_{precision.upper()}"}
     assert core.get_compute_type(None) == "COMPUTE_TYPE_FP32"
@@ -142,7 +145,7 @@ def test_the_precision_holds_while_an_epoch_runs_and_no_longer(gpu, precision, m
 def test_where_parameters_are(gpu):
     params = Parameters({"0.weight": (3, 5)}, device="cuda")
     assert params.device == "cuda:0"
-    assert params.like().device == "cuda:0"
+    assert params.gradients().device == "cuda:0"
     assert params.to("cpu").device == "cpu"
 
 

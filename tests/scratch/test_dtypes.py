@@ -5,6 +5,7 @@ import pytest
 
 import scratch
 from scratch import SGD, AdaGrad, Adam, AdamW, Penalty, Recipe, RMSprop, State
+from scratch.layers import takes
 from scratch.optim import clip_by_global_norm
 from tests.helpers import every_array
 from torch_impl.parity import every_layer, every_loss, random_case
@@ -40,7 +41,7 @@ def test_layers(name, rng):
     layer = every_layer()[name]
     params, x, dy = random_case(layer, rng, batch=7)
     values = [watched(value) for value in params.values()]
-    draws = {"rng": rng} if getattr(layer, "stochastic", False) else {}
+    draws = {"training": rng} if takes(layer.forward, "training") else {}
     y, cache = layer.forward(watched(x), *values, **draws)
     grads = [watched(np.zeros_like(value)) for value in values]
     dx = layer.backward(watched(dy), cache, *grads)
@@ -107,7 +108,7 @@ def test_numbers_that_numpy_made_are_no_upcast():
 
 def test_penalties(rng):
     params = scratch.Parameters({"0.weight": (3, 5), "0.bias": (3,)}, "float32")
-    grads = params.like()
+    grads = params.gradients()
     params["0.weight"] = rng.standard_normal((3, 5)).astype("float32")
     assert Penalty(0.1, 0.2).add_grad(params, grads).dtype == np.float32
 

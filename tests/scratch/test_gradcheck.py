@@ -33,7 +33,7 @@ def test_kinks_are_set_aside(rng):
     assert result.set_aside == 30
     assert {slope.tensor for slope in result.slopes} == set(params)
     targets = rng.standard_normal((7, 3))
-    targets[0, 0] = network.forward(params, x)[0][0, 0]
+    targets[0, 0] = network.apply(params, x)[0][0, 0]
     assert gradcheck(network, MAE(), params, x, targets, rng).set_aside > 30
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import scratch
 from scratch.activations import erfc
-from scratch.layers import Layer
+from scratch.layers import Layer, takes
 from tests.helpers import assert_as_exact_as_autograd, assert_matches_autograd
 from torch_impl.parity import every_layer, layer_parity, random_case
 
@@ -60,7 +60,7 @@ def test_nothing_given_is_changed_and_a_second_call_gives_the_same(name, rng):
     layer = LAYERS[name]
     params, x, dy = random_case(layer, rng, 7)
     before = [a.copy() for a in (*params.values(), x, dy)]
-    stochastic = {"rng": np.random.default_rng(3)} if getattr(layer, "stochastic", False) else {}
+    stochastic = {"training": np.random.default_rng(3)} if takes(layer.forward, "training") else {}
     _, cache = layer.forward(x, *params.values(), **stochastic)
     grads = [np.full_like(p, np.nan) for p in params.values()]
     first = layer.backward(dy, cache, *grads)

@@ -61,7 +61,12 @@ Z = np.zeros((4, 3))
         (CrossEntropy(), Z, np.array([0.0, 1, 2, 0]), "y has dtype float64, expected integer classes"),
         (CrossEntropy(), Z, np.ones((4, 3)), "y is no distribution over classes"),
         (CrossEntropy(), Z, [0, 1, 2, 0], "y is a list, expected a NumPy array"),
-        (CrossEntropy(), Z[:0], np.zeros(0, int), r"logits has shape \(0, 3\), expected \(batch, out\) with at least"),
+        (
+            CrossEntropy(),
+            Z[:0],
+            np.zeros(0, int),
+            r"logits has shape \(0, 3\), expected \(batch, …, out\) with at least",
+        ),
         (BCEWithLogits(), Z, Z + 1.5, "y holds values from 1.5 to 1.5, expected 0 to 1"),
         (BCEWithLogits(), Z, np.zeros(4), r"y has shape \(4,\), expected \(4, 3\)"),
         (MSE(), Z, np.zeros((4, 1)), r"y has shape \(4, 1\), expected \(4, 3\)"),

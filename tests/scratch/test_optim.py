@@ -25,7 +25,7 @@ from scratch import (
 )
 from scratch.optim import clip_by_global_norm
 from torch_impl.convert import slots_of
-from torch_impl.train import penalty, torch_optimizer
+from torch_impl.counterparts import torch_optimizer, torch_penalty
 
 STEPS = 50
 
@@ -74,20 +74,20 @@ def test_fifty_steps_beside_torch(optimizer_name, schedule_name, penalty_name, r
     module = torch_impl.twin(network, params)
     theirs = torch_optimizer(optimizer, module)
     their_schedule = make(theirs)
-    ours, slots, grads = params.vector, optimizer.slots(params.vector), params.like()
+    ours, slots, grads = params.vector, optimizer.slots(params.vector), params.gradients()
     x, y = rng.standard_normal((STEPS, 7, 5)), rng.integers(0, 3, (STEPS, 7))
 
     for step in range(STEPS):
-        logits, caches = network.forward(params, x[step])
+        logits, caches = network.apply(params, x[step])
         value, dlogits = scratch.CrossEntropy()(logits, y[step])
-        network.backward(dlogits, caches, grads)
+        network.backward(dlogits, caches, *grads.arrays)
         value += added.add_grad(params, grads)
         lr = optimizer.lr * schedule(step)
         optimizer.update(ours, grads.vector, slots, lr, step + 1)
 
         theirs.zero_grad()
         loss = torch.nn.functional.cross_entropy(module(torch.from_numpy(x[step])), torch.from_numpy(y[step]))
-        loss = loss + penalty(added, module)
+        loss = loss + torch_penalty(added, module)
         loss.backward()
         assert lr == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-12, abs=1e-15)
         assert value == pytest.approx(loss.item(), rel=1e-12)
@@ -103,7 +103,7 @@ def test_fifty_steps_beside_torch(optimizer_name, schedule_name, penalty_name, r
 def test_weight_decay_of_sgd_is_the_l2_penalty_on_everything(rng):
     network = scratch.mlp((5, 4, 3), scratch.Tanh())
     params = scratch.initial_parameters(network, rng)
-    grads = params.like()
+    grads = params.gradients()
     Penalty(l2=0.3).add_grad(params, grads)
     np.testing.assert_allclose(grads["0.weight"], 0.3 * params["0.weight"])
     np.testing.assert_array_equal(grads["0.bias"], 0)

@@ -147,7 +147,7 @@ def bad(x=None, y=None, validation=None, **changes):
 @pytest.mark.parametrize(
     ("attempt", "message"),
     [
-        (bad(x=np.zeros((23, 4))), r"x has shape \(23, 4\), expected \(n, 5\)"),
+        (bad(x=np.zeros((23, 4))), r"x has shape \(23, 4\), expected \(batch, 5\)"),
         (bad(x=np.zeros((0, 5)), y=np.zeros(0, int)), "with at least one row"),
         (bad(x=np.zeros((23, 5), "float32")), "x has dtype float32, expected float64"),
         (bad(x=np.full((23, 5), np.inf)), r"x holds inf at index \(0, 0\), expected finite numbers"),

@@ -11,10 +11,10 @@ import scratch
 import torch_impl
 from scratch import SGD, AdaGrad, Adam, AdamW, RMSprop, State
 from scratch.device import to_device
-from scratch.train import gradient
+from scratch.engine import gradient
 from tests.helpers import assert_matches_autograd
 from tests.torch_impl.trainings import NETWORK, data, initial, recipe
-from torch_impl import TwinState, lit
+from torch_impl import TwinState, lit_train
 from torch_impl.parity import every_layer, every_loss, network_parity
 
 pytestmark = pytest.mark.cuda
@@ -34,7 +34,7 @@ def test_scratchs_gradients_match_autograd_on_the_gpu(name, dtype, tolerance, rn
     network = scratch.mlp((5, 7, 6, 3), every_layer()[name], dropout=0.3)
     params = scratch.initial_parameters(network, rng, weights="xavier", bias=0.1, dtype=dtype)
     x = rng.standard_normal((7, 5)).astype(dtype)
-    logits, _ = network.forward(params, x)
+    logits, _ = network.apply(params, x)
     for loss, y in every_loss(logits, rng).values():
         if loss.kinks_at_target:
             continue  # a rounding error may change the side of a kink
@@ -104,7 +104,7 @@ def test_cupys_gradients_are_numpys_and_those_of_autograd_on_the_gpu(name, rng):
     network = scratch.mlp((5, 7, 6, 3), every_layer()[name])
     params = scratch.initial_parameters(network, rng, weights="xavier", bias=0.1)
     x = rng.standard_normal((7, 5))
-    logits, _ = network.forward(params, x)
+    logits, _ = network.apply(params, x)
     for loss, y in every_loss(logits, rng).values():
         if loss.kinks_at_target:
             continue
@@ -113,11 +113,11 @@ def test_cupys_gradients_are_numpys_and_those_of_autograd_on_the_gpu(name, rng):
         for device in ("cpu", "cuda"):
             there, move = params.to(device), partial(to_device, device=device)
             grads = there.like()
-            value, _ = gradient(network, r, there, move(x), move(y), grads, None)
+            value, _, _ = gradient(network, r, there, move(x), move(y), grads)
             gradients.append((float(value), grads.to("cpu").vector))
         state = TwinState.start(network, r, State.start(params, r), "cuda")
-        engine = torch_impl.train.OnDevice(r, x, y, state, None)
-        value, _ = engine.gradient(engine.move(np.arange(7)), None)
+        engine = torch_impl.engine.TorchEngine(network, r, x, y, state, None)
+        value, _ = engine.gradient(engine.x, engine.y)
         gradients.append((value.item(), torch.cat([p.grad.ravel() for p in engine.parameters]).cpu().numpy()))
         for value, vector in gradients[1:]:
             assert value == pytest.approx(gradients[0][0], rel=1e-11)
@@ -147,6 +147,6 @@ def test_whole_trainings_are_equal_on_cpu_and_gpu(dtype, tolerance):
         state = TwinState.start(NETWORK, r, start, device)
         list(torch_impl.fit(NETWORK, r, x, y, state, validation))
         ends.append(state.to_scratch(r).params.vector)
-    ends.append(lit.fit(NETWORK, r, x, y, initial(dtype), validation, device="cuda").vector)
+    ends.append(lit_train.fit(NETWORK, r, x, y, initial(dtype), validation, device="cuda").vector)
     for end in ends[1:]:
         np.testing.assert_allclose(end, ends[0], rtol=0, atol=tolerance)

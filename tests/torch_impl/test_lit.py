@@ -11,7 +11,7 @@ import pytest
 import scratch
 from scratch import MSE, SGD, Adam, BCEWithLogits, CrossEntropy, DivergenceError, EarlyStopping, State
 from tests.torch_impl.trainings import NETWORK, ODD, data, initial, recipe
-from torch_impl import lit
+from torch_impl import lit_train
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -28,7 +28,7 @@ def test_the_training_is_equal_to_scratchs_step_by_step(optimizer):
     x, y, validation = data()
     state, ours = by_scratch(r, validation)
     theirs = []
-    params = lit.fit(NETWORK, r, x, y, initial(), validation, on_record=theirs.append)
+    params = lit_train.fit(NETWORK, r, x, y, initial(), validation, on_record=theirs.append)
     np.testing.assert_allclose(params.vector, state.params.vector, rtol=0, atol=1e-12)
     for a, b in zip(ours, theirs, strict=True):
         assert (a.step, a.epoch, a.epoch_ends, a.lr) == (b.step, b.epoch, b.epoch_ends, b.lr)
@@ -48,7 +48,7 @@ def test_trainings_are_equal_with_float_targets(loss, tmp_path):
     state = State.start(initial(), r)
     ours = list(scratch.fit(NETWORK, r, x, y, state, (x, y)))
     theirs = []
-    params = lit.fit(NETWORK, r, x, y, initial(), (x, y), on_record=theirs.append)
+    params = lit_train.fit(NETWORK, r, x, y, initial(), (x, y), on_record=theirs.append)
     np.testing.assert_allclose(params.vector, state.params.vector, rtol=0, atol=1e-12)
     assert ours[-1].validation.loss == pytest.approx(theirs[-1].validation.loss, rel=1e-12)
 
@@ -60,7 +60,7 @@ def test_several_steps_to_a_chunk_are_the_same_training(chunk):
     state = State.start(initial(), r)
     ours = list(scratch.fit(NETWORK, r, x, y, state, validation))
     theirs = []
-    params = lit.fit(NETWORK, r, x, y, initial(), validation, on_record=theirs.append, chunk=chunk)
+    params = lit_train.fit(NETWORK, r, x, y, initial(), validation, on_record=theirs.append, chunk=chunk)
     np.testing.assert_allclose(params.vector, state.params.vector, rtol=0, atol=1e-12)
     ends = [step for step in range(1, 19) if step % 3 == 0 or step % 3 % chunk == 0]
     assert [record.step for record in theirs] == ends
@@ -76,7 +76,7 @@ def test_metrics_are_logged_for_tensorboard(tmp_path):
 
     x, y, validation = data()
     records = []
-    lit.fit(NETWORK, recipe(epochs=3), x, y, initial(), validation, on_record=records.append, folder=tmp_path)
+    lit_train.fit(NETWORK, recipe(epochs=3), x, y, initial(), validation, on_record=records.append, folder=tmp_path)
     logged = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     losses = [event.value for event in logged.Scalars("val_loss")]
     assert losses == pytest.approx([r.validation.loss for r in records if r.epoch_ends], rel=1e-6)
@@ -101,7 +101,7 @@ def test_it_stops_early_with_the_best_weights(tmp_path):
     x, y, validation = data()
     state, ours = by_scratch(r, validation)
     theirs = []
-    params = lit.fit(NETWORK, r, x, y, initial(), validation, on_record=theirs.append, folder=tmp_path)
+    params = lit_train.fit(NETWORK, r, x, y, initial(), validation, on_record=theirs.append, folder=tmp_path)
     assert len(ours) == len(theirs) < 300
     np.testing.assert_allclose(params.vector, state.params.vector, rtol=0, atol=1e-12)
 
@@ -113,17 +113,17 @@ class Stop(Exception):  # noqa: N818
 def test_a_resumed_training_is_the_same_bit_for_bit(tmp_path):
     r = recipe(early_stopping=EarlyStopping(50))
     x, y, validation = data("float32")
-    whole = lit.fit(NETWORK, r, x, y, initial("float32"), validation, folder=tmp_path / "whole")
+    whole = lit_train.fit(NETWORK, r, x, y, initial("float32"), validation, folder=tmp_path / "whole")
 
     def kill(record):
         if record.step == 11:
             raise Stop
 
     with pytest.raises(Stop):
-        lit.fit(NETWORK, r, x, y, initial("float32"), validation, on_record=kill, folder=tmp_path / "part")
-    assert lit.steps_done(tmp_path / "part") == 9
+        lit_train.fit(NETWORK, r, x, y, initial("float32"), validation, on_record=kill, folder=tmp_path / "part")
+    assert lit_train.steps_done(tmp_path / "part") == 9
     steps = []
-    resumed = lit.fit(
+    resumed = lit_train.fit(
         NETWORK,
         r,
         x,
@@ -150,11 +150,11 @@ def test_two_processes_train_as_one(tmp_path):
             import sys
             import scratch
             from tests.torch_impl.trainings import NETWORK, ODD as RECIPE, data, initial
-            from torch_impl import lit
+            from torch_impl import lit_train
 
             if __name__ == "__main__":
                 x, y, validation = data()
-                params = lit.fit(NETWORK, RECIPE, x, y, initial(), validation, devices=2, chunk=2)
+                params = lit_train.fit(NETWORK, RECIPE, x, y, initial(), validation, devices=2, chunk=2)
                 scratch.save_parameters(sys.argv[1], params)
             """
         )
@@ -178,17 +178,17 @@ def environment():
 def test_bad_input_is_named():
     x, y, _ = data()
     with pytest.raises(TypeError, match="x has dtype float32"):
-        lit.fit(NETWORK, recipe(), x.astype("float32"), y, initial())
+        lit_train.fit(NETWORK, recipe(), x.astype("float32"), y, initial())
     with pytest.raises(ValueError, match="device is 'cuda:99'"):
-        lit.fit(NETWORK, recipe(), x, y, initial(), device="cuda:99")
+        lit_train.fit(NETWORK, recipe(), x, y, initial(), device="cuda:99")
     with pytest.raises(ValueError, match="strategy is 'fsdp', expected one of 'auto', 'ddp', 'ddp_spawn'"):
-        lit.fit(NETWORK, recipe(), x, y, initial(), strategy="fsdp")
+        lit_train.fit(NETWORK, recipe(), x, y, initial(), strategy="fsdp")
     with pytest.raises(ValueError, match="precision is 'bf16' with float64 on cpu"):
-        lit.fit(NETWORK, recipe(), x, y, initial(), precision="bf16")
+        lit_train.fit(NETWORK, recipe(), x, y, initial(), precision="bf16")
     with pytest.raises(ValueError, match="chunk is 0, expected at least 1"):
-        lit.fit(NETWORK, recipe(), x, y, initial(), chunk=0)
+        lit_train.fit(NETWORK, recipe(), x, y, initial(), chunk=0)
     with pytest.raises(ValueError, match="validation is None"):
-        lit.fit(NETWORK, recipe(early_stopping=EarlyStopping(2)), x, y, initial())
+        lit_train.fit(NETWORK, recipe(early_stopping=EarlyStopping(2)), x, y, initial())
 
 
 def test_a_loss_that_diverges_stops_the_training():
@@ -197,4 +197,4 @@ def test_a_loss_that_diverges_stops_the_training():
     params = scratch.initial_parameters(network, np.random.default_rng(0))
     r = recipe(loss=MSE(), optimizer=SGD(1e4), epochs=100, max_norm=None, schedule=scratch.Constant())
     with pytest.raises(DivergenceError, match=r"the loss is (nan|inf) at step \d+"):
-        lit.fit(network, r, x, np.ones((23, 3)), params)
+        lit_train.fit(network, r, x, np.ones((23, 3)), params)

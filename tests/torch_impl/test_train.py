@@ -8,8 +8,8 @@ import torch_impl
 from scratch import MAE, MSE, SGD, Adam, AdamW, BCEWithLogits, DivergenceError, EarlyStopping, RMSprop, State
 from tests.torch_impl.trainings import NETWORK, data, initial, recipe
 from torch_impl import TwinState
+from torch_impl.counterparts import torch_loss
 from torch_impl.parity import Difference
-from torch_impl.train import torch_loss
 
 
 @pytest.mark.parametrize("optimizer", [None, Adam(0.02), AdamW(0.02), RMSprop(0.01, momentum=0.9)], ids=str)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import scratch
-from experiments.verify import verify_scratch
+from experiments.verifiable import verify_scratch
 from tests.verify.course import CASES
 from tests.verify.planted_gradients import CORRECT
 from torch_impl.verify import verify_network

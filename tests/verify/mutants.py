@@ -24,9 +24,9 @@ from rich.table import Table
 
 import scratch
 from scratch import optim
-from torch_impl.network import MODULES
+from scratch.layers import takes
+from torch_impl.counterparts import LAYERS, LOSSES
 from torch_impl.parity import every_layer, every_loss, random_case
-from torch_impl.train import LOSSES
 from torch_impl.verify import verify_layer, verify_loss, verify_optimizer
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _of_layer(name: str, layer: Any) -> Iterator[Mutant]:
         found = []
         for batch in (1, 7):
             params, x, dy = random_case(layer, np.random.default_rng(batch), batch)
-            stochastic = {"rng": np.random.default_rng(0)} if getattr(layer, "stochastic", False) else {}
+            stochastic = {"training": np.random.default_rng(0)} if takes(layer.forward, "training") else {}
             _, cache = layer.forward(x, *params.values(), **stochastic)
             grads = [np.full_like(p, np.nan) for p in params.values()]
             found += [layer.backward(dy, cache, *grads), *grads]
@@ -194,7 +194,7 @@ def _of_layer(name: str, layer: Any) -> Iterator[Mutant]:
 
     for change, line, function in mutated(type(layer).backward):
         other = _with(layer, "backward", function)
-        MODULES[type(other)] = MODULES[type(layer)]
+        LAYERS[type(other)] = LAYERS[type(layer)]
         yield Mutant(
             name,
             change,

@@ -14,7 +14,7 @@ import scratch
 from scratch import SGD, Adam, AdamW, CrossEntropy, Dropout, Linear, ReLU, RMSprop, Tanh
 from scratch.layers import dropout_mask
 from tests.verify.planting import plant
-from torch_impl.network import module
+from torch_impl.counterparts import module
 from torch_impl.verify import Model, verify_function, verify_layer, verify_loss, verify_network, verify_optimizer
 
 
@@ -299,16 +299,16 @@ class Unscaled(Dropout):
 
 
 class DividedByP(Dropout):
-    def forward(self, x, rng=None):
-        y, mask = super().forward(x, rng)
+    def forward(self, x, training=None):
+        y, mask = super().forward(x, training)
         return (y, None) if mask is None else (y * (1 - self.p) / self.p, mask * (1 - self.p) / self.p)
 
 
 class Resampled(Dropout):
     """Keeps the generator instead of the mask."""
 
-    def forward(self, x, rng=None):
-        return (x, None) if rng is None else (super().forward(x, rng)[0], rng)
+    def forward(self, x, training=None):
+        return (x, None) if training is None else (super().forward(x, training)[0], training)
 
     def backward(self, dy, cache):
         return dy if cache is None else dy * dropout_mask(cache, dy.shape, self.p, dy.dtype)

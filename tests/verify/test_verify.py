@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import scratch
-from experiments.verify import verify_scratch
+from experiments.verifiable import verify_scratch
 from scratch import MSE, Adam, CrossEntropy, Linear, Network, ReLU, Tanh
 from scratch.activations import Activation
 from tests.verify.correct import CASES, CORRECT, random_network

@@ -18,7 +18,8 @@ import numpy as np
 
 import scratch
 from scratch import checks
-from scratch.layers import Layer
+from scratch.layers import Layer, takes, trained_shapes
+from scratch.parameters import is_weight
 from torch_impl.verify.catalogue import CATALOGUE, Mistake
 from torch_impl.verify.check import verify_unit
 from torch_impl.verify.network import check_network, verify_chain
@@ -120,8 +121,7 @@ def verify_layer(
         layer: see :class:`scratch.Layer`
         x_shape: of the input, (batch, …)
         reference: an ``nn.Module`` whose parameters have the layer's names, or a torch function of x and the
-        parameters;
-            by default the counterpart in ``torch_impl.network.MODULES`` if there is one, else the layer's own forward
+        parameters; by default the counterpart in :mod:`torch_impl.counterparts`, else the layer's own forward
         dtype: "float64", or "float32" to have that verified too
         seed: of everything random
 
@@ -137,12 +137,17 @@ def verify_layer(
         checks.whole(f"x_shape[{i}]", n, 1)
     checks.choice("dtype", dtype, {"float64": 0, "float32": 0})
     rng = np.random.default_rng(seed)
-    # Of order one and two, both signs; parameters away from zero and one, where a bias or a γ would not show.
-    inputs: dict[str, Any] = {"x": (2 * rng.standard_normal(tuple(x_shape))).astype(dtype)}
-    inputs |= {name: rng.standard_normal(shape).astype(dtype) for name, shape in layer.shapes().items()}
-    if getattr(layer, "stochastic", False):
-        inputs["rng"] = np.random.default_rng(seed)
-    return _timed(verify_unit(layer_unit(layer, inputs, reference), inputs, seed), start)
+    # Arrays away from zero and one, where a bias or a γ would not show.
+    inputs: dict[str, Any] = {"x": random_input(layer, tuple(x_shape), rng, dtype)}
+    inputs |= {name: rng.standard_normal(shape).astype(dtype) for name, shape in trained_shapes(layer).items()}
+    if not takes(layer.forward, "training"):
+        return _timed(verify_unit(layer_unit(layer, inputs, reference), inputs, seed), start)
+    trained = inputs | {"rng": np.random.default_rng(seed)}
+    reports = [verify_unit(layer_unit(layer, trained, reference), trained, seed)]
+    if not getattr(layer, "stochastic", False):  # without its random draws a layer is the identity, or near it
+        unit = layer_unit(layer, inputs, reference, f"{layer}, in evaluation", training=False)
+        reports.append(verify_unit(unit, inputs, seed))
+    return _timed(merged(str(layer), reports), start)
 
 
 def verify_loss(
@@ -227,8 +232,9 @@ def verify_network(
         check_network(network, loss)
         assert loss is not None  # check_network raised
         if params is None:
-            params = random_parameters(network, np.random.default_rng(seed), x.dtype)
-        checks.float_array("x", x, ("batch", network.n_in), params.dtype)
+            dtype = x.dtype if x.dtype == np.float32 else np.float64
+            params = random_parameters(network, np.random.default_rng(seed), dtype)
+        network.check_input("x", x, params.dtype)
         if params.shapes != network.shapes():
             raise ValueError(f"params has {params.shapes}, expected {network.shapes()}")
         report = verify_chain(network, loss, x, y, params, seed)
@@ -243,9 +249,18 @@ def random_parameters(
     """Parameters that hide nothing: weights that keep the signal's size, biases that are not zero."""
     params = scratch.initial_parameters(network, rng, dtype=np.dtype(dtype).name)
     for name, view in params.items():
-        if view.ndim == 1:
-            params[name] = (0.5 * rng.standard_normal(view.shape)).astype(dtype)
+        if name in params.untrained:
+            params[name] = rng.uniform(0.5, 1.5, view.shape).astype(params.dtype)
+        elif not is_weight(view):
+            params[name] = (0.5 * rng.standard_normal(view.shape)).astype(params.dtype)
     return params
+
+
+def random_input(layer: Layer, shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> Array:
+    """An input of that shape: of order one and two, both signs; or integers, where the layer takes them."""
+    if getattr(layer, "integer_input", False):
+        return rng.integers(0, layer.n_in, shape)  # type: ignore[attr-defined]
+    return (2 * rng.standard_normal(shape)).astype(dtype)
 
 
 def _timed(report: Report, start: float) -> Report:

@@ -11,6 +11,8 @@ import numpy as np
 
 import scratch
 from scratch import checks
+from scratch.composite import traced
+from scratch.layers import takes, trained_shapes
 from torch_impl.verify.catalogue import CATALOGUE
 from torch_impl.verify.check import verify_unit
 from torch_impl.verify.reference import choose_reference
@@ -32,9 +34,9 @@ def verify_chain(network: Network, loss: Loss, x: Array, y: Array, params: Param
     """The report of a :class:`scratch.Network` with its loss."""
     title = f"{type(network).__name__} of {len(network.layers)} layers, {loss}"
     single = x.dtype == np.float32
-    x = x.astype(np.float64)
+    x = x if network.integer_input else x.astype(np.float64)
     y = y.astype(np.float64) if np.issubdtype(y.dtype, np.floating) else y
-    wide = scratch.Parameters(params.shapes)
+    wide = network.parameters()
     wide.vector[:] = params.vector
     try:
         units, inputs, references, notes = _forward(network, loss, wide, x, y, seed)
@@ -70,13 +72,14 @@ def _forward(
     references: list[Reference] = []
     notes: list[str] = []
     for i, layer in enumerate(network.layers):
-        given: Inputs = {"x": x} | dict(zip(layer.shapes(), (p.copy() for p in params.group(str(i))), strict=True))
-        if getattr(layer, "stochastic", False):
+        arrays = {name: params[f"{i}.{name}"].copy() for name in layer.shapes()}
+        given: Inputs = {"x": x} | {name: arrays[name] for name in trained_shapes(layer)}
+        if takes(layer.forward, "training"):
             given["rng"] = copy.deepcopy(rng)
-            call(
-                "forward", layer.forward, x.copy(), *params.group(str(i)), rng=rng
-            )  # moves rng on, as the network does
-        unit = layer_unit(layer, given, name=f"layer {i}, {layer}")
+            # It moves rng on, as the network does.
+            call("forward", layer.forward, x.copy(), *arrays.values(), training=rng)
+        untrained = {name: arrays[name] for name in getattr(layer, "untrained", ())}
+        unit = layer_unit(layer, given, name=f"layer {i}, {layer}", untrained=untrained)
         reference, more = choose_reference(unit, given)
         (x,) = reference.outputs(given)
         units.append(unit)
@@ -96,7 +99,7 @@ def _backward(inputs: list[Inputs], references: list[Reference]) -> tuple[list[A
     for given, reference in zip(reversed(inputs), reversed(references), strict=True):
         upstreams.append(upstream)
         gradients.append(reference.gradients(given, (upstream,)))
-        upstream = gradients[-1]["logits" if "logits" in given else "x"]
+        upstream = gradients[-1].get("logits" if "logits" in given else "x")  # integers have none
     return upstreams[::-1], gradients[::-1]
 
 
@@ -107,21 +110,15 @@ def _end_to_end(
 ) -> tuple[tuple[Section, ...], bool]:  # fmt: skip
     """The network as it runs by itself: forward, boundaries in backward order, parameters."""
     n = len(network.layers)
-    rng = np.random.default_rng(seed) if network.stochastic else None
-    grads = params.like()
+    rng = np.random.default_rng(seed) if network.differs_in_training else None
     try:
-        h, steps = x, []
-        rng_layers = copy.deepcopy(rng)
-        for i, layer in enumerate(network.layers):
-            training = {"rng": rng_layers} if getattr(layer, "stochastic", False) else {}
-            h = call("forward", layer.forward, h, *params.group(str(i)), **training)[0]
-            steps.append(h)
-        logits, caches = call("forward", network.forward, params, x, rng)
-        value, dlogits = call("loss", loss, logits, y)
-        boundaries = {n: dlogits}
-        boundaries |= dict(call("backward", lambda: list(network.backward_steps(dlogits, caches, grads))))
-        whole = params.like()
-        dx = call("backward", network.backward, dlogits, caches, whole)
+        with traced() as trace:
+            logits, caches = call("forward", network.apply, params, x, rng)
+            value, dlogits = call("loss", loss, logits, y)
+            whole = params.gradients()
+            dx = call("backward", network.backward, dlogits, caches, *whole.arrays)
+        steps = [*(trace.inputs[str(i)] for i in range(1, n)), logits]
+        boundaries = {n: dlogits} | {i: trace.input_gradients[str(i)] for i in range(n)}
     except UserCodeError as error:
         check = TensorCheck("all", "could not be checked", note=str(error))
         return (Section("the whole network", (check,)),), False
@@ -139,10 +136,12 @@ def _end_to_end(
     backward += [
         checked(f"∂ input of layer {i}", boundaries[i], gradients[i]["x"], "backward")
         for i in reversed(range(n))
-        if i in boundaries
+        if boundaries[i] is not None and "x" in gradients[i]
     ]
     backward += [checked("∂ x, backward() in one call", dx, gradients[0]["x"], "backward")] if dx is not None else []
-    auto = {f"{i}.{name}": gradients[i][name] for i, layer in enumerate(network.layers) for name in layer.shapes()}
+    auto = {
+        f"{i}.{name}": gradients[i][name] for i, layer in enumerate(network.layers) for name in trained_shapes(layer)
+    }
     parameters = [checked(f"∂ {name}", whole[name], auto[name], "backward") for name in reversed(list(auto))]
     sections = tuple(
         Section(f"the whole network: {name}", tuple(rows))
@@ -165,34 +164,34 @@ def _whole(
     network: Network, loss: Loss, params: Parameters, x: Array, y: Array, seed: int, units: list[Unit]
 ) -> Report:
     """Every layer is right by itself and the network is not: what goes wrong lies between them."""
-    names = list(params)
+    names = [name for name in params if name not in params.untrained]
     rngs: dict[int, Any] = {}
 
     def filled(inputs: Inputs) -> Parameters:
-        made = params.like()
+        made = params.copy()
         for name in names:
             made[name] = inputs[name]
         return made
 
     def forward(inputs: Inputs) -> tuple[tuple[Any, ...], Any]:
-        rng = np.random.default_rng(seed) if network.stochastic else None
+        rng = np.random.default_rng(seed) if network.differs_in_training else None
         mine = filled(inputs)
-        logits, caches = call("forward", network.forward, mine, inputs["x"], rng)
+        logits, caches = call("forward", network.apply, mine, inputs["x"], rng)
         value, dlogits = call("loss", loss, logits, inputs["y"])
         return (value,), (dlogits, caches, mine)
 
     def backward(_: Any, inputs: Inputs, cache: Any) -> Inputs:  # noqa: ARG001
         dlogits, caches, mine = cache
-        grads = mine.like()
-        dx = call("backward", network.backward, dlogits, caches, grads)
+        grads = mine.gradients()
+        dx = call("backward", network.backward, dlogits, caches, *grads.arrays)
         return ({} if dx is None else {"x": dx}) | {name: grads[name].copy() for name in names}
 
     def reference(tensors: dict[str, Any]) -> Any:
         h = tensors["x"]
         rng = np.random.default_rng(seed)
         for i, (layer, unit) in enumerate(zip(network.layers, units, strict=False)):
-            given = {"x": h} | {name: tensors[f"{i}.{name}"] for name in layer.shapes()}
-            if getattr(layer, "stochastic", False):
+            given = {"x": h} | {name: tensors[f"{i}.{name}"] for name in trained_shapes(layer)}
+            if takes(layer.forward, "training"):
                 given["rng"] = rngs.setdefault(i, copy.deepcopy(rng))
             assert unit.reference is not None
             h = unit.reference(given)

@@ -12,7 +12,7 @@ import torch
 import scratch
 from scratch import checks
 from scratch.optim import Optimizer
-from torch_impl.train import OPTIMIZERS
+from torch_impl.counterparts import OPTIMIZERS
 from torch_impl.verify.catalogue import CATALOGUE
 from torch_impl.verify.explain import ratios
 from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from scratch import Parameters, checks
-from torch_impl.network import MODULES
-from torch_impl.train import LOSSES, with_options
+from scratch.layers import trained_shapes
+from torch_impl.counterparts import LAYERS, LOSSES, with_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -266,18 +266,26 @@ def named_gradients(returned: Any, inputs: Inputs) -> Inputs:
 
 
 def layer_unit(
-    layer: Layer, inputs: Inputs, reference: Any = None, name: str | None = None, training: bool = True
+    layer: Layer,
+    inputs: Inputs,
+    reference: Any = None,
+    name: str | None = None,
+    training: bool = True,
+    untrained: Inputs | None = None,
 ) -> Unit:
-    """A unit of a layer; ``inputs`` are x, the parameters by name and, for a stochastic layer in training, rng.
+    """A unit of a layer; ``inputs`` are x, the trained arrays by name and, for one that differs in training, rng.
+
+    ``untrained`` are the arrays that have no gradient, by name; by default, random ones.
 
     The reference is ``reference`` (an nn.Module, or a function of x and the parameters), else the torch counterpart of
     the layer's class or its nearest known base, else the layer's own forward.
     """
-    parameters = tuple(layer.shapes())
-    stochastic = "rng" in inputs
+    parameters = tuple(trained_shapes(layer))
+    constants = untrained if untrained is not None else random_untrained(layer)
 
     def arguments(inputs: Inputs) -> tuple[list[Any], Inputs]:
-        return [inputs[p] for p in ("x", *parameters)], {"rng": inputs["rng"]} if stochastic else {}
+        given = {name: value.copy() for name, value in constants.items()} | inputs
+        return [given[p] for p in ("x", *layer.shapes())], {"training": inputs["rng"]} if "rng" in inputs else {}
 
     def run_forward(inputs: Inputs) -> tuple[Outputs, Any]:
         positional, rng = arguments(inputs)
@@ -300,7 +308,7 @@ def layer_unit(
         run_forward,
         lambda upstream, inputs, cache: into(upstream, inputs, cache, np.nan),
         traced,
-        _layer_reference(layer, reference, parameters, training),
+        _layer_reference(layer, reference, parameters, training, constants),
         parameters,
         tuple(getattr(layer, "kinks", ())),
         into=into if parameters else None,
@@ -309,14 +317,20 @@ def layer_unit(
     )
 
 
+def random_untrained(layer: Layer) -> Inputs:
+    """Values for the arrays that are not trained: positive, as a variance must be."""
+    rng, shapes = np.random.default_rng(7), layer.shapes()
+    return {name: rng.uniform(0.5, 1.5, shapes[name]) for name in getattr(layer, "untrained", ())}
+
+
 def _layer_reference(
-    layer: Layer, reference: Any, parameters: tuple[str, ...], training: bool
+    layer: Layer, reference: Any, parameters: tuple[str, ...], training: bool, constants: Inputs
 ) -> Callable[[dict[str, Any]], Any] | None:
     if reference is None:
-        known = next((base for base in type(layer).__mro__ if base in MODULES), None)
+        known = next((base for base in type(layer).__mro__ if base in LAYERS), None)
         if known is None:
             return None
-        reference = MODULES[known](layer).to(torch.float64)
+        reference = LAYERS[known](layer).to(torch.float64)
     if not isinstance(reference, torch.nn.Module):
         checks.instance("reference", reference, object, "an nn.Module or a function of x and the parameters")
         return lambda tensors: reference(*(tensors[n] for n in ("x", *parameters)))
@@ -324,8 +338,10 @@ def _layer_reference(
 
     def functional(tensors: dict[str, Any]) -> Any:
         # Buffers are copied: running statistics that move would carry one probe over into the next.
-        named = {p: tensors[p] for p in parameters} | {n: b.clone() for n, b in reference.named_buffers()}
-        args = (tensors["x"], copy.deepcopy(tensors["rng"])) if "rng" in tensors else (tensors["x"],)
+        named = {n: b.clone() for n, b in reference.named_buffers()} | {p: tensors[p] for p in parameters}
+        named |= {name: torch.tensor(value, dtype=torch.float64) for name, value in constants.items()}
+        draws = "rng" in tensors and getattr(reference, "takes_rng", False)
+        args = (tensors["x"], copy.deepcopy(tensors["rng"])) if draws else (tensors["x"],)
         return torch.func.functional_call(reference, named, args)
 
     return functional
@@ -335,8 +351,8 @@ def _widened(
     layer: Layer, inputs: Inputs, reference: Any, name: str | None, training: bool
 ) -> tuple[Unit, Inputs] | None:
     """The layer with every width changed, where it is a record whose whole numbers are widths."""
-    if not dataclasses.is_dataclass(layer) or reference is not None:
-        return None  # a given reference has its own widths
+    if not dataclasses.is_dataclass(layer) or reference is not None or "x" not in float_arrays(inputs):
+        return None  # a given reference has its own widths, and integers have none
     x, rng = inputs["x"], np.random.default_rng(7)
     sizes = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer)}
     change = {n: v + 2 for n, v in sizes.items() if isinstance(v, int) and not isinstance(v, bool) and v > 1}
@@ -346,9 +362,10 @@ def _widened(
         other = dataclasses.replace(layer, **change)
         width = next((v + 2 for n, v in sizes.items() if n in change and v == x.shape[-1]), x.shape[-1])
         resized: Inputs = {"x": rng.standard_normal((*x.shape[:-1], width)).astype(x.dtype)}
-        resized |= {p: rng.standard_normal(shape).astype(x.dtype) for p, shape in other.shapes().items()}
+        resized |= {p: rng.standard_normal(shape).astype(x.dtype) for p, shape in trained_shapes(other).items()}
+        given = resized | random_untrained(other)
         resized |= {"rng": inputs["rng"]} if "rng" in inputs else {}
-        other.forward(*(resized[p] for p in ("x", *other.shapes())))
+        other.forward(*(given[p] for p in ("x", *other.shapes())))
     except Exception:  # another width is an extra: a layer whose whole numbers are no widths goes without
         return None
     unit = layer_unit(other, resized, reference, name, training)
@@ -384,7 +401,7 @@ def penalty_unit(penalty: Any) -> Unit:
         params = Parameters({name: v.shape for name, v in inputs.items()})
         for name, value in inputs.items():
             params[name] = value
-        grads = params.like()
+        grads = params.gradients()
         return call("add_grad", penalty.add_grad, params, grads), grads
 
     def reference(tensors: dict[str, Any]) -> Any:

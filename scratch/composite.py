@@ -1,0 +1,189 @@
+"""Layers made of layers: who gets which arrays, and what is watched on the way."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scratch.layers import takes, trained_shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.random import Generator
+
+    from scratch.device import Array
+    from scratch.layers import Layer, Shapes
+
+
+class Part(NamedTuple):
+    """A layer within a composite, and where its arrays stand among those of the composite."""
+
+    name: str
+    layer: Layer
+    arrays: slice  # of all arrays
+    grads: slice  # of the trained ones
+    untrained: slice  # of the untrained ones
+    takes_training: bool
+    takes_need_dx: bool
+
+
+class Composite:
+    """A layer made of layers. A record that inherits from it writes ``parts``, ``forward`` and ``backward``.
+
+    ``parts()`` names the layers; their arrays get these names as prefixes, as in a torch state dict
+    (``"inner.weight"``). ``forward`` calls :meth:`forward_part` for each part, ``backward`` calls
+    :meth:`backward_part`, and both hand on all of their arrays: the part gets its own. The cache is a sequence that
+    begins with the caches of the parts, in the order of ``parts()``.
+    """
+
+    def parts(self) -> Mapping[str, Layer]:
+        """The layers that it is made of, by name, in the order of their arrays."""
+        raise NotImplementedError
+
+    def place(self, name: str) -> str:
+        """What an error calls the part of that name."""
+        return name
+
+    def forward(self, x: Array, *arrays: Array, training: Generator | None = None) -> tuple[Array, Any]:
+        raise NotImplementedError
+
+    def backward(self, dy: Array, cache: Any, *grads: Array, need_dx: bool = True) -> Array | None:
+        raise NotImplementedError
+
+    def shapes(self) -> Shapes:
+        """The shape of every array, by name, in order."""
+        return dict(self._shapes)
+
+    @cached_property
+    def _shapes(self) -> Shapes:
+        return {f"{name}.{key}": s for name, part in self.parts().items() for key, s in part.shapes().items()}
+
+    @cached_property
+    def untrained(self) -> tuple[str, ...]:
+        """The names of the arrays that no optimizer changes, in order."""
+        return tuple(f"{name}.{key}" for name, part in self.parts().items() for key in getattr(part, "untrained", ()))
+
+    @cached_property
+    def stochastic(self) -> bool:
+        """Whether the forward pass in training draws random numbers."""
+        return any(getattr(layer, "stochastic", False) for _, layer in leaves(self))
+
+    @cached_property
+    def differs_in_training(self) -> bool:
+        """Whether the forward pass in training is another one than in evaluation."""
+        return any(takes(layer.forward, "training") for _, layer in leaves(self))
+
+    @cached_property
+    def _parts(self) -> tuple[Part, ...]:
+        made, a, g, u = [], 0, 0, 0
+        for name, layer in self.parts().items():
+            arrays, grads, untrained = (
+                len(layer.shapes()),
+                len(trained_shapes(layer)),
+                len(getattr(layer, "untrained", ())),
+            )
+            places = slice(a, a + arrays), slice(g, g + grads), slice(u, u + untrained)
+            made.append(Part(name, layer, *places, takes(layer.forward, "training"), takes(layer.backward, "need_dx")))
+            a, g, u = a + arrays, g + grads, u + untrained
+        return tuple(made)
+
+    def forward_part(self, k: int, x: Array, arrays: Sequence[Array], training: Generator | None) -> tuple[Array, Any]:
+        """The output and the cache of part ``k``, with its share of the composite's ``arrays``.
+
+        Raises
+            TypeError, ValueError: those of the part, with its place before them
+        """
+        part = self._parts[k]
+        keywords = {"training": training} if part.takes_training else {}
+        try:
+            if (trace := _TRACE.get()) is None:
+                return part.layer.forward(x, *arrays[part.arrays], **keywords)
+            with trace.within(part.name) as path:
+                trace.layers[path], trace.inputs[path] = part.layer, x
+                return part.layer.forward(x, *arrays[part.arrays], **keywords)
+        except (TypeError, ValueError) as error:
+            raise self._located(part, error) from error
+
+    def backward_part(
+        self, k: int, dy: Array, cache: Any, grads: Sequence[Array], need_dx: bool = True
+    ) -> Array | None:
+        """∂L/∂(input of part ``k``), with its gradients written into its share of the composite's ``grads``.
+
+        Raises
+            TypeError, ValueError: those of the part, with its place before them; ``need_dx`` and it returned None
+        """
+        part = self._parts[k]
+        keywords = {"need_dx": need_dx} if part.takes_need_dx else {}
+        try:
+            if (trace := _TRACE.get()) is None:
+                dx = part.layer.backward(dy, cache, *grads[part.grads], **keywords)
+            else:
+                with trace.within(part.name) as path:
+                    dx = part.layer.backward(dy, cache, *grads[part.grads], **keywords)
+                    trace.input_gradients[path] = dx
+            if dx is None and need_dx and not getattr(part.layer, "integer_input", False):
+                raise TypeError(
+                    "backward returned None, expected ∂L/∂x: only a layer called with need_dx=False may return none"
+                )
+            return dx if need_dx else None
+        except (TypeError, ValueError) as error:
+            raise self._located(part, error) from error
+
+    def track(self, caches: Sequence[Any], *untrained: Array) -> None:
+        """Let the parts move their untrained arrays, after a training step whose forward pass gave ``caches``."""
+        for part, cache in zip(self._parts, caches, strict=False):
+            if untrained[part.untrained]:
+                part.layer.track(cache, *untrained[part.untrained])  # type: ignore[attr-defined]
+
+    def _located(self, part: Part, error: Exception) -> Exception:
+        """The error with the path to the layer that raised it: ``layers[3].inner, Linear(5, 3): x has shape …``."""
+        place, inside = self.place(part.name), getattr(error, "inside", None)
+        said = f"{place}.{error}" if inside else f"{place}, {part.layer}: {error}"
+        made: Exception = (TypeError if isinstance(error, TypeError) else ValueError)(said)
+        made.inside = True  # type: ignore[attr-defined]
+        return made
+
+
+def leaves(layer: Layer, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+    """Every layer that is made of no others, in order, with what the names of its arrays begin with ("3.inner.")."""
+    parts = getattr(layer, "parts", None)
+    if parts is None:
+        yield prefix, layer
+        return
+    for name, part in parts().items():
+        yield from leaves(part, f"{prefix}{name}.")
+
+
+@dataclass
+class Trace:
+    """What the layers within a composite were given and gave, each by its path ("3.inner.0")."""
+
+    layers: dict[str, Layer] = field(default_factory=dict)
+    inputs: dict[str, Array] = field(default_factory=dict)
+    input_gradients: dict[str, Array | None] = field(default_factory=dict)
+    path: tuple[str, ...] = ()
+
+    @contextmanager
+    def within(self, name: str) -> Iterator[str]:
+        self.path = (*self.path, name)
+        try:
+            yield ".".join(self.path)
+        finally:
+            self.path = self.path[:-1]
+
+
+_TRACE: ContextVar[Trace | None] = ContextVar("trace", default=None)
+
+
+@contextmanager
+def traced() -> Iterator[Trace]:
+    """A trace of every forward and backward pass that runs within it."""
+    token = _TRACE.set(Trace())
+    try:
+        yield _TRACE.get()  # type: ignore[misc]
+    finally:
+        _TRACE.reset(token)

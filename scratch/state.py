@@ -1,0 +1,79 @@
+"""The state of a training: what its steps change, and what is saved to resume it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from scratch import checks
+from scratch.device import to_device
+from scratch.parameters import Parameters
+from scratch.recipe import Recipe
+
+if TYPE_CHECKING:
+    from scratch.device import Array
+    from scratch.optim import Slots
+    from scratch.recipe import EarlyStopping
+
+
+@dataclass
+class Progress:
+    """How far a training is, and its best epoch so far by validation loss."""
+
+    step: int = 0
+    best_loss: float = math.inf
+    best_epoch: int = -1
+    stopped: bool = False  # by early stopping
+
+    def observe(self, epoch: int, validation_loss: float, rule: EarlyStopping) -> bool:
+        """Note an epoch's validation loss; True if it is the best so far."""
+        if validation_loss < self.best_loss:
+            self.best_loss, self.best_epoch = validation_loss, epoch
+            return True
+        self.stopped = epoch - self.best_epoch >= rule.patience
+        return False
+
+
+@dataclass
+class State:
+    """All that a training changes. Between two records of fit() it is whole: save it, and resume from it."""
+
+    params: Parameters
+    slots: Slots
+    progress: Progress = field(default_factory=Progress)
+    best: Array | None = None  # the parameter vector of the best epoch, with early stopping
+
+    @classmethod
+    def start(cls, params: Parameters, recipe: Recipe) -> State:
+        """The state before the first step. It trains a copy: ``params`` stays as it is.
+
+        Raises
+            TypeError: no Parameters, or no Recipe
+        """
+        checks.instance("params", params, Parameters, "Parameters, as initial_parameters() makes them")
+        checks.instance("recipe", recipe, Recipe, "a Recipe")
+        params = params.copy()
+        return cls(params, recipe.optimizer.slots(params.trained))
+
+    def to(self, device: str) -> State:
+        """A copy on that device: "cpu", "cuda" or "cuda:N".
+
+        Raises
+            ValueError: it is not there
+        """
+        params = self.params.to(device)
+        slots = {key: to_device(v, device).copy() for key, v in self.slots.items()}
+        best = None if self.best is None else to_device(self.best, device).copy()
+        return State(params, slots, replace(self.progress), best)
+
+
+def check_state(recipe: Recipe, state: State) -> None:
+    """Raise TypeError or ValueError unless the state is one, of the recipe's optimizer."""
+    checks.instance("recipe", recipe, Recipe, "a Recipe")
+    checks.instance("state", state, State, "a scratch.State, as State.start() makes it")
+    slots = recipe.optimizer.slots(state.params.trained)
+    if state.slots.keys() != slots.keys():
+        raise ValueError(
+            f"state holds the optimizer state {sorted(state.slots)}, expected {sorted(slots)} for {recipe.optimizer}"
+        )

@@ -1,0 +1,155 @@
+"""The torch counterpart of every layer, loss and optimizer of scratch: the one registry.
+
+For a layer of your own add an entry, an ``nn.Module`` whose parameters have the names of the layer's arrays; for a loss
+or an optimizer likewise:
+
+    LAYERS[MyLayer] = lambda layer: MyModule(layer.n_in, layer.n_out)
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils import skip_init
+
+import scratch
+from scratch.layers import dropout_mask
+from scratch.parameters import is_weight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.random import Generator
+
+    from scratch.layers import Layer
+    from scratch.losses import Loss
+    from scratch.optim import Optimizer, Penalty
+
+    TorchLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class SharedDropout(nn.Dropout):
+    """Dropout that applies the very mask that ``scratch.Dropout`` would draw from the same generator."""
+
+    takes_rng: ClassVar[bool] = True
+
+    def forward(self, x: torch.Tensor, rng: Generator | None = None) -> torch.Tensor:
+        if rng is None or not self.training or self.p == 0:
+            return super().forward(x)
+        dtype = "float64" if x.dtype == torch.float64 else "float32"
+        return x * torch.from_numpy(dropout_mask(rng, tuple(x.shape), self.p, dtype)).to(x)
+
+
+class Twin(nn.Sequential):
+    """An ``nn.Sequential`` whose dropout can draw its masks from NumPy's generator, as scratch does."""
+
+    takes_rng: ClassVar[bool] = True
+
+    def forward(self, x: torch.Tensor, rng: Generator | None = None) -> torch.Tensor:
+        """The output for x (batch, …). In training mode, masks come from ``rng``, else from torch's own generator."""
+        for module in self:
+            x = run(module, x, rng)
+        return x
+
+
+def run(module: nn.Module, x: torch.Tensor, rng: Generator | None) -> torch.Tensor:
+    """The output of a module, which gets ``rng`` if it takes one."""
+    return module(x, rng) if getattr(module, "takes_rng", False) else module(x)
+
+
+LAYERS: dict[type, Callable[[Any], nn.Module]] = {
+    scratch.Network: lambda layer: Twin(*map(module, layer.layers)),
+    scratch.Linear: lambda layer: skip_init(nn.Linear, layer.n_in, layer.n_out),
+    scratch.Dropout: lambda layer: SharedDropout(layer.p),
+    scratch.Identity: lambda _: nn.Identity(),
+    scratch.ReLU: lambda _: nn.ReLU(),
+    scratch.LeakyReLU: lambda layer: nn.LeakyReLU(layer.slope),
+    scratch.ELU: lambda layer: nn.ELU(layer.alpha),
+    scratch.Sigmoid: lambda _: nn.Sigmoid(),
+    scratch.Tanh: lambda _: nn.Tanh(),
+    scratch.SiLU: lambda _: nn.SiLU(),
+    scratch.GELU: lambda layer: nn.GELU(layer.approximate),
+    scratch.Softmax: lambda _: nn.Softmax(dim=-1),
+}
+
+
+def cross_entropy(logits: torch.Tensor, y: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
+    """torch's cross-entropy, with the classes on the last axis of ``logits`` instead of the second."""
+    if logits.ndim > 2:
+        y = y.flatten(0, logits.ndim - 2)
+    return F.cross_entropy(logits.flatten(0, -2), y, label_smoothing=label_smoothing)
+
+
+LOSSES: dict[type, TorchLoss] = {  # each takes the hyperparameters of scratch's as keywords
+    scratch.CrossEntropy: cross_entropy,
+    scratch.BCEWithLogits: F.binary_cross_entropy_with_logits,
+    scratch.MSE: F.mse_loss,
+    scratch.MAE: F.l1_loss,
+}
+
+OPTIMIZERS: dict[type, Callable[..., torch.optim.Optimizer]] = {  # with the same hyperparameters and the same state
+    scratch.SGD: torch.optim.SGD,
+    scratch.AdaGrad: torch.optim.Adagrad,
+    scratch.RMSprop: torch.optim.RMSprop,
+    scratch.Adam: torch.optim.Adam,
+    scratch.AdamW: torch.optim.AdamW,
+}
+FUSED = {scratch.SGD, scratch.Adam, scratch.AdamW}  # those that torch has in one kernel
+CAPTURABLE = {scratch.RMSprop, scratch.Adam, scratch.AdamW}  # those that torch can make count their steps on the GPU
+
+
+def module(layer: Layer) -> nn.Module:
+    """The torch counterpart of a layer.
+
+    Raises
+        TypeError: LAYERS has none
+    """
+    return _known(LAYERS, layer, "LAYERS")(layer)
+
+
+def torch_loss(loss: Loss) -> TorchLoss:
+    """The torch counterpart of a loss: (logits, y) -> a scalar.
+
+    Raises
+        TypeError: LOSSES has none
+    """
+    _known(LOSSES, loss, "LOSSES")
+    return with_options(type(loss), loss)
+
+
+def with_options(kind: type, loss: Loss) -> TorchLoss:
+    """The torch counterpart of ``kind``, a class of LOSSES, with those of its hyperparameters that ``loss`` has."""
+    return partial(LOSSES[kind], **{f.name: getattr(loss, f.name) for f in fields(kind)})
+
+
+def torch_optimizer(optimizer: Optimizer, module: nn.Module) -> torch.optim.Optimizer:
+    """The torch counterpart of an optimizer, for the parameters of ``module``; fused and capturable where it can be.
+
+    Raises
+        TypeError: OPTIMIZERS has none
+    """
+    make, kind, parameters = _known(OPTIMIZERS, optimizer, "OPTIMIZERS"), type(optimizer), list(module.parameters())
+    options: dict[str, Any] = {}
+    if all(p.is_cuda for p in parameters) and kind in CAPTURABLE:
+        options["capturable"] = True
+    # On a GPU the fused kernel reads the learning rate in float32, which float64 would notice.
+    if kind in FUSED and all(not p.is_cuda or p.dtype == torch.float32 for p in parameters):
+        options["fused"] = True
+    return make(parameters, **vars(optimizer), **options)
+
+
+def torch_penalty(penalty: Penalty, module: nn.Module) -> torch.Tensor:
+    """l1 Σ|w| + l2/2 Σw²  over the weights of ``module``."""
+    weights = [W for W in module.parameters() if is_weight(W)]
+    return sum((penalty.l1 * W.abs().sum() + penalty.l2 / 2 * W.square().sum() for W in weights), torch.tensor(0.0))
+
+
+def _known(registry: dict[type, Any], record: Any, name: str) -> Any:
+    if type(record) not in registry:
+        raise TypeError(f"no torch counterpart of {record!r} is known; add one to torch_impl.counterparts.{name}")
+    return registry[type(record)]

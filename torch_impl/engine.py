@@ -1,0 +1,147 @@
+"""torch's engine: line for line the twin of scratch/engine.py, with autograd in place of backward()."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from scratch.batches import mask_rng, shift_rng
+from scratch.engine import Evaluation
+from torch_impl.counterparts import Twin, torch_loss, torch_penalty
+from torch_impl.device import Captured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.random import Generator
+
+    from scratch import Network, Recipe
+    from scratch.batches import Steps
+    from scratch.device import Array, Precision
+    from scratch.losses import Loss
+    from torch_impl.state import TwinState
+
+
+class TorchEngine:
+    """torch's :class:`scratch.engine.Engine`, on the device of its module."""
+
+    whole_epochs = False
+
+    def __init__(
+        self,
+        network: Network,
+        recipe: Recipe,
+        x: Array,
+        y: Array,
+        state: TwinState,
+        validation: tuple[Array, Array] | None,
+        precision: Precision = "float32",
+        own_masks: bool = False,
+    ) -> None:
+        """With ``own_masks`` torch's generator is seeded for every epoch, and left as it was."""
+        self.network, self.recipe, self.state, self.precision = network, recipe, state, precision
+        self.progress, self.own_masks, self.loss = state.progress, own_masks, torch_loss(recipe.loss)
+        self.keep_best, self.restore_best = state.keep_best, state.restore_best
+        self.parameters = list(state.module.parameters())
+        self.device = self.parameters[0].device
+        self.width, self.columns = x.shape[-1], self.move(np.arange(x.shape[-1]))
+        self.x, self.y = self.move(x if recipe.augment is None else recipe.augment.padded(x)), self.move(y)
+        self.validation = None if validation is None else (self.move(validation[0]), self.move(validation[1]))
+        # A graph reads the learning rate from where it was captured: the fused kernels from a float32.
+        exact = self.parameters[0].dtype == torch.float64
+        self.lr = torch.zeros((), dtype=torch.float64 if exact else torch.float32, device=self.device)
+
+    def run(self, steps: Steps) -> tuple[list[float], torch.Tensor]:
+        step, _, _, (batch,), (lr,) = steps
+        recipe, rows = self.recipe, self.move(batch)
+        x = self.x.index_select(0, rows)
+        if recipe.augment is not None:
+            start = recipe.augment.start(shift_rng(recipe.seed, step))
+            x = x[:, start : start + self.width]
+        with self.computing():
+            rng = mask_rng(recipe.seed, step) if self.network.stochastic else None
+            value, logits = self.gradient(x, self.y.index_select(0, rows), rng)
+        loss = value.item()
+        if math.isfinite(loss):
+            self.update(lr)
+        return [loss], logits
+
+    def gradient(
+        self, x: torch.Tensor, y: torch.Tensor, rng: Generator | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Let autograd put ∂(loss + penalty)/∂parameters into every ``.grad``; return the value and the logits."""
+        module, recipe = self.state.module.train(), self.recipe
+        self.state.optimizer.zero_grad()
+        logits = module(x, rng)
+        value = self.loss(logits, y)
+        if recipe.penalty:
+            value = value + torch_penalty(recipe.penalty, module)
+        value.backward()
+        return value.detach(), logits.detach().to(self.parameters[0].dtype)
+
+    def update(self, lr: float | torch.Tensor) -> None:
+        """One step of the optimizer, clipped if the recipe says so."""
+        if self.recipe.max_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_norm)
+        self.state.optimizer.param_groups[0]["lr"] = lr
+        self.state.optimizer.step()
+
+    def step(
+        self,
+        batch: torch.Tensor,
+        start: torch.Tensor,
+        lr: torch.Tensor,
+        t: torch.Tensor,  # noqa: ARG002 - torch's optimizers count for themselves
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A step that reads all it needs from tensors of the device: see :class:`scratch.epochs.DeviceEngine`."""
+        x, y = self.x.index_select(0, batch), self.y.index_select(0, batch)
+        if self.recipe.augment is not None:
+            x = x.index_select(1, start + self.columns)
+        seen = self.gradient(x, y)
+        self.update(self.lr.copy_(lr[0]) if self.capturable else lr.item())
+        return seen
+
+    @property
+    def capturable(self) -> bool:
+        """Whether nothing of a step depends on the host."""
+        options = self.state.optimizer.defaults
+        return self.device.type == "cuda" and bool(options.get("capturable") or options.get("fused"))
+
+    def captured(self, function: Callable[[], None]) -> Callable[[], None]:
+        return Captured(function) if self.capturable else function
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            if self.own_masks:
+                stack.enter_context(torch.random.fork_rng([self.device] if self.device.type == "cuda" else []))
+                torch.manual_seed(int(mask_rng(self.recipe.seed, self.progress.step).integers(2**63)))
+            if self.precision == "tf32":
+                stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+                torch.set_float32_matmul_precision("high")
+            if self.precision == "bf16":
+                # A cache of rounded weights would outlive the step that a graph replays.
+                stack.enter_context(torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False))
+            yield
+
+    def move(self, a: Array) -> torch.Tensor:
+        return torch.from_numpy(a).to(self.device)
+
+    def host(self, a: torch.Tensor) -> Array:
+        return a.cpu().numpy().copy()
+
+    def evaluate(self) -> Evaluation | None:
+        return None if self.validation is None else evaluate(self.state.module, self.recipe.loss, *self.validation)
+
+
+@torch.no_grad()
+def evaluate(module: Twin, loss: Loss, x: torch.Tensor, y: torch.Tensor, batch_size: int = 1024) -> Evaluation:
+    """The mean loss and the logits over a data set, as in evaluation (no dropout, no penalty)."""
+    module.eval()
+    logits = torch.cat([module(rows) for rows in x.split(batch_size)])
+    return Evaluation(torch_loss(loss)(logits, y).item(), logits)

@@ -1,0 +1,286 @@
+"""The twin in Lightning at the pace of a plain loop: several minibatches to a Lightning batch.
+
+Lightning spends as long around a batch as a small network needs for it. So what it is given as one batch is a chunk of
+several minibatches, already on the device, and ``training_step`` is the plain loop over them, with manual
+optimization, which counts every step and divides it among processes as the automatic kind does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
+
+from scratch import BCEWithLogits, CrossEntropy
+from scratch.batches import epoch_batches, mask_rng, shift_rng
+from scratch.engine import Evaluation
+from scratch.state import Progress
+from torch_impl.convert import restore, snapshot
+from torch_impl.counterparts import torch_loss, torch_optimizer, torch_penalty
+from torch_impl.network import twin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.random import Generator
+    from torchmetrics import Metric
+
+    from scratch import Network, Parameters, Recipe
+    from scratch.device import Array
+    from scratch.losses import Loss
+
+    Tensor = torch.Tensor
+    Chunk = list["Batch"]
+
+
+class ChunkedTwin(L.LightningModule):
+    """The twin of ``network``, starting from ``params``, trained by a recipe, a chunk of minibatches at a time.
+
+    To :func:`scratch.train.record` it is an engine: it has the progress, evaluates, and keeps the best epoch.
+    """
+
+    automatic_optimization = False
+
+    def __init__(self, network: Network, recipe: Recipe, params: Parameters) -> None:
+        super().__init__()
+        self.network, self.recipe, self.progress = network, recipe, Progress()
+        self.twin = twin(network, params)
+        self.loss = torch_loss(recipe.loss)
+        self.best: dict[str, Tensor] | None = None  # the parameters of the best epoch, with early stopping
+        self.train_accuracy, self.val_accuracy = (accuracy_metric(recipe.loss, params) for _ in range(2))
+        self.taken: list[Taken] = []  # the steps of the epoch so far
+        self.validation: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.twin(x)
+
+    def on_train_start(self) -> None:
+        self.trainer.should_stop = self.progress.stopped  # a training that had stopped before goes no further
+
+    def on_train_epoch_start(self) -> None:
+        self.taken.clear()
+
+    def training_step(self, chunk: Chunk, batch_idx: int) -> None:  # noqa: ARG002
+        optimizer: Any = self.optimizers()
+        for step, batch in enumerate(chunk, self.global_step):
+            optimizer.zero_grad()
+            self.manual_backward(self.step_loss(batch, step))
+            if self.recipe.max_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self.twin.parameters(), self.recipe.max_norm)
+            optimizer.param_groups[0]["lr"] = self.recipe.lr(step)
+            optimizer.step()
+
+    def step_loss(self, batch: Batch, step: int) -> Tensor:
+        """This process's part of the loss, penalty included; the mean over the processes is that of the whole batch."""
+        x, y, part = batch
+        rng: Any = None
+        if self.network.stochastic:
+            rng = mask_rng(self.recipe.seed, step)
+            if self.trainer.world_size > 1:
+                rng = RowsOf(rng, part.whole, part.first)
+        logits = self.twin(x, rng)
+        # DDP averages over the processes, and their shares of the batch may differ by a sample (or one have none).
+        share = self.trainer.world_size * len(x) / part.whole
+        value = self.loss(logits, y) * share if len(x) else logits.sum()
+        if self.recipe.penalty:
+            value = value + torch_penalty(self.recipe.penalty, self.twin)
+        # Kept, not logged: on a GPU a log would wait for the step.
+        self.taken.append(Taken(value.detach(), logits.detach(), y, part.indices, part.whole))
+        return value
+
+    def on_train_epoch_end(self) -> None:
+        losses, logits, y, _, n = zip(*self.taken, strict=True)
+        sizes = torch.tensor(n, device=self.device)
+        self.log("train_loss", (torch.stack(losses) * sizes).sum() / sizes.sum(), sync_dist=True)
+        self._log_accuracy("train_accuracy", torch.cat(logits), torch.cat(y))
+
+    def on_validation_epoch_start(self) -> None:
+        self.validation.clear()
+
+    def validation_step(self, chunk: Chunk, batch_idx: int) -> None:  # noqa: ARG002
+        for x, y, _ in chunk:
+            self.validation.append((self.twin(x), y))
+
+    def on_validation_epoch_end(self) -> None:
+        logits, y = (torch.cat(parts) for parts in zip(*self.validation, strict=True))
+        self.log("val_loss", self.loss(logits, y), sync_dist=True)
+        self._log_accuracy("val_accuracy", logits, y)
+
+    def evaluate(self) -> Evaluation | None:
+        """The last pass over the validation set; its loss is the mean over the processes, so that all decide alike."""
+        if not self.validation:
+            return None
+        logits, y = (torch.cat(parts) for parts in zip(*self.validation, strict=True))
+        loss = self.trainer.strategy.reduce(self.loss(logits, y), reduce_op="mean")
+        return Evaluation(float(loss), logits)
+
+    def keep_best(self) -> None:
+        self.best = snapshot(self.twin)
+
+    def restore_best(self) -> None:
+        restore(self.twin, self.best)
+
+    def on_fit_end(self) -> None:
+        self.restore_best()
+        self.trainer.strategy.barrier()  # gloo may abort in a process whose peer has already left
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["progress"], checkpoint["best"] = dataclasses.asdict(self.progress), self.best
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.progress, self.best = Progress(**checkpoint["progress"]), checkpoint["best"]
+
+    def _log_accuracy(self, name: str, logits: Tensor, y: Tensor) -> None:
+        metric = getattr(self, name)
+        if metric is not None:
+            if len(y):  # of small batches, no sample may fall to this process
+                metric.update(logits, y)
+            self.log(name, metric)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch_optimizer(self.recipe.optimizer, self.twin)
+
+
+class Taken(NamedTuple):
+    """What is kept of a training step until the epoch ends: this process's share, and the size of the whole batch."""
+
+    loss: Tensor
+    logits: Tensor
+    y: Tensor
+    indices: Array
+    n: int
+
+
+class Part(NamedTuple):
+    """A process's share of a minibatch."""
+
+    indices: Array
+    whole: int  # samples in the minibatch
+    first: int  # of its rows, the first one here
+    columns: slice | None  # of the data, where a batch's inputs are moved
+
+
+class Batch(NamedTuple):
+    """A part with its data."""
+
+    x: Tensor
+    y: Tensor
+    part: Part
+
+
+class ChunkedData(L.LightningDataModule):
+    """Data in memory, on the module's device, in batches that are scratch's, in scratch's order."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        x: Array,
+        y: Array,
+        validation: tuple[Array, Array] | None = None,
+        chunk: int = 1,
+    ) -> None:
+        super().__init__()
+        self.recipe, self.chunk = recipe, chunk
+        self.data, self.validation = (torch.from_numpy(x), torch.from_numpy(y)), validation
+
+    def train_dataloader(self) -> Chunks:
+        trainer = self.trainer
+        assert trainer is not None  # Lightning sets it
+
+        (x, y), recipe = self.data, self.recipe
+        n, width, augment = len(x), x.shape[-1], recipe.augment
+        if augment is not None:
+            x = torch.from_numpy(augment.padded(x.numpy()))
+
+        def parts() -> Iterator[Part]:
+            begun = trainer.current_epoch * recipe.steps_per_epoch(n)
+            for step, batch in enumerate(epoch_batches(n, recipe, trainer.current_epoch), begun):
+                ranks = (trainer.global_rank, trainer.global_rank + 1)
+                first, end = (len(batch) * rank // trainer.world_size for rank in ranks)
+                start = None if augment is None else augment.start(shift_rng(recipe.seed, step))
+                columns = None if start is None else slice(start, start + width)
+                yield Part(batch[first:end], len(batch), first, columns)
+
+        return Chunks(*self._moved((x, y)), parts, recipe.steps_per_epoch(n), self.chunk)
+
+    def val_dataloader(self) -> Any:
+        if self.validation is None:
+            return []
+        x, y = (torch.from_numpy(a) for a in self.validation)
+
+        def parts() -> Iterator[Part]:
+            for start in range(0, len(x), 1024):
+                indices = np.arange(start, min(start + 1024, len(x)))
+                yield Part(indices, len(indices), 0, None)
+
+        return Chunks(*self._moved((x, y)), parts, -(-len(x) // 1024), self.chunk)
+
+    def _moved(self, data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        assert self.trainer is not None
+        device = self.trainer.strategy.root_device
+        return data[0].to(device), data[1].to(device)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
+        return batch  # it was made there
+
+
+@dataclass
+class Chunks:
+    """What stands for a DataLoader: lists of ``size`` minibatches, each gathered in one go from data in memory."""
+
+    x: Tensor
+    y: Tensor
+    parts: Callable[[], Iterator[Part]]  # of an epoch
+    count: int  # of the parts
+    size: int
+
+    def __len__(self) -> int:
+        return -(-self.count // self.size)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        parts = self.parts()
+        while chunk := [self._batch(part) for part in islice(parts, self.size)]:
+            yield chunk
+
+    def _batch(self, part: Part) -> Batch:
+        rows = torch.from_numpy(part.indices).to(self.x.device)
+        x = self.x.index_select(0, rows)
+        return Batch(x if part.columns is None else x[:, part.columns], self.y.index_select(0, rows), part)
+
+
+class RowsOf:
+    """A generator that draws for a whole batch and gives this process's rows, so that N processes draw as one does."""
+
+    def __init__(self, rng: Generator, n: int, start: int) -> None:
+        self.rng, self.n, self.start = rng, n, start
+
+    def random(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        return self.rng.random((self.n, *shape[1:]), dtype=dtype)[self.start : self.start + shape[0]]
+
+
+def accuracy_metric(loss: Loss, params: Parameters) -> Metric | None:
+    """The accuracy of a classifier's logits, by torchmetrics; None for a regression."""
+    n_out = int(params[next(reversed(params.shapes))].shape[0])  # of the last bias
+    if isinstance(loss, CrossEntropy):
+        return SoftTargetAccuracy(n_out, average="micro")
+    return LogitAccuracy() if isinstance(loss, BCEWithLogits) else None
+
+
+class SoftTargetAccuracy(MulticlassAccuracy):
+    """Accuracy that takes soft targets too: their class is the most probable one."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        super().update(preds, target if target.ndim == 1 else target.argmax(dim=1))
+
+
+class LogitAccuracy(BinaryAccuracy):
+    """Accuracy of logits, class 1 above 0; BinaryAccuracy itself takes logits between 0 and 1 for probabilities."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        super().update((preds > 0).int(), (target > 0.5).int())

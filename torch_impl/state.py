@@ -1,0 +1,64 @@
+"""The state of a torch training: the twin of scratch/state.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from scratch.state import Progress, State, check_state
+from torch_impl.convert import copy_to_optimizer, parameters_of, restore, slots_of, snapshot
+from torch_impl.counterparts import Twin, torch_optimizer
+from torch_impl.network import twin
+
+if TYPE_CHECKING:
+    from scratch import Network, Recipe
+
+
+@dataclass
+class TwinState:
+    """scratch's State with torch's tensors: all that a training changes."""
+
+    module: Twin
+    optimizer: torch.optim.Optimizer
+    progress: Progress
+    best: dict[str, torch.Tensor] | None = None  # the parameters of the best epoch, by name, with early stopping
+
+    @classmethod
+    def start(cls, network: Network, recipe: Recipe, state: State, device: str | torch.device = "cpu") -> TwinState:
+        """Where scratch's ``state`` is, which stays as it is: either twin may take over from the other.
+
+        Raises
+            TypeError, ValueError: no State, one of another optimizer or network, or a device that is not there
+        """
+        check_state(recipe, state)
+        module = twin(network, state.params.to("cpu"), device)
+        optimizer = torch_optimizer(recipe.optimizer, module)
+        copy_to_optimizer(state.slots, state.progress.step, optimizer)
+        started = cls(module, optimizer, replace(state.progress))
+        if state.best is not None:
+            best = state.params.to("cpu")
+            best.vector[:] = state.best
+            started.best = {name: torch.from_numpy(value.copy()).to(device) for name, value in best.items()}
+        return started
+
+    def to_scratch(self, recipe: Recipe) -> State:
+        """A copy of it in NumPy, which scratch can go on with, or save."""
+        params = parameters_of(self.module)
+        slots = slots_of(self.optimizer, recipe.optimizer.slots(params.trained))
+        state = State(params, slots, replace(self.progress))
+        if self.best is not None:
+            best = params.copy()
+            for name, value in self.best.items():
+                best[name] = value.cpu().numpy()
+            state.best = best.vector
+        return state
+
+    def keep_best(self) -> None:
+        """Note the parameters as those of the best epoch so far."""
+        self.best = snapshot(self.module)
+
+    def restore_best(self) -> None:
+        """Put them back, if some were noted."""
+        restore(self.module, self.best)
