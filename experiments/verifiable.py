@@ -21,8 +21,8 @@ from scratch.layers import Layer
 from scratch.losses import Loss
 from scratch.optim import Optimizer
 from torch_impl import verify
-from torch_impl.counterparts import OPTIMIZERS
-from torch_impl.parity import every_layer, every_loss
+from torch_impl.counterparts import EXAMPLES, OPTIMIZERS
+from torch_impl.parity import every_loss
 from torch_impl.verify import Model, Report, could_not_be_checked
 
 
@@ -30,8 +30,8 @@ def verify_scratch(seed: int = 0) -> Report:
     """Every layer and loss in float64 and float32, every optimizer, the penalty, and whole networks."""
     start, rng = time.perf_counter(), np.random.default_rng(seed)
     reports = [
-        verify.verify_layer(layer, (7, 5), dtype=dtype, seed=seed).renamed(f"{name}, {dtype}")
-        for name, layer in every_layer().items() for dtype in ("float64", "float32")
+        verify.verify_layer(layer, (7, *shape), dtype=dtype, seed=seed).renamed(f"{name}, {dtype}")
+        for name, (layer, shape) in EXAMPLES.items() for dtype in ("float64", "float32")
     ]  # fmt: skip
     for dtype in ("float64", "float32"):
         logits = rng.standard_normal((7, 5)).astype(dtype)

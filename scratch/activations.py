@@ -17,6 +17,8 @@ from scratch import checks
 if TYPE_CHECKING:
     from scratch.device import Array
 
+__all__ = ["ELU", "GELU", "Identity", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softmax", "Tanh"]
+
 
 class Activation:
     """A layer without parameters: ``forward(x) -> (y, cache)``, ``backward(dy, cache) -> dx``, x of any shape."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from scratch.device import Array
 
+__all__ = ["Shift"]
+
 
 @dataclass(frozen=True)
 class Shift:

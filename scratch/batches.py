@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from scratch.device import Array
     from scratch.recipe import Recipe
 
+__all__ = ["minibatches"]
+
 
 def minibatches(n: int, batch_size: int, rng: Generator) -> Iterator[Array]:
     """The indices 0 … n − 1 in random order, ``batch_size`` at a time; the last batch may be shorter."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from scratch.device import Array
     from scratch.network import Network
 
+__all__ = ["load_parameters", "load_state", "save_parameters", "save_state"]
+
 
 _SLOT = "optimizer."
 

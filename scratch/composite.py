@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scratch.layers import takes, trained_shapes
+from scratch.layers import Layer, takes, trained_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
     from scratch.device import Array
-    from scratch.layers import Layer, Shapes
+    from scratch.layers import Shapes
+
+__all__ = ["Residual"]
 
 
 class Part(NamedTuple):
@@ -146,6 +148,48 @@ class Composite:
         made: Exception = (TypeError if isinstance(error, TypeError) else ValueError)(said)
         made.inside = True  # type: ignore[attr-defined]
         return made
+
+
+@dataclass(frozen=True)
+class Residual(Composite):
+    """y = x + f(x), f the inner layer, whose output has the shape of its input (He et al., 2016).
+
+    Raises
+        TypeError: ``inner`` is no layer, or takes integers
+        ValueError: it says that its output is of another width than its input
+    """
+
+    inner: Layer
+    keeps_shape = True
+
+    def __post_init__(self) -> None:
+        if (
+            not isinstance(self.inner, Layer)
+            or isinstance(self.inner, type)
+            or getattr(self.inner, "integer_input", False)
+        ):
+            raise TypeError(f"inner is {self.inner!r}, expected a layer of floats, such as Linear(8, 8)")
+        widths = self.n_in, getattr(self.inner, "n_out", None)
+        if None not in widths and widths[0] != widths[1]:
+            raise ValueError(f"inner is {self.inner}, expected an output as wide as its input")
+
+    @property
+    def n_in(self) -> int | None:
+        """The width of input and output; None where the inner layer does not say."""
+        return getattr(self.inner, "n_in", None)
+
+    def parts(self) -> dict[str, Layer]:
+        return {"inner": self.inner}
+
+    def forward(self, x: Array, *arrays: Array, training: Generator | None = None) -> tuple[Array, tuple[Any]]:
+        f, cache = self.forward_part(0, x, arrays, training)
+        if f.shape != x.shape:
+            raise ValueError(f"inner made shape {f.shape} of x with shape {x.shape}, expected the same")
+        return x + f, (cache,)
+
+    def backward(self, dy: Array, cache: tuple[Any], *grads: Array, need_dx: bool = True) -> Array | None:
+        dx = self.backward_part(0, dy, cache[0], grads, need_dx)
+        return None if dx is None else dy + dx  # ∂L/∂x = dy + f′ᵀ dy
 
 
 def leaves(layer: Layer, prefix: str = "") -> Iterator[tuple[str, Layer]]:

@@ -82,6 +82,11 @@ def to_device(a: Any, device: str) -> Array:
         return _cupy().asarray(a)
 
 
+def add_at(a: Array, rows: Array, values: Array) -> None:
+    """``a[rows] += values``, where a row that is named twice gets both."""
+    (np if isinstance(a, np.ndarray) else _cupy()).add.at(a, rows, values)
+
+
 def bytes_held() -> int:
     """The GPU memory that CuPy has taken and not given back."""
     return int(_cupy().get_default_memory_pool().total_bytes())

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from scratch.recipe import Recipe
     from scratch.state import Progress, State
 
+__all__ = ["evaluate"]
+
 
 @dataclass(frozen=True)
 class Evaluation:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from scratch.network import Network
     from scratch.parameters import Parameters
 
+__all__ = ["gradcheck"]
+
 
 STEP = float(np.finfo(np.float64).eps ** (1 / 3))  # where the h² of truncation meets the ε/h of rounding
 

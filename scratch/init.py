@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     Draw = Callable[[Generator, tuple[int, ...]], Array]
 
+__all__ = ["initial_parameters"]
+
 
 def initial_parameters(
     network: Network,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from scratch import checks
-from scratch.device import device_of, to_device
+from scratch.device import add_at, device_of, to_device
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from scratch.device import Array
 
     Shapes = dict[str, tuple[int, ...]]
+
+__all__ = ["Dropout", "Embedding", "Flatten", "Layer", "Linear", "Projection"]
 
 
 @runtime_checkable
@@ -93,6 +95,35 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class Projection:
+    """y = x Wᵀ  for x (batch, in), W (out, in): a linear layer without bias.
+
+    It stands before a BatchNorm, which would take a bias out again: the gradient of such a bias is rounding alone, of
+    which Adam makes steps nevertheless.
+    """
+
+    n_in: int
+    n_out: int
+
+    def __post_init__(self) -> None:
+        checks.whole("n_in", self.n_in, 1)
+        checks.whole("n_out", self.n_out, 1)
+
+    def shapes(self) -> Shapes:
+        return {"weight": (self.n_out, self.n_in)}
+
+    def forward(self, x: Array, W: Array) -> tuple[Array, tuple[Array, Array]]:
+        checks.has_shape("x", x, ("batch", self.n_in))
+        return x.dot(W.T), (x, W)
+
+    def backward(self, dy: Array, cache: tuple[Array, Array], dW: Array, need_dx: bool = True) -> Array | None:
+        x, W = cache
+        checks.has_shape("dy", dy, (len(x), self.n_out))
+        dy.T.dot(x, out=dW)  # ∂L/∂W = dyᵀ x
+        return dy.dot(W) if need_dx else None  # ∂L/∂x = dy W
+
+
+@dataclass(frozen=True)
 class Dropout:
     """y = x m / (1 − p) in training, each m ∈ {0, 1} zero with probability p; y = x in evaluation.
 
@@ -118,6 +149,50 @@ class Dropout:
 
     def backward(self, dy: Array, cache: Array | None) -> Array:
         return dy if cache is None else dy * cache  # ∂L/∂x = dy m / (1 − p)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """y = W[x]  for integers x (batch, …) from 0 to in − 1, W (in, out): a row of W for each, y (batch, …, out).
+
+    It is a linear layer of one-hot vectors. Integers have no gradient, so it stands at the input of a network.
+    """
+
+    n_in: int
+    n_out: int
+    integer_input = True
+
+    def __post_init__(self) -> None:
+        checks.whole("n_in", self.n_in, 1)
+        checks.whole("n_out", self.n_out, 1)
+
+    def shapes(self) -> Shapes:
+        return {"weight": (self.n_in, self.n_out)}
+
+    def initial(self, rng: Generator) -> dict[str, Array]:
+        return {"weight": rng.standard_normal((self.n_in, self.n_out))}  # no fan-in: a row is taken, not summed over
+
+    def forward(self, x: Array, W: Array) -> tuple[Array, Array]:
+        return W.take(x, axis=0), x
+
+    def backward(self, dy: Array, cache: Array, dW: Array) -> None:
+        x = cache
+        dW[...] = 0
+        add_at(dW, x, dy)  # ∂L/∂W_k = Σ_{i: x_i = k} dy_i
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """y = x as rows: (batch, …) becomes (batch, the product of the rest)."""
+
+    def shapes(self) -> Shapes:
+        return {}
+
+    def forward(self, x: Array) -> tuple[Array, tuple[int, ...]]:
+        return x.reshape(len(x), -1), x.shape
+
+    def backward(self, dy: Array, cache: tuple[int, ...]) -> Array:
+        return dy.reshape(cache)  # ∂L/∂x is dy in the shape of x
 
 
 def dropout_mask(rng: Generator, shape: tuple[int, ...], p: float, dtype: Any) -> Array:

@@ -16,6 +16,8 @@ from scratch import checks
 if TYPE_CHECKING:
     from scratch.device import Array
 
+__all__ = ["MAE", "MSE", "BCEWithLogits", "CrossEntropy"]
+
 
 @runtime_checkable
 class Loss(Protocol):

@@ -12,6 +12,8 @@ from scratch import checks
 if TYPE_CHECKING:
     from scratch.device import Array
 
+__all__ = ["accuracy", "confusion_matrix", "per_class", "predicted_classes"]
+
 
 @dataclass(frozen=True)
 class PerClass:

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratch import checks
-from scratch.composite import Composite
-from scratch.layers import Dropout, Layer, Linear, trained_shapes
+from scratch.composite import Composite, Residual
+from scratch.layers import Dropout, Layer, Linear, Projection, trained_shapes
+from scratch.normalisation import BatchNorm
 from scratch.parameters import Parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.random import Generator
     from numpy.typing import DTypeLike
 
     from scratch.activations import Activation
     from scratch.device import Array
+
+__all__ = ["Network", "mlp"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Network(Composite):
                 raise ValueError(f"layers[{i}] is {layer}, expected n_in={width}: the width of the layer before it")
             if first is None and all(getattr(before, "keeps_shape", False) for before in self.layers[:i]):
                 first = n_in
-            width = getattr(layer, "n_out", (width or n_in) if keeps else None)
+            n_out = getattr(layer, "n_out", None)
+            width = (width or n_in) if n_out is None and keeps else n_out
         return first, width
 
     @cached_property
@@ -71,6 +75,11 @@ class Network(Composite):
     def n_out(self) -> int | None:
         """The width of the output; None where the layers do not say."""
         return self._widths()[1]
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether the output has the shape of the input."""
+        return all(getattr(layer, "keeps_shape", False) for layer in self.layers)
 
     @property
     def integer_input(self) -> bool:
@@ -147,10 +156,17 @@ def mlp(
     *,
     dropout: float = 0.0,
     input_dropout: float = 0.0,
+    norm: Callable[[int], Layer] | None = None,
+    residual: bool = False,
 ) -> Network:
-    """A multilayer perceptron: Linear, activation and Dropout for every hidden layer, then a last Linear.
+    """A multilayer perceptron: Linear, norm, activation and Dropout for every hidden layer, then a last Linear.
 
         mlp((784, 256, 128, 10), ReLU(), dropout=0.2)
+        mlp((64, *[32] * 20, 10), ReLU(), norm=BatchNorm, residual=True)
+
+    ``norm`` is a class such as BatchNorm or LayerNorm, or another function of the width; before a BatchNorm stands a
+    Projection, which has no bias. With ``residual`` every hidden layer that is as wide as the one before it is a
+    Residual.
 
     Raises
         TypeError, ValueError: fewer than two sizes, a size that is no positive integer, p outside [0, 1)
@@ -161,7 +177,8 @@ def mlp(
         raise TypeError(f"activation is {activation!r}, expected a layer such as ReLU()")
     layers: list[Layer] = [Dropout(input_dropout)] if input_dropout else []
     for n_in, n_out in pairwise(sizes[:-1]):
-        layers += [Linear(n_in, n_out), activation]
-        if dropout:
-            layers.append(Dropout(dropout))
+        norms = [norm(n_out)] if norm else []
+        linear = Projection if any(isinstance(layer, BatchNorm) for layer in norms) else Linear
+        hidden = [linear(n_in, n_out), *norms, activation, *([Dropout(dropout)] if dropout else [])]
+        layers += [Residual(Network(tuple(hidden)))] if residual and n_in == n_out else hidden
     return Network((*layers, Linear(sizes[-2], sizes[-1])))

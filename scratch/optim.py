@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     Slots = dict[str, Array]
 
+__all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Penalty", "RMSprop", "clip_by_global_norm"]
+
 
 @runtime_checkable
 class Optimizer(Protocol):

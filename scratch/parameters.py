@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from scratch.device import Array
 
+__all__ = ["Parameters"]
+
 
 class Parameters(Mapping[str, "Array"]):
     """The arrays of a network, or the gradients of the trained ones, in one flat vector.

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from scratch.device import Array
 
+__all__ = ["Perceptron", "fit_perceptron"]
+
 
 @dataclass(frozen=True)
 class Perceptron:

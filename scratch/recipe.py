@@ -10,6 +10,8 @@ from scratch.losses import Loss
 from scratch.optim import Optimizer, Penalty
 from scratch.schedules import Constant, Schedule
 
+__all__ = ["EarlyStopping", "Recipe"]
+
 
 @dataclass(frozen=True)
 class EarlyStopping:

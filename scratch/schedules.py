@@ -11,6 +11,8 @@ from typing import Protocol, runtime_checkable
 
 from scratch import checks
 
+__all__ = ["Constant", "CosineDecay", "ExponentialDecay", "LinearDecay", "StepDecay", "Warmup"]
+
 
 @runtime_checkable
 class Schedule(Protocol):

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from scratch.optim import Slots
     from scratch.recipe import EarlyStopping
 
+__all__ = ["State"]
+
 
 @dataclass
 class Progress:

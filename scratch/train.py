@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from scratch.engine import Engine, Evaluation
     from scratch.state import State
 
+__all__ = ["DivergenceError", "Record", "fit"]
+
 
 class Record(NamedTuple):
     """One training step, as it was just done; or several, where asking after each would hold them up.
@@ -143,6 +145,14 @@ def check_data(
             checks.finite(f"{prefix}x", features)
             shape = (len(features), *outputs(network, features, dtype))
             recipe.loss.check_targets(targets, shape, dtype, f"{prefix}y")
+    short = len(x) % recipe.batch_size or min(recipe.batch_size, len(x))
+    if network.differs_in_training:
+        try:
+            network.apply(network.parameters(dtype), x[:short], np.random.default_rng(0))
+        except ValueError as error:
+            raise ValueError(
+                f"batch_size is {recipe.batch_size}, and the last batch of {len(x)} samples has {short}: {error}"
+            ) from error
     if recipe.augment is not None and x.shape[1:] != (math.prod(recipe.augment.shape),):
         raise ValueError(f"augment is {recipe.augment}, expected a shape of {x.shape[1]} pixels, as x has them")
 

@@ -57,6 +57,26 @@ class Twin(nn.Sequential):
         return x
 
 
+class TwinResidual(nn.Module):
+    """x + inner(x)."""
+
+    takes_rng: ClassVar[bool] = True
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor, rng: Generator | None = None) -> torch.Tensor:
+        return x + run(self.inner, x, rng)
+
+
+class TwinBatchNorm(nn.BatchNorm1d):
+    """torch's batch normalisation, of whatever comes after the channels: (batch, in), sequences or images."""
+
+    def _check_input_dim(self, input: torch.Tensor) -> None:  # noqa: A002 - torch's name
+        pass
+
+
 def run(module: nn.Module, x: torch.Tensor, rng: Generator | None) -> torch.Tensor:
     """The output of a module, which gets ``rng`` if it takes one."""
     return module(x, rng) if getattr(module, "takes_rng", False) else module(x)
@@ -64,7 +84,13 @@ def run(module: nn.Module, x: torch.Tensor, rng: Generator | None) -> torch.Tens
 
 LAYERS: dict[type, Callable[[Any], nn.Module]] = {
     scratch.Network: lambda layer: Twin(*map(module, layer.layers)),
+    scratch.Residual: lambda layer: TwinResidual(module(layer.inner)),
+    scratch.BatchNorm: lambda layer: TwinBatchNorm(layer.channels, layer.eps, layer.momentum, layer.affine),
+    scratch.LayerNorm: lambda layer: nn.LayerNorm(layer.n_in, layer.eps, layer.affine),
+    scratch.Embedding: lambda layer: skip_init(nn.Embedding, layer.n_in, layer.n_out),
+    scratch.Flatten: lambda _: nn.Flatten(),
     scratch.Linear: lambda layer: skip_init(nn.Linear, layer.n_in, layer.n_out),
+    scratch.Projection: lambda layer: skip_init(nn.Linear, layer.n_in, layer.n_out, bias=False),
     scratch.Dropout: lambda layer: SharedDropout(layer.p),
     scratch.Identity: lambda _: nn.Identity(),
     scratch.ReLU: lambda _: nn.ReLU(),
@@ -75,6 +101,38 @@ LAYERS: dict[type, Callable[[Any], nn.Module]] = {
     scratch.SiLU: lambda _: nn.SiLU(),
     scratch.GELU: lambda layer: nn.GELU(layer.approximate),
     scratch.Softmax: lambda _: nn.Softmax(dim=-1),
+}
+
+
+# Each layer with the shape of a sample: what is compared with autograd in the tests, the demo and `verify`.
+EXAMPLES: dict[str, tuple[Layer, tuple[int, ...]]] = {
+    "Linear": (scratch.Linear(5, 3), (5,)),
+    "Projection": (scratch.Projection(5, 3), (5,)),
+    "Dropout": (scratch.Dropout(0.3), (5,)),
+    "Identity": (scratch.Identity(), (5,)),
+    "ReLU": (scratch.ReLU(), (5,)),
+    "LeakyReLU": (scratch.LeakyReLU(0.1), (5,)),
+    "ELU": (scratch.ELU(0.7), (5,)),
+    "Sigmoid": (scratch.Sigmoid(), (5,)),
+    "Tanh": (scratch.Tanh(), (5,)),
+    "SiLU": (scratch.SiLU(), (5,)),
+    "GELU": (scratch.GELU(), (5,)),
+    "GELU, tanh": (scratch.GELU("tanh"), (5,)),
+    "Softmax": (scratch.Softmax(), (5,)),
+    "Softmax of sequences": (scratch.Softmax(), (4, 5)),
+    "BatchNorm": (scratch.BatchNorm(5, momentum=0.2), (5,)),
+    "BatchNorm of sequences": (scratch.BatchNorm(5), (5, 4)),
+    "BatchNorm of images": (scratch.BatchNorm(3, eps=1e-3), (3, 4, 5)),
+    "BatchNorm, not affine": (scratch.BatchNorm(5, affine=False), (5,)),
+    "LayerNorm": (scratch.LayerNorm(5), (5,)),
+    "LayerNorm of sequences": (scratch.LayerNorm(5, eps=1e-3), (4, 5)),
+    "LayerNorm of images": (scratch.LayerNorm(5), (3, 4, 5)),
+    "LayerNorm, not affine": (scratch.LayerNorm(5, affine=False), (5,)),
+    "Embedding": (scratch.Embedding(11, 3), ()),
+    "Embedding of sequences": (scratch.Embedding(3, 5), (4,)),
+    "Flatten": (scratch.Flatten(), (3, 4, 5)),
+    "Residual": (scratch.Residual(scratch.mlp((5, 4, 5), scratch.Tanh(), dropout=0.3, norm=scratch.BatchNorm)), (5,)),
+    "Network": (scratch.Network((scratch.mlp((5, 7, 4), scratch.GELU()), scratch.LayerNorm(4))), (5,)),
 }
 
 

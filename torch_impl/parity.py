@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from scratch.losses import Loss
 
 
+FLOOR = 1e-2  # a gradient that cancels to less, among numbers of order one, is rounding: those behind a normalisation
+
+
 @dataclass(frozen=True)
 class Difference:
     """One tensor by hand and by autograd.
@@ -70,9 +73,8 @@ def layer_parity(
     ``params`` holds the layer's arrays by name, ``dy`` is the upstream gradient. A ``seed`` draws the dropout masks of
     both; without one the layer is taken as in evaluation.
     """
-    training = (
-        {"training": np.random.default_rng(seed)} if seed is not None and takes(layer.forward, "training") else {}
-    )
+    rng = None if seed is None else np.random.default_rng(seed)
+    training = {"training": rng} if takes(layer.forward, "training") else {}
     untrained = {name: params[name].copy() for name in getattr(layer, "untrained", ())}
     y, cache = layer.forward(x, *params.values(), **training)
     grads = {name: np.full_like(params[name], np.nan) for name in trained_shapes(layer)}  # backward overwrites them
@@ -91,8 +93,8 @@ def layer_parity(
     named = dict(reference.named_parameters())
     return [
         _difference("y", y, y_torch),
-        *([_difference("dx", dx, x_torch.grad)] if x_torch.requires_grad else []),
-        *(_difference(f"d{name}", grad, named[name].grad) for name, grad in grads.items()),
+        *([_difference("dx", dx, x_torch.grad, FLOOR)] if x_torch.requires_grad else []),
+        *(_difference(f"d{name}", grad, named[name].grad, FLOOR) for name, grad in grads.items()),
         *(_difference(name, value, arrays[name]) for name, value in untrained.items()),
     ]
 
@@ -119,7 +121,6 @@ def network_parity(
 
     A ``seed`` draws the dropout masks of both; without one the network is taken as in evaluation.
     """
-    floor = 1e-4  # gradients that cancel to less, in a network with numbers of order one, are rounding
 
     def rng() -> Generator | None:
         return None if seed is None else np.random.default_rng(seed)
@@ -135,49 +136,35 @@ def network_parity(
     inputs: dict[str, torch.Tensor] = {}
     for path in boundaries:
         part = reference.get_submodule(path)
-        part.register_forward_pre_hook(lambda _, args, path=path: _keep(inputs, path, args[0]))
+        part.register_forward_pre_hook(lambda _, args, path=path: (_keep(inputs, path, args[0]), *args[1:]))
     x_torch = torch.from_numpy(x.copy()).to(device)
     x_torch.requires_grad_(x_torch.is_floating_point())
     logits_torch = reference(x_torch, rng())
     logits_torch.retain_grad()
     value_torch = torch_loss(loss)(logits_torch, torch.from_numpy(y).to(device))
     value_torch.backward()
+    arriving = {"logits": logits_torch.grad} | {f"input of {path}": x.grad for path, x in inputs.items()}
+    ours = {"logits": dlogits} | {f"input of {path}": dx for path, dx in boundaries.items()}
+    # A gradient is rounded as coarsely as the largest one on its way.
+    floor = FLOOR * max(1.0, *(float(g.abs().max()) for g in arriving.values() if g is not None))
     named = dict(reference.named_parameters())
     return [
         _difference("logits", logits, logits_torch),
-        _difference("loss", value, value_torch, floor),
-        _difference("∂ logits", dlogits, logits_torch.grad, floor),
-        *(_difference(f"∂ input of {path}", dx, inputs[path].grad, floor) for path, dx in boundaries.items()),
+        _difference("loss", value, value_torch, FLOOR),
+        *(_difference(f"∂ {name}", dx, arriving[name], floor) for name, dx in ours.items()),
         *(_difference(f"d{name}", grad, named[name].grad, floor) for name, grad in grads.items()),
     ]
 
 
-def _keep(inputs: dict[str, torch.Tensor], path: str, x: torch.Tensor) -> None:
-    x.retain_grad()
-    inputs[path] = x
+def _keep(inputs: dict[str, torch.Tensor], path: str, x: torch.Tensor) -> torch.Tensor:
+    inputs[path] = x.view_as(x)  # of its own, since x may go elsewhere too, as around a residual block
+    inputs[path].retain_grad()
+    return inputs[path]
 
 
 def _difference(tensor: str, hand: Any, autograd: torch.Tensor | None, floor: float = 0.0) -> Difference:
     assert autograd is not None, f"autograd gave no {tensor}"
     return Difference(tensor, np.asarray(hand), autograd.detach().cpu().numpy(), floor)
-
-
-def every_layer() -> dict[str, Layer]:
-    """One of each of scratch's layers, by name; those with a width take 5 inputs."""
-    return {
-        "Linear": scratch.Linear(5, 3),
-        "Dropout": scratch.Dropout(0.3),
-        "Identity": scratch.Identity(),
-        "ReLU": scratch.ReLU(),
-        "LeakyReLU": scratch.LeakyReLU(0.1),
-        "ELU": scratch.ELU(0.7),
-        "Sigmoid": scratch.Sigmoid(),
-        "Tanh": scratch.Tanh(),
-        "SiLU": scratch.SiLU(),
-        "GELU": scratch.GELU(),
-        "GELU, tanh": scratch.GELU("tanh"),
-        "Softmax": scratch.Softmax(),
-    }
 
 
 def every_loss(logits: Array, rng: Generator) -> dict[str, tuple[Loss, Array]]:
@@ -197,15 +184,19 @@ def every_loss(logits: Array, rng: Generator) -> dict[str, tuple[Loss, Array]]:
 
 
 def random_case(
-    layer: Layer, rng: Generator, batch: int, dtype: str = "float64"
+    layer: Layer, shape: tuple[int, ...], rng: Generator, batch: int, dtype: str = "float64"
 ) -> tuple[dict[str, Array], Array, Array]:
-    """Random parameters, input (batch, 5) and upstream gradient of a layer; one input is exactly at each kink.
+    """Random arrays, input (batch, *shape) and upstream gradient of a layer; one input is exactly at each kink.
 
     Upstream gradients are random, not ones: a softmax whose upstream is ones has gradient zero, and would test nothing.
     """
-    params = {name: rng.standard_normal(shape).astype(dtype) for name, shape in layer.shapes().items()}
-    x = (2 * rng.standard_normal((batch, 5))).astype(dtype)
+    params = {name: rng.standard_normal(s).astype(dtype) for name, s in layer.shapes().items()}
+    for name in getattr(layer, "untrained", ()):
+        params[name] = np.abs(params[name])  # a variance is not negative
+    x = (2 * rng.standard_normal((batch, *shape))).astype(dtype)
+    if getattr(layer, "integer_input", False):
+        x = rng.integers(0, layer.n_in, x.shape)  # type: ignore[attr-defined]
     for i, kink in enumerate(getattr(layer, "kinks", ())):
-        x[0, i] = kink
+        x.reshape(batch, -1)[0, i] = kink
     y, _ = layer.forward(x, *params.values())
     return params, x, rng.standard_normal(y.shape).astype(dtype)

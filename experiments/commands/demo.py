@@ -47,11 +47,13 @@ def run(options: Namespace) -> int:
 
 def parity(seed: int) -> None:
     """Print how far every layer and loss is from autograd, in float64."""
-    from torch_impl.parity import every_layer, every_loss, layer_parity, loss_parity, random_case
+    from torch_impl.counterparts import EXAMPLES
+    from torch_impl.parity import every_loss, layer_parity, loss_parity, random_case
 
     rng = np.random.default_rng(seed)
     layers = (
-        (name, layer_parity(layer, *random_case(layer, rng, 7), seed=seed)) for name, layer in every_layer().items()
+        (name, layer_parity(layer, *random_case(layer, shape, rng, 7), seed=seed))
+        for name, (layer, shape) in EXAMPLES.items()
     )
     largest = parity_table("Layers, by hand and by autograd: relative differences in float64", layers)
     logits = rng.standard_normal((7, 5))

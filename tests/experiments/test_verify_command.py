@@ -35,7 +35,7 @@ def write(tmp_path):
 
 def test_without_a_target_it_verifies_scratch(capsys):
     assert main(["verify"]) == 0
-    assert "RIGHT: 232 tensors compared" in capsys.readouterr().out
+    assert "RIGHT: 384 tensors compared" in capsys.readouterr().out
 
 
 def test_a_right_pair_ends_with_0_and_a_wrong_one_with_1(write, capsys):

@@ -9,9 +9,10 @@ from scratch.engine import NumpyEngine
 from scratch.epochs import WholeEpochs
 from scratch.train import train
 from tests.scratch import foreign
-from tests.torch_impl.trainings import data, recipe
+from tests.torch_impl.trainings import SEQUENCES, data, recipe
 
 NETWORK = scratch.mlp((5, 8, 6, 3), scratch.GELU())
+NORMED = scratch.mlp((5, 8, 8, 3), scratch.Tanh(), norm=scratch.BatchNorm, residual=True)
 
 
 @pytest.fixture
@@ -54,6 +55,19 @@ def test_moved_images_are_those_of_the_cpu(gpu):
     list(scratch.fit(network, r, x, y, here))
     list(scratch.fit(network, r, x, y, there))
     np.testing.assert_allclose(there.to("cpu").params.vector, here.params.vector, rtol=0, atol=1e-13)
+    assert len(foreign.graphs) == 2
+
+
+@pytest.mark.parametrize("network", [NORMED, SEQUENCES], ids=["norms", "sequences"])
+def test_norms_and_integers_on_the_device_are_those_on_the_cpu(gpu, network):
+    """Running statistics too, which every replay of a captured step moves."""
+    r = recipe(optimizer=Adam(0.02), early_stopping=EarlyStopping(50))
+    x, y, validation = data(network=network)
+    here, there = start(r, network=network), start(r, network=network).to("cuda")
+    list(scratch.fit(network, r, x, y, here, validation))
+    list(scratch.fit(network, r, x, y, there, validation))
+    np.testing.assert_allclose(there.to("cpu").params.vector, here.params.vector, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(there.to("cpu").best, here.best, rtol=0, atol=1e-13)
     assert len(foreign.graphs) == 2
 
 

@@ -5,10 +5,11 @@ import pytest
 
 import scratch
 from scratch import SGD, AdaGrad, Adam, AdamW, Penalty, Recipe, RMSprop, State
-from scratch.layers import takes
+from scratch.layers import takes, trained_shapes
 from scratch.optim import clip_by_global_norm
 from tests.helpers import every_array
-from torch_impl.parity import every_layer, every_loss, random_case
+from torch_impl.counterparts import EXAMPLES
+from torch_impl.parity import every_loss, random_case
 
 
 class Watched(np.ndarray):
@@ -36,18 +37,22 @@ def assert_float32(where, value):
         assert a.dtype != np.float64, f"{where} holds a float64 array of shape {a.shape}"
 
 
-@pytest.mark.parametrize("name", every_layer())
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_layers(name, rng):
-    layer = every_layer()[name]
-    params, x, dy = random_case(layer, rng, batch=7)
-    values = [watched(value) for value in params.values()]
+    layer, shape = EXAMPLES[name]
+    params, x, dy = random_case(layer, shape, rng, batch=7)
+    values = {name: watched(value) for name, value in params.items()}
     draws = {"training": rng} if takes(layer.forward, "training") else {}
-    y, cache = layer.forward(watched(x), *values, **draws)
-    grads = [watched(np.zeros_like(value)) for value in values]
+    y, cache = layer.forward(watched(x) if x.dtype.kind == "f" else x, *values.values(), **draws)
+    grads = [watched(np.zeros_like(params[name])) for name in trained_shapes(layer)]
     dx = layer.backward(watched(dy), cache, *grads)
-    for where, value in {"y": y, "cache": cache, "dx": dx}.items():
+    untrained = [values[name] for name in getattr(layer, "untrained", ())]
+    if untrained:
+        layer.track(cache, *untrained)
+    for where, value in {"y": y, "cache": cache, "dx": dx, "untrained": untrained}.items():
         assert_float32(where, value)
-    assert y.dtype == dx.dtype == np.float32
+    assert y.dtype == np.float32
+    assert dx is None or dx.dtype == np.float32
 
 
 @pytest.mark.parametrize("name", every_loss(np.ones((2, 2)), np.random.default_rng(0)))

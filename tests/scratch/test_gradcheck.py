@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from scratch import MAE, CrossEntropy, Linear, Network, ReLU, gradcheck, initial_parameters, mlp
+from tests.helpers import ACTIVATIONS
 from tests.scratch.test_losses import LOSSES
-from tests.scratch.test_network import ACTIVATIONS
 from torch_impl.parity import every_loss
 
 

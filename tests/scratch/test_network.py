@@ -1,44 +1,107 @@
 """Whole networks against autograd, at every boundary."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scratch import Dropout, Linear, Network, Parameters, ReLU, Softmax, Tanh, gradcheck, initial_parameters, mlp
+import scratch
+from scratch import (
+    BatchNorm,
+    Dropout,
+    Embedding,
+    Flatten,
+    LayerNorm,
+    Linear,
+    Network,
+    Parameters,
+    ReLU,
+    Residual,
+    Softmax,
+    Tanh,
+    gradcheck,
+    initial_parameters,
+    mlp,
+)
+from scratch.activations import Activation
 from scratch.losses import CrossEntropy
-from tests.helpers import assert_matches_autograd
+from tests.helpers import ACTIVATIONS, assert_matches_autograd
 from tests.scratch.test_losses import LOSSES
-from torch_impl.parity import every_layer, every_loss, network_parity
-
-ACTIVATIONS = {name: layer for name, layer in every_layer().items() if name not in ("Linear", "Dropout")}
+from torch_impl import twin
+from torch_impl.parity import every_loss, network_parity
+from torch_impl.verify import random_parameters
 
 
 @st.composite
-def networks(draw):
+def plain(draw, n_in):
     """Depth 1 to 5, widths 1 to 17, any activations, dropout or none."""
-    depth = draw(st.integers(1, 5))
-    widths = draw(st.lists(st.integers(1, 17), min_size=depth + 1, max_size=depth + 1))
     layers = []
-    for i in range(depth):
-        layers.append(Linear(widths[i], widths[i + 1]))
-        if i < depth - 1:
-            layers.append(ACTIVATIONS[draw(st.sampled_from(sorted(ACTIVATIONS)))])
-            if draw(st.booleans()):
-                layers.append(Dropout(draw(st.sampled_from([0.1, 0.5]))))
+    for n_out in draw(st.lists(st.integers(1, 17), min_size=1, max_size=5)):
+        layers += [Linear(n_in, n_out), ACTIVATIONS[draw(st.sampled_from(sorted(ACTIVATIONS)))]]
+        layers += [Dropout(draw(st.sampled_from([0.1, 0.5])))] if draw(st.booleans()) else []
+        n_in = n_out
+    return Network((*layers, Linear(n_in, 3)))
+
+
+@st.composite
+def dense(draw, n_in, level=2):
+    """One to four layers of (batch, n_in), residual and nested ones among them."""
+    layers, width = [], n_in
+    for _ in range(draw(st.integers(1, 4))):
+        kind = draw(
+            st.sampled_from(["linear", "activation", "norm", "dropout"] + ["residual", "network"] * (level > 0))
+        )
+        if kind == "linear":
+            layers.append(Linear(width, draw(st.integers(3, 9))))  # fewer, and a norm behind it cancels them
+        elif kind == "network":
+            layers.append(draw(dense(width, level - 1)))
+        else:
+            layers.append(draw(kept(kind, width, level)))
+        width = getattr(layers[-1], "n_out", None) or width
     return Network(tuple(layers))
 
 
+@st.composite
+def kept(draw, kind, width, level=2):
+    """A layer that keeps the shape of (batch, …, width)."""
+    if kind == "residual":
+        inner = draw(dense(width, level - 1))
+        return Residual(Network((*inner.layers, Linear(inner.n_out or width, width))))
+    if kind == "norm":
+        # Of one or two numbers a LayerNorm makes 0 or ±1, whatever they are: its gradient is rounding.
+        norms = [BatchNorm(width), BatchNorm(width, affine=False), *([LayerNorm(width)] if width > 2 else [])]
+        return draw(st.sampled_from(norms))
+    return ACTIVATIONS[draw(st.sampled_from(sorted(ACTIVATIONS)))] if kind == "activation" else Dropout(0.3)
+
+
+@st.composite
+def sequences(draw):
+    """Embedded sequences of length 3, normalised, flattened, and then dense; with x of (batch, 3)."""
+    width = draw(st.integers(3, 5))
+    norms = [LayerNorm(width), BatchNorm(3), Residual(LayerNorm(width)), Residual(Residual(ACTIVATIONS["Tanh"]))]
+    between = draw(st.lists(st.sampled_from([*norms, ACTIVATIONS["GELU"], Dropout(0.2)]), max_size=3))
+    return Network((Embedding(11, width), *between, Flatten(), *draw(dense(3 * width)).layers))
+
+
+def with_shape(networks):
+    return st.integers(3, 9).flatmap(lambda n: st.tuples(st.just((7, n)), networks(n)))
+
+
+CASES = with_shape(plain) | with_shape(dense) | st.tuples(st.just((7, 3)), sequences())
+
+
 @settings(max_examples=200, deadline=None)
-@given(networks(), st.sampled_from(LOSSES), st.sampled_from([1, 2, 7]), st.integers(0, 2**32))
-def test_random_network_matches_autograd_at_every_boundary(network, loss_name, batch, seed):
-    rng = np.random.default_rng(seed)
-    params = initial_parameters(network, rng, weights="xavier", bias=0.1)
-    x = rng.standard_normal((batch, network.n_in))
+@given(CASES, st.sampled_from(LOSSES), st.booleans(), st.integers(0, 2**32))
+def test_random_network_matches_autograd_at_every_boundary(case, loss_name, training, seed):
+    (shape, network), rng = case, np.random.default_rng(seed)
+    params = random_parameters(network, rng)
+    x = rng.integers(0, 11, shape) if network.integer_input else rng.standard_normal(shape)
     logits, _ = network.apply(params, x)
     loss, y = every_loss(logits, rng)[loss_name]
-    assert_matches_autograd(network_parity(network, loss, params, x, y, seed=seed), 1e-11)
+    assert_matches_autograd(network_parity(network, loss, params, x, y, seed=seed if training else None), 1e-11)
 
 
 def test_a_broken_backward_is_seen_at_its_boundary(rng, monkeypatch):
@@ -82,6 +145,9 @@ def test_names_and_shapes_are_those_of_a_torch_sequential():
         ),
         (lambda: Network((Linear(5, 4), ReLU)), r"layers\[1\] is <class"),
         (lambda: Network((Linear(5, 4), "relu")), r"layers\[1\] is 'relu', expected a layer"),
+        (lambda: Network((Linear(5, 4), Embedding(4, 2))), r"layers\[1\] is Embedding.*, which takes integers"),
+        (lambda: Network((Linear(5, 4), LayerNorm(3))), r"layers\[1\] is LayerNorm.*, expected n_in=4"),
+        (lambda: Network((mlp((5, 4), ReLU()), Linear(5, 2))), r"layers\[1\] is Linear.*, expected n_in=4"),
         (lambda: mlp((5,), ReLU()), r"sizes is \(5,\), expected at least"),
         (lambda: mlp((5, 4, 3), "relu"), r"activation is 'relu', expected a layer such as ReLU\(\)"),
         (lambda: mlp((5, 0, 3), ReLU()), "n_out is 0"),
@@ -122,3 +188,73 @@ def test_an_upstream_gradient_of_another_shape_is_not_broadcast(rng):
     _, caches = network.apply(params, np.ones((7, 5)))
     with pytest.raises(ValueError, match=r"dy has shape \(7, 1\), expected \(7, 3\)"):
         network.backward(np.ones((7, 1)), caches, *params.gradients().arrays)
+
+
+@dataclass(frozen=True)
+class Silent(Activation):
+    """Forgets its dx."""
+
+    def forward(self, x):
+        return x, None
+
+    def backward(self, dy, cache):
+        return None
+
+
+def test_a_layer_in_the_middle_that_returns_no_dx_is_named(rng):
+    network = Network((Linear(5, 4), Residual(Network((Linear(4, 4), Silent()))), Linear(4, 3)))
+    params = initial_parameters(network, rng)
+    y, caches = network.apply(params, rng.standard_normal((7, 5)))
+    message = r"layers\[1\]\.inner\.layers\[1\], Silent\(\): backward returned None, expected ∂L/∂x"
+    with pytest.raises(TypeError, match=message):
+        network.backward(y, caches, *params.gradients().arrays)
+
+
+def test_a_layer_with_parameters_need_not_take_need_dx(rng):
+    @dataclass(frozen=True)
+    class Plain(Linear):
+        def backward(self, dy, cache, dW, db):
+            return super().backward(dy, cache, dW, db)
+
+    network, same = Network((Plain(5, 4), Tanh(), Plain(4, 3))), mlp((5, 4, 3), Tanh())
+    params, x, y = initial_parameters(network, rng), rng.standard_normal((7, 5)), rng.integers(0, 3, 7)
+    ends = []
+    for net in (network, same):
+        recipe = scratch.Recipe(loss=CrossEntropy(), optimizer=scratch.SGD(0.1), epochs=2, batch_size=4)
+        state = scratch.State.start(params, recipe)
+        list(scratch.fit(net, recipe, x, y, state))
+        ends.append(state.params.vector)
+    np.testing.assert_array_equal(*ends)
+
+
+def test_an_error_says_which_layer_it_came_from(rng):
+    network = Network((Flatten(), Network((Tanh(), Linear(5, 3)))))
+    with pytest.raises(
+        ValueError, match=r"^layers\[1\]\.layers\[1\], Linear.*: x has shape \(7, 6\), expected \(batch, 5"
+    ):
+        network.apply(initial_parameters(network, rng), np.ones((7, 2, 3)))
+    with pytest.raises(TypeError, match=r"forward got 1 arrays after x, expected 2; or call apply\(params, x\)"):
+        network.forward(np.ones((7, 5)), initial_parameters(network, rng))
+
+
+def test_names_nest_as_those_of_torch_do():
+    network = Network((Embedding(7, 4), Residual(Network((LayerNorm(4), Tanh()))), Flatten(), mlp((12, 5, 2), ReLU())))
+    shapes = network.shapes()
+    assert list(shapes) == list(twin(network, network.parameters()).state_dict())
+    assert [n for n in shapes if n.startswith("1.")] == ["1.inner.0.weight", "1.inner.0.bias"]
+    assert (network.n_in, network.n_out, network.integer_input) == (7, 2, True)
+
+
+def test_untrained_arrays_lie_behind_the_trained_ones_and_move_with_each_step(rng):
+    network = mlp((5, 4, 3), ReLU(), norm=BatchNorm)
+    params = initial_parameters(network, rng)
+    assert params.untrained == network.untrained == ("1.running_mean", "1.running_var")
+    assert list(params)[:5] == ["0.weight", "1.weight", "1.bias", "1.running_mean", "1.running_var"]
+    np.testing.assert_array_equal(params.vector[-8:], [0] * 4 + [1] * 4)
+    assert len(params.trained) == len(params.gradients().vector) == len(params.vector) - 8
+    before = params.vector.copy()
+    _, caches = network.apply(params, rng.standard_normal((7, 5)), rng)
+    np.testing.assert_array_equal(params.vector, before)
+    network.track(caches, *(params[name] for name in params.untrained))
+    np.testing.assert_array_equal(params.trained, before[:-8])
+    assert (params.vector[-8:] != before[-8:]).all()

@@ -35,6 +35,10 @@ def test_bad_input_is_named():
         params["0.bias"] = np.zeros(5)
     with pytest.raises(TypeError, match="0.bias has dtype int64, expected float32 or float64"):
         params["0.bias"] = np.zeros(3, int)
+    with pytest.raises(ValueError, match="prefix is '3.attn', expected one of '0', '2'"):
+        params.group("3.attn")
+    with pytest.raises(ValueError, match="untrained is '0.bais', expected one of .*; did you mean '0.bias'"):
+        Parameters(SHAPES, untrained=["0.bais"])
     with pytest.raises(TypeError, match="dtype is int64, expected float32 or float64"):
         Parameters(SHAPES, int)
     assert params.vector.max() == 0

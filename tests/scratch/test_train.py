@@ -22,6 +22,7 @@ from scratch import (
 )
 
 NETWORK = mlp((5, 8, 3), Tanh(), dropout=0.2)
+NORMED = mlp((5, 8, 8, 3), Tanh(), dropout=0.2, norm=scratch.BatchNorm, residual=True)
 
 
 def problem(rng, n=23):
@@ -80,23 +81,33 @@ def test_the_initial_parameters_stay_as_they_are(rng):
     np.testing.assert_array_equal(params.vector, before)
 
 
+@pytest.mark.parametrize("network", [NETWORK, NORMED], ids=["mlp", "norms"])
 @pytest.mark.parametrize("stop", [1, 2, 3, 7, 17])
-def test_resumed_at_any_step_the_weights_are_the_same_bit_for_bit(stop, rng, tmp_path):
+def test_resumed_at_any_step_the_weights_are_the_same_bit_for_bit(stop, network, rng, tmp_path):
     x, y = problem(rng)
     r = recipe(optimizer=SGD(0.1, momentum=0.9), penalty=Penalty(1e-3, 1e-3), max_norm=0.5)
-    params = scratch.initial_parameters(NETWORK, rng)
+    params = scratch.initial_parameters(network, rng)
     whole = State.start(params, r)
-    list(fit(NETWORK, r, x, y, whole, (x, y)))
+    list(fit(network, r, x, y, whole, (x, y)))
     part = State.start(params, r)
-    for record in fit(NETWORK, r, x, y, part, (x, y)):
+    for record in fit(network, r, x, y, part, (x, y)):
         if record.step == stop:
             break
     scratch.save_state(tmp_path / "state.safetensors", part)
-    resumed = scratch.load_state(tmp_path / "state.safetensors", NETWORK)
-    rest = list(fit(NETWORK, r, x, y, resumed, (x, y)))
+    resumed = scratch.load_state(tmp_path / "state.safetensors", network)
+    rest = list(fit(network, r, x, y, resumed, (x, y)))
     assert len(rest) == 18 - stop
     np.testing.assert_array_equal(resumed.params.vector, whole.params.vector)
     np.testing.assert_array_equal(resumed.slots["momentum_buffer"], whole.slots["momentum_buffer"])
+
+
+def test_a_last_batch_too_small_for_a_batch_norm_is_named_before_the_training(rng):
+    x, y = problem(rng, 17)
+    r = recipe()
+    message = r"batch_size is 8, and the last batch of 17 samples has 1: layers\[1\], BatchNorm.*: x has shape \(1, 8\)"
+    with pytest.raises(ValueError, match=message):
+        fit(NORMED, r, x, y, start(rng, r, NORMED))
+    fit(NETWORK, r, x, y, start(rng, r))
 
 
 def test_early_stopping_stops_and_puts_the_best_weights_back(rng):

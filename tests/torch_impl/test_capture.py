@@ -7,24 +7,28 @@ import torch
 import scratch
 import torch_impl
 from scratch import SGD, AdaGrad, Adam, AdamW, RMSprop, State
-from tests.torch_impl.trainings import NETWORK, data, recipe
+from tests.torch_impl.trainings import NETWORK, SEQUENCES, data, recipe
 from torch_impl import TwinState
 
 PLAIN = scratch.mlp((5, 8, 6, 3), scratch.GELU())
 
 
 def trained(r, network=PLAIN, **options):
-    x, y, validation = data()
+    x, y, validation = data(network=network)
     initial = scratch.initial_parameters(network, np.random.default_rng(5), bias=0.1)
     state = TwinState.start(network, r, State.start(initial, r))
     return list(torch_impl.fit(network, r, x, y, state, validation, **options)), state.to_scratch(r)
 
 
+NORMED = scratch.mlp((5, 8, 8, 3), scratch.Tanh(), norm=scratch.BatchNorm, residual=True)
+
+
+@pytest.mark.parametrize("network", [PLAIN, NORMED, SEQUENCES], ids=["mlp", "norms", "sequences"])
 @pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9, dampening=0.2), AdaGrad(), RMSprop(), Adam(), AdamW()])
-def test_an_epoch_without_the_host_is_the_same(optimizer):
+def test_an_epoch_without_the_host_is_the_same(optimizer, network):
     r = recipe(optimizer=optimizer)
-    steps, stepwise = trained(r)
-    epochs, whole = trained(r, capture=True)
+    steps, stepwise = trained(r, network)
+    epochs, whole = trained(r, network, capture=True)
     np.testing.assert_allclose(whole.params.vector, stepwise.params.vector, rtol=0, atol=1e-13)
     for i, record in enumerate(epochs):
         assert record.loss == pytest.approx(np.mean([s.loss for s in steps[3 * i : 3 * i + 3]]), rel=1e-12)

@@ -12,10 +12,10 @@ import torch_impl
 from scratch import SGD, AdaGrad, Adam, AdamW, RMSprop, State
 from scratch.device import to_device
 from scratch.engine import gradient
-from tests.helpers import assert_matches_autograd
+from tests.helpers import ACTIVATIONS, assert_matches_autograd
 from tests.torch_impl.trainings import NETWORK, data, initial, recipe
 from torch_impl import TwinState, lit_train
-from torch_impl.parity import every_layer, every_loss, network_parity
+from torch_impl.parity import every_loss, network_parity
 
 pytestmark = pytest.mark.cuda
 
@@ -29,9 +29,9 @@ def _no_tf32():
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-11), ("float32", 1e-5)])
-@pytest.mark.parametrize("name", [n for n in every_layer() if n not in ("Linear", "Dropout")])
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_scratchs_gradients_match_autograd_on_the_gpu(name, dtype, tolerance, rng):
-    network = scratch.mlp((5, 7, 6, 3), every_layer()[name], dropout=0.3)
+    network = scratch.mlp((5, 7, 6, 3), ACTIVATIONS[name], dropout=0.3)
     params = scratch.initial_parameters(network, rng, weights="xavier", bias=0.1, dtype=dtype)
     x = rng.standard_normal((7, 5)).astype(dtype)
     logits, _ = network.apply(params, x)
@@ -98,10 +98,10 @@ def test_a_lower_precision_trains_to_about_the_same(impl, precision):
     np.testing.assert_allclose(losses[1], losses[0], atol=0.05)
 
 
-@pytest.mark.parametrize("name", [n for n in every_layer() if n not in ("Linear", "Dropout")])
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_cupys_gradients_are_numpys_and_those_of_autograd_on_the_gpu(name, rng):
     pytest.importorskip("cupy")
-    network = scratch.mlp((5, 7, 6, 3), every_layer()[name])
+    network = scratch.mlp((5, 7, 6, 3), ACTIVATIONS[name])
     params = scratch.initial_parameters(network, rng, weights="xavier", bias=0.1)
     x = rng.standard_normal((7, 5))
     logits, _ = network.apply(params, x)

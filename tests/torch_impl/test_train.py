@@ -6,21 +6,22 @@ import pytest
 import scratch
 import torch_impl
 from scratch import MAE, MSE, SGD, Adam, AdamW, BCEWithLogits, DivergenceError, EarlyStopping, RMSprop, State
-from tests.torch_impl.trainings import NETWORK, data, initial, recipe
+from tests.torch_impl.trainings import NETWORK, NETWORKS, NORMED, data, initial, recipe
 from torch_impl import TwinState
 from torch_impl.counterparts import torch_loss
 from torch_impl.parity import Difference
 
 
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 @pytest.mark.parametrize("optimizer", [None, Adam(0.02), AdamW(0.02), RMSprop(0.01, momentum=0.9)], ids=str)
-def test_both_trainings_are_equal_step_by_step(optimizer):
+def test_both_trainings_are_equal_step_by_step(optimizer, network):
     r = recipe() if optimizer is None else recipe(optimizer=optimizer)
-    x, y, validation = data()
-    ours = State.start(initial(), r)
-    theirs = TwinState.start(NETWORK, r, ours)
+    x, y, validation = data(network=network)
+    ours = State.start(initial(network=network), r)
+    theirs = TwinState.start(network, r, ours)
     records = zip(
-        scratch.fit(NETWORK, r, x, y, ours, validation),
-        torch_impl.fit(NETWORK, r, x, y, theirs, validation),
+        scratch.fit(network, r, x, y, ours, validation),
+        torch_impl.fit(network, r, x, y, theirs, validation),
         strict=True,
     )
     for a, b in records:
@@ -48,51 +49,54 @@ def test_trainings_are_equal_with_every_loss(loss):
     np.testing.assert_allclose(ours.params.vector, theirs.to_scratch(r).params.vector, rtol=0, atol=1e-12)
 
 
-def test_both_stop_early_at_the_same_epoch_with_the_same_weights():
+@pytest.mark.parametrize("network", [NETWORK, NORMED], ids=["mlp", "norms"])
+def test_both_stop_early_at_the_same_epoch_with_the_same_weights(network):
     r = recipe(epochs=100, early_stopping=EarlyStopping(3), schedule=scratch.Constant())
     x, y, validation = data()
-    ours = State.start(initial(), r)
-    theirs = TwinState.start(NETWORK, r, ours)
-    a = list(scratch.fit(NETWORK, r, x, y, ours, validation))
-    b = list(torch_impl.fit(NETWORK, r, x, y, theirs, validation))
+    ours = State.start(initial(network=network), r)
+    theirs = TwinState.start(network, r, ours)
+    a = list(scratch.fit(network, r, x, y, ours, validation))
+    b = list(torch_impl.fit(network, r, x, y, theirs, validation))
     assert len(a) == len(b) < 300
     assert ours.progress.best_epoch == theirs.progress.best_epoch
     np.testing.assert_allclose(ours.params.vector, theirs.to_scratch(r).params.vector, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9), Adam(0.02), SGD(0.1)], ids=str)
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 @pytest.mark.parametrize("stop", [1, 5, 12])
-def test_a_resumed_torch_training_is_the_same_bit_for_bit(optimizer, stop, tmp_path):
+def test_a_resumed_torch_training_is_the_same_bit_for_bit(optimizer, stop, network, tmp_path):
     r = recipe(optimizer=optimizer, early_stopping=EarlyStopping(50))
-    x, y, validation = data("float32")
-    start = State.start(initial("float32"), r)
-    whole = TwinState.start(NETWORK, r, start)
-    list(torch_impl.fit(NETWORK, r, x, y, whole, validation))
-    part = TwinState.start(NETWORK, r, start)
-    for record in torch_impl.fit(NETWORK, r, x, y, part, validation):
+    x, y, validation = data("float32", network)
+    start = State.start(initial("float32", network), r)
+    whole = TwinState.start(network, r, start)
+    list(torch_impl.fit(network, r, x, y, whole, validation))
+    part = TwinState.start(network, r, start)
+    for record in torch_impl.fit(network, r, x, y, part, validation):
         if record.step == stop:
             break
     scratch.save_state(tmp_path / "state.safetensors", part.to_scratch(r))
-    resumed = TwinState.start(NETWORK, r, scratch.load_state(tmp_path / "state.safetensors", NETWORK))
-    list(torch_impl.fit(NETWORK, r, x, y, resumed, validation))
+    resumed = TwinState.start(network, r, scratch.load_state(tmp_path / "state.safetensors", network))
+    list(torch_impl.fit(network, r, x, y, resumed, validation))
     np.testing.assert_array_equal(resumed.to_scratch(r).params.vector, whole.to_scratch(r).params.vector)
 
 
-def test_one_twin_takes_over_from_the_other():
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_one_twin_takes_over_from_the_other(network):
     r = recipe(optimizer=Adam(0.02))
-    x, y, _ = data()
-    whole = State.start(initial(), r)
-    list(scratch.fit(NETWORK, r, x, y, whole))
-    state = State.start(initial(), r)
-    for record in scratch.fit(NETWORK, r, x, y, state):
+    x, y, _ = data(network=network)
+    whole = State.start(initial(network=network), r)
+    list(scratch.fit(network, r, x, y, whole))
+    state = State.start(initial(network=network), r)
+    for record in scratch.fit(network, r, x, y, state):
         if record.step == 5:
             break
-    taken = TwinState.start(NETWORK, r, state)
-    for record in torch_impl.fit(NETWORK, r, x, y, taken):
+    taken = TwinState.start(network, r, state)
+    for record in torch_impl.fit(network, r, x, y, taken):
         if record.step == 11:
             break
     state = taken.to_scratch(r)
-    list(scratch.fit(NETWORK, r, x, y, state))
+    list(scratch.fit(network, r, x, y, state))
     np.testing.assert_allclose(state.params.vector, whole.params.vector, rtol=0, atol=1e-12)
 
 
