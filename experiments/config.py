@@ -71,6 +71,9 @@ class Config:
     activation: str = NETWORK("relu", "of the hidden layers", ACTIVATION_CHOICES)
     dropout: float = NETWORK(0.0, "probability of dropping a hidden unit")
     input_dropout: float = NETWORK(0.0, "probability of dropping an input")
+    batch_norm: bool = NETWORK(False, "normalise before each activation, each unit over the batch")
+    layer_norm: bool = NETWORK(False, "normalise before each activation, each sample over the units")
+    residual: bool = NETWORK(False, "add to the output of each hidden layer its input")
     weights: str = NETWORK("he", "how initial weights are drawn", INITIALIZERS)
     bias: float = NETWORK(0.0, "initial value of every bias")
     optimizer: str = TRAINING("adam", "of torch.optim and scratch.optim", OPTIMIZER_CHOICES)
@@ -129,6 +132,8 @@ class Config:
                 f"num_nodes is {self.num_nodes} with impl {self.impl!r} and strategy {self.strategy!r}, "
                 "expected impl 'lightning' and strategy 'ddp'"
             )
+        if self.batch_norm and self.layer_norm:
+            raise ValueError("layer_norm is True with batch_norm, expected one of the two")
         for name, why in self.without().items():
             if name != "data_dir" and getattr(self, name):
                 raise ValueError(f"{name} is {getattr(self, name):g}, but {self.task} has {why}, expected 0")
@@ -175,7 +180,9 @@ class Config:
     def network(self, n_in: int) -> Network:
         activation = checks.choice("activation", self.activation, ACTIVATION_CHOICES)
         sizes = (n_in, *self.hidden, self.n_out)
-        return scratch.mlp(sizes, activation, dropout=self.dropout, input_dropout=self.input_dropout)
+        norm = scratch.BatchNorm if self.batch_norm else scratch.LayerNorm if self.layer_norm else None
+        dropout = {"dropout": self.dropout, "input_dropout": self.input_dropout}
+        return scratch.mlp(sizes, activation, **dropout, norm=norm, residual=self.residual)
 
     def initial_parameters(self, network: Network) -> Parameters:
         rng = np.random.default_rng((self.seed, 2))  # 0 and 1 are the batches and the masks (scratch.train)

@@ -15,6 +15,7 @@ from experiments.run_folder import Row
 from scratch import Network, Parameters, Recipe
 from scratch.device import Precision, check_precision, is_available
 from scratch.engine import Evaluation
+from scratch.train import check_data
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,10 @@ class Experiment:
             raise ValueError(f"patience is {config.patience}, but {config.task} has no validation data to watch")
         network = config.network(data.train.x.shape[1])
         initial = config.initial_parameters(network)
-        return cls(config, data, network, config.recipe(len(data.train.x)), initial, device, scratch_device)
+        made = cls(config, data, network, config.recipe(len(data.train.x)), initial, device, scratch_device)
+        x, y, validation = made.training_data
+        check_data(network, made.recipe, x, y, initial.dtype, validation)  # before a folder is made
+        return made
 
     def precision(self, device: str) -> Precision:
         """That of matrix products on a device: the one that was asked for is for GPUs."""

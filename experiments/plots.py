@@ -72,6 +72,33 @@ def learning_curves(histories: Sequence[list[Row]]) -> Figure:
     return figure
 
 
+def gradient_norms(norms: dict[str, dict[str, list[float]]], trained: dict[str, list[TrainedTwin]]) -> Figure:
+    """The norm of each layer's gradient before the training, and the training loss by epoch, a line for each network.
+
+    The first twin is drawn wide and pale, the next one thin upon it.
+    """
+    figure = Figure(figsize=(12.5, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    styles: list[dict[str, Any]] = [{"linewidth": 5.0, "alpha": 0.3}, {"linewidth": 1.4}]
+    for i, (name, by_impl) in enumerate(norms.items()):
+        color = f"C{i}"
+        for style, twin in zip(styles, trained[name], strict=True):
+            label = f"{name}: {twin.test_accuracy:.1%}" if style is styles[1] else None
+            layers = range(1, len(by_impl[twin.impl]) + 1)
+            left.plot(layers, by_impl[twin.impl], color=color, **style)
+            right.plot(
+                [r.epoch for r in twin.rows], [r.train_loss for r in twin.rows], color=color, label=label, **style
+            )
+    left.set(yscale="log", xlabel="layer, from the input", title="norm of the weights' gradient, before the training")
+    right.set(yscale="log", xlabel="epoch", title="training loss; beside it, test accuracy")
+    right.yaxis.set_major_formatter("{x:g}")
+    for ax in (left, right):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _plain(ax)
+    figure.legend(*right.get_legend_handles_labels(), frameon=False, fontsize=9, loc="outside right upper")
+    return figure
+
+
 def decision_boundaries(experiment: Experiment, twins: Sequence[TrainedTwin]) -> Figure:
     """The probability of class 1 over the plane, the boundary at one half, the test points; a panel a twin."""
     figure = Figure(figsize=(4.4 * len(twins) + 0.6, 4.2), layout="constrained")

@@ -34,6 +34,10 @@ def header(experiment: Experiment, folder: RunFolder) -> None:
         "training": f"{config.optimizer}, learning rate {config.lr:g} {config.schedule}, {epochs} of "
         f"{_count(steps, 'step')}, batches of {min(config.batch_size, sizes[0])}, {config.dtype}, seed {config.seed}",
         "device": device_line(experiment),
+    }
+    if config.batch_norm and config.devices * config.num_nodes > 1:
+        lines["batch norm"] = "each process normalises by its own share of a batch: not the training of one process"
+    lines |= {
         "folder": str(folder.path),
     }
     grid = Table.grid(padding=(0, 2))
@@ -51,8 +55,10 @@ def network_line(experiment: Experiment) -> str:
     """The network's widths, activation and dropout."""
     config, data = experiment.config, experiment.data
     widths = "-".join(str(n) for n in (data.train.x.shape[1], *config.hidden, config.n_out))
+    flags = {"batch norm": config.batch_norm, "layer norm": config.layer_norm, "residual": config.residual}
     dropout = {"dropout": config.dropout, "input dropout": config.input_dropout}
-    return ", ".join([f"{widths} {config.activation}", *(f"{name} {p:g}" for name, p in dropout.items() if p)])
+    parts = [name for name, given in flags.items() if given] + [f"{name} {p:g}" for name, p in dropout.items() if p]
+    return ", ".join([f"{widths} {config.activation}", *parts])
 
 
 def device_line(experiment: Experiment) -> str:

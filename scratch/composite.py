@@ -152,44 +152,59 @@ class Composite:
 
 @dataclass(frozen=True)
 class Residual(Composite):
-    """y = x + f(x), f the inner layer, whose output has the shape of its input (He et al., 2016).
+    """y = s(x) + f(x), f the inner layer and s the shortcut: x itself, or a layer that gives it the width of f(x).
+
+    He et al. (2016); their shortcut between different widths is a Projection.
 
     Raises
-        TypeError: ``inner`` is no layer, or takes integers
-        ValueError: it says that its output is of another width than its input
+        TypeError: ``inner`` or ``shortcut`` is no layer, or takes integers
+        ValueError: they say that their outputs differ in width
     """
 
     inner: Layer
-    keeps_shape = True
+    shortcut: Layer | None = None
 
     def __post_init__(self) -> None:
-        if (
-            not isinstance(self.inner, Layer)
-            or isinstance(self.inner, type)
-            or getattr(self.inner, "integer_input", False)
-        ):
-            raise TypeError(f"inner is {self.inner!r}, expected a layer of floats, such as Linear(8, 8)")
-        widths = self.n_in, getattr(self.inner, "n_out", None)
-        if None not in widths and widths[0] != widths[1]:
-            raise ValueError(f"inner is {self.inner}, expected an output as wide as its input")
+        for name, layer in self.parts().items():
+            if not isinstance(layer, Layer) or isinstance(layer, type) or getattr(layer, "integer_input", False):
+                raise TypeError(f"{name} is {layer!r}, expected a layer of floats, such as Linear(8, 8)")
+        expected = self.n_in if self.shortcut is None else getattr(self.shortcut, "n_out", None)
+        if None not in (expected, self.n_out) and self.n_out != expected:
+            raise ValueError(f"inner is {self.inner}, expected n_out={expected}: the width of the shortcut")
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether the output has the shape of the input."""
+        return self.shortcut is None
 
     @property
     def n_in(self) -> int | None:
-        """The width of input and output; None where the inner layer does not say."""
+        """The width of the input; None where the inner layer does not say."""
         return getattr(self.inner, "n_in", None)
 
+    @property
+    def n_out(self) -> int | None:
+        """The width of the output; None where the inner layer does not say."""
+        return getattr(self.inner, "n_out", None)
+
     def parts(self) -> dict[str, Layer]:
-        return {"inner": self.inner}
+        return {"inner": self.inner} | ({} if self.shortcut is None else {"shortcut": self.shortcut})
 
-    def forward(self, x: Array, *arrays: Array, training: Generator | None = None) -> tuple[Array, tuple[Any]]:
-        f, cache = self.forward_part(0, x, arrays, training)
-        if f.shape != x.shape:
-            raise ValueError(f"inner made shape {f.shape} of x with shape {x.shape}, expected the same")
-        return x + f, (cache,)
+    def forward(self, x: Array, *arrays: Array, training: Generator | None = None) -> tuple[Array, list[Any]]:
+        outputs, caches = [x], []
+        for k in range(len(self._parts)):
+            y, cache = self.forward_part(k, x, arrays, training)
+            outputs.append(y)
+            caches.append(cache)
+        f, s = outputs[1], outputs[2 if self.shortcut else 0]
+        if f.shape != s.shape:
+            raise ValueError(f"inner made shape {f.shape} of x with shape {x.shape}, expected {s.shape}")
+        return s + f, caches
 
-    def backward(self, dy: Array, cache: tuple[Any], *grads: Array, need_dx: bool = True) -> Array | None:
-        dx = self.backward_part(0, dy, cache[0], grads, need_dx)
-        return None if dx is None else dy + dx  # ∂L/∂x = dy + f′ᵀ dy
+    def backward(self, dy: Array, cache: list[Any], *grads: Array, need_dx: bool = True) -> Array | None:
+        through_f = self.backward_part(0, dy, cache[0], grads, need_dx)
+        through_s = self.backward_part(1, dy, cache[1], grads, need_dx) if self.shortcut else dy
+        return None if through_f is None else through_s + through_f  # ∂L/∂x = s′ᵀ dy + f′ᵀ dy
 
 
 def leaves(layer: Layer, prefix: str = "") -> Iterator[tuple[str, Layer]]:

@@ -165,8 +165,8 @@ def mlp(
         mlp((64, *[32] * 20, 10), ReLU(), norm=BatchNorm, residual=True)
 
     ``norm`` is a class such as BatchNorm or LayerNorm, or another function of the width; before a BatchNorm stands a
-    Projection, which has no bias. With ``residual`` every hidden layer that is as wide as the one before it is a
-    Residual.
+    Projection, which has no bias. With ``residual`` every hidden layer is the inner one of a Residual, whose shortcut
+    is a Projection where the widths differ.
 
     Raises
         TypeError, ValueError: fewer than two sizes, a size that is no positive integer, p outside [0, 1)
@@ -180,5 +180,6 @@ def mlp(
         norms = [norm(n_out)] if norm else []
         linear = Projection if any(isinstance(layer, BatchNorm) for layer in norms) else Linear
         hidden = [linear(n_in, n_out), *norms, activation, *([Dropout(dropout)] if dropout else [])]
-        layers += [Residual(Network(tuple(hidden)))] if residual and n_in == n_out else hidden
+        shortcut = None if n_in == n_out else Projection(n_in, n_out)
+        layers += [Residual(Network(tuple(hidden)), shortcut)] if residual else hidden
     return Network((*layers, Linear(sizes[-2], sizes[-1])))

@@ -58,16 +58,17 @@ class Twin(nn.Sequential):
 
 
 class TwinResidual(nn.Module):
-    """x + inner(x)."""
+    """shortcut(x) + inner(x); the shortcut of None is x itself."""
 
     takes_rng: ClassVar[bool] = True
 
-    def __init__(self, inner: nn.Module) -> None:
+    def __init__(self, inner: nn.Module, shortcut: nn.Module | None = None) -> None:
         super().__init__()
-        self.inner = inner
+        self.inner, self.shortcut = inner, shortcut
 
     def forward(self, x: torch.Tensor, rng: Generator | None = None) -> torch.Tensor:
-        return x + run(self.inner, x, rng)
+        y = run(self.inner, x, rng)
+        return y + (x if self.shortcut is None else run(self.shortcut, x, rng))
 
 
 class TwinBatchNorm(nn.BatchNorm1d):
@@ -84,7 +85,7 @@ def run(module: nn.Module, x: torch.Tensor, rng: Generator | None) -> torch.Tens
 
 LAYERS: dict[type, Callable[[Any], nn.Module]] = {
     scratch.Network: lambda layer: Twin(*map(module, layer.layers)),
-    scratch.Residual: lambda layer: TwinResidual(module(layer.inner)),
+    scratch.Residual: lambda layer: TwinResidual(*map(module, layer.parts().values())),
     scratch.BatchNorm: lambda layer: TwinBatchNorm(layer.channels, layer.eps, layer.momentum, layer.affine),
     scratch.LayerNorm: lambda layer: nn.LayerNorm(layer.n_in, layer.eps, layer.affine),
     scratch.Embedding: lambda layer: skip_init(nn.Embedding, layer.n_in, layer.n_out),
@@ -132,6 +133,7 @@ EXAMPLES: dict[str, tuple[Layer, tuple[int, ...]]] = {
     "Embedding of sequences": (scratch.Embedding(3, 5), (4,)),
     "Flatten": (scratch.Flatten(), (3, 4, 5)),
     "Residual": (scratch.Residual(scratch.mlp((5, 4, 5), scratch.Tanh(), dropout=0.3, norm=scratch.BatchNorm)), (5,)),
+    "Residual, projected": (scratch.Residual(scratch.Linear(5, 3), scratch.Projection(5, 3)), (5,)),
     "Network": (scratch.Network((scratch.mlp((5, 7, 4), scratch.GELU()), scratch.LayerNorm(4))), (5,)),
 }
 

@@ -82,6 +82,8 @@ def fit(
     check_precision(precision, device.type, params.dtype)
     if devices > 1 and device.index is not None:
         raise ValueError(f"devices is {devices} with device {str(device)!r}, expected device {device.type!r}")
+    if devices * num_nodes > 1 and network.untrained:
+        _check_shares(network, recipe, x, devices * num_nodes)
     folder = None if folder is None else Path(folder)
     module, data = ChunkedTwin(network, recipe, params), ChunkedData(recipe, x, y, validation, chunk)
     with _quiet(), _tf32(precision == "tf32"):
@@ -102,6 +104,17 @@ def fit(
         resumed = last if last is not None and last.is_file() else None
         trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
     return parameters_of(module.twin)
+
+
+def _check_shares(network: Network, recipe: Recipe, x: Array, processes: int) -> None:
+    """Raise ValueError if a process gets too little of some batch to take statistics of it."""
+    smallest = (len(x) % recipe.batch_size or min(recipe.batch_size, len(x))) // processes
+    try:
+        network.apply(network.parameters(x.dtype), x[:smallest], np.random.default_rng(0))
+    except ValueError as error:
+        raise ValueError(
+            f"batch_size is {recipe.batch_size}, whose smallest share has {smallest} samples: {error}"
+        ) from error
 
 
 _OPTIONS: dict[str, Any] = {
@@ -159,6 +172,9 @@ class LastCheckpoint(ModelCheckpoint):
     def __init__(self, folder: Path, seconds: float) -> None:
         super().__init__(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
         self.seconds, self.saved = seconds, time.monotonic()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        pass  # all that it remembers is where the folder was, which may have moved
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs

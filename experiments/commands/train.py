@@ -42,6 +42,8 @@ def add_options(parser: ArgumentParser, task: type[Config], comparing: bool = Fa
         more: dict[str, Any] = {"default": default, "help": SUPPRESS if hidden else metadata["help"]}
         if get_origin(kind) is tuple:
             kind, more = get_args(kind)[0], {**more, "nargs": "+", "default": list(default), "metavar": "N"}
+        if kind is bool:
+            more |= {"nargs": "?", "const": True}
         if group not in groups:
             groups[group] = parser.add_argument_group(group)
         groups[group].add_argument("--" + f.name.replace("_", "-"), type=kind, **more)

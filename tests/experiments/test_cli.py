@@ -13,8 +13,12 @@ import pytest
 import yaml
 
 import scratch
+from experiments import report
 from experiments.__main__ import main
-from experiments.tasks import TASKS, Moons
+from experiments.commands.depth import gradient_norms
+from experiments.experiment import Experiment
+from experiments.run_folder import RunFolder
+from experiments.tasks import TASKS, Digits, Moons
 
 ROOT = Path(__file__).parent.parent.parent
 QUICK = ["--samples", "100", "--epochs", "3", "--hidden", "8"]
@@ -77,6 +81,13 @@ def test_pictures_of_images(tmp_path):
         (["moons", "--hidden", "8", "0"], r"hidden\[1\] is 0, expected at least 1"),
         (["moons", "--dropout", "1"], "dropout is 1.0, expected a number at least 0 and less than 1"),
         (["moons", "--momentum", "0.9"], "momentum is 0.9 with optimizer 'adam', which has none"),
+        (["moons", "--batch-norm", "--layer-norm"], "layer_norm is True with batch_norm, expected one of the two"),
+        (
+            ["moons", "--batch-norm", "--batch-size", "599"],
+            r"batch_size is 599, and the last batch of 600 samples has 1: layers\[1\], BatchNorm.* at least two values",
+        ),
+        (["depth", "--depth", "0"], "depth is 0, expected at least 1"),
+        (["depth", "--activation", "sigmod"], "activation is 'sigmod', expected one of .* did you mean 'sigmoid'"),
         (["moons", "--device", "cuda:99"], "device is 'cuda:99', but torch finds .* CUDA GPUs here"),
         (["moons", "--device", "gpu"], "device is 'gpu'"),
         (["moons", "--devices", "2"], "devices is 2 with impl 'both', expected impl 'lightning'"),
@@ -190,6 +201,7 @@ def test_compare_says_how_far_all_three_are_apart(tmp_path, capsys):
 
 
 LONG = ["--samples", "400", "--epochs", "40", "--hidden", "16", "--dropout", "0.2", "--checkpoint-every", "0"]
+LONG += ["--batch-norm", "--residual"]
 
 
 @pytest.mark.parametrize("impl", ["scratch", "torch", "lightning"])
@@ -281,6 +293,8 @@ def test_two_processes_train_as_one_from_the_command_line(tmp_path):
     for devices, strategy in ((1, "auto"), (2, "ddp")):
         out = tmp_path / str(devices)
         options = [
+            "--layer-norm",
+            "--residual",
             "--batch-size",
             "59",
             "--dtype",
@@ -304,7 +318,7 @@ def test_two_processes_train_as_one_from_the_command_line(tmp_path):
 
 def scratch_weights(folder, impl):
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    network = scratch.mlp((2, *config["hidden"], 1), scratch.ReLU(), dropout=config["dropout"])
+    network = TASKS[config.pop("task")](**{**config, "hidden": tuple(config["hidden"])}).network(2)
     return scratch.load_parameters(folder / f"{impl}.safetensors", network)
 
 
@@ -350,3 +364,48 @@ def test_moved_and_softened_images_train_equally_in_all_three(tmp_path):
         losses[row["impl"]].append(float(row["train_loss"]))
     assert losses["scratch"] == pytest.approx(losses["lightning"], rel=1e-12)
     assert losses["scratch"] == pytest.approx(losses["torch"], rel=1e-12)
+
+
+@pytest.mark.parametrize("task", [name for name in TASKS if name != "mnist"])
+@pytest.mark.parametrize("option", ["--batch-norm", "--layer-norm", "--residual"])
+def test_norms_and_residual_blocks_for_every_task(option, task, tmp_path, capsys):
+    assert main([task, option, "--epochs", "2", "--impl", "scratch", "--out", str(tmp_path / "run")]) == 0
+    assert option[2:].replace("-", " ") in capsys.readouterr().out
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())[option[2:].replace("-", "_")] is True
+
+
+def test_batch_norm_in_two_processes_says_whose_statistics_it_takes(tmp_path, capsys):
+    options = ["--batch-norm", "--impl", "lightning", "--devices", "2", "--out", str(tmp_path / "run")]
+    experiment = Experiment.of(Moons(batch_norm=True, impl="lightning", devices=2))
+    report.header(experiment, RunFolder(tmp_path))
+    assert "each process normalises by its own share of a batch" in " ".join(capsys.readouterr().out.split())
+    assert main(["moons", *options, "--batch-size", "199"]) == 2
+    assert "batch_size is 199, whose smallest share has 1 samples: layers[1], BatchNorm" in capsys.readouterr().err
+
+
+def test_the_depth_of_networks_is_shown(tmp_path, capsys):
+    command = ["depth", "--depth", "3", "--width", "8", "--epochs", "2", "--out", str(tmp_path)]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "residual, batch norm" in printed
+    assert (tmp_path / "gradient-norms.png").read_bytes().startswith(b"\x89PNG")
+    assert main(command) == 0, "runs that are there are gone on with"
+
+
+def test_a_deep_network_trains_with_residual_blocks_and_not_without():
+    accuracies = {}
+    for residual in (False, True):
+        config = Digits(
+            hidden=(32,) * 24, activation="sigmoid", weights="xavier", lr=1e-2, epochs=20, residual=residual,
+            dropout=0.0, input_dropout=0.0,
+        )  # fmt: skip
+        experiment = Experiment.of(config)
+        x, y, _ = experiment.training_data
+        state = scratch.State.start(experiment.initial, experiment.recipe)
+        list(scratch.fit(experiment.network, experiment.recipe, x, y, state))
+        accuracies[residual] = experiment.trained("scratch", state.params, []).test_accuracy
+        norms = gradient_norms(experiment)
+        np.testing.assert_allclose(norms["scratch"], norms["torch"], rtol=1e-3 if residual else 0.1)
+        assert (norms["scratch"][0] < 1e-6 * norms["scratch"][-1]) != residual
+    assert accuracies[False] < 0.2
+    assert accuracies[True] > 0.9

@@ -166,13 +166,17 @@ def test_a_layer_is_a_record_without_arrays():
         (lambda: scratch.Embedding(3.5, 2), "n_in is 3.5, expected an integer"),
         (
             lambda: scratch.Residual(scratch.Linear(5, 3)),
-            r"inner is Linear\(n_in=5, n_out=3\), expected an output as wide",
+            r"inner is Linear.*, expected n_out=5",
+        ),
+        (
+            lambda: scratch.Residual(scratch.Linear(5, 3), scratch.Projection(5, 4)),
+            "inner is Linear.*, expected n_out=4",
         ),
         (lambda: scratch.Residual(scratch.ReLU), "inner is <class .*ReLU.*, expected a layer of floats"),
         (lambda: scratch.Residual(scratch.Embedding(3, 3)), "inner is Embedding.*, expected a layer of floats"),
         (
             lambda: scratch.Residual(scratch.Flatten()).forward(np.ones((2, 3, 4))),
-            r"inner made shape \(2, 12\) of x with shape \(2, 3, 4\)",
+            r"inner made shape \(2, 12\) of x with shape \(2, 3, 4\), expected \(2, 3, 4\)",
         ),
         (lambda: scratch.Linear(5, 3).forward(np.ones((7, 4)), np.ones((3, 5)), np.ones(3)), r"x has shape \(7, 4\)"),
     ],

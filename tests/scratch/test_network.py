@@ -18,6 +18,7 @@ from scratch import (
     Linear,
     Network,
     Parameters,
+    Projection,
     ReLU,
     Residual,
     Softmax,
@@ -69,7 +70,8 @@ def kept(draw, kind, width, level=2):
     """A layer that keeps the shape of (batch, …, width)."""
     if kind == "residual":
         inner = draw(dense(width, level - 1))
-        return Residual(Network((*inner.layers, Linear(inner.n_out or width, width))))
+        shortcut = draw(st.sampled_from([None, Projection(width, width)]))
+        return Residual(Network((*inner.layers, Linear(inner.n_out or width, width))), shortcut)
     if kind == "norm":
         # Of one or two numbers a LayerNorm makes 0 or ±1, whatever they are: its gradient is rounding.
         norms = [BatchNorm(width), BatchNorm(width, affine=False), *([LayerNorm(width)] if width > 2 else [])]

@@ -5,30 +5,34 @@ import sys
 import textwrap
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 import pytest
+import torch
 
 import scratch
+import torch_impl
 from scratch import MSE, SGD, Adam, BCEWithLogits, CrossEntropy, DivergenceError, EarlyStopping, State
-from tests.torch_impl.trainings import NETWORK, ODD, data, initial, recipe
-from torch_impl import lit_train
+from tests.torch_impl.trainings import NETWORK, NETWORKS, NORMED, ODD, data, initial, recipe
+from torch_impl import lit, lit_train
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def by_scratch(r, validation=None, dtype="float64"):
-    x, y, _ = data(dtype)
-    state = State.start(initial(dtype), r)
-    return state, list(scratch.fit(NETWORK, r, x, y, state, validation))
+def by_scratch(r, validation=None, dtype="float64", network=NETWORK):
+    x, y, _ = data(dtype, network)
+    state = State.start(initial(dtype, network), r)
+    return state, list(scratch.fit(network, r, x, y, state, validation))
 
 
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 @pytest.mark.parametrize("optimizer", [None, Adam(0.02)], ids=str)
-def test_the_training_is_equal_to_scratchs_step_by_step(optimizer):
+def test_the_training_is_equal_to_scratchs_step_by_step(optimizer, network):
     r = recipe() if optimizer is None else recipe(optimizer=optimizer)
-    x, y, validation = data()
-    state, ours = by_scratch(r, validation)
+    x, y, validation = data(network=network)
+    state, ours = by_scratch(r, validation, network=network)
     theirs = []
-    params = lit_train.fit(NETWORK, r, x, y, initial(), validation, on_record=theirs.append)
+    params = lit_train.fit(network, r, x, y, initial(network=network), validation, on_record=theirs.append)
     np.testing.assert_allclose(params.vector, state.params.vector, rtol=0, atol=1e-12)
     for a, b in zip(ours, theirs, strict=True):
         assert (a.step, a.epoch, a.epoch_ends, a.lr) == (b.step, b.epoch, b.epoch_ends, b.lr)
@@ -38,6 +42,27 @@ def test_the_training_is_equal_to_scratchs_step_by_step(optimizer):
         if a.validation:
             assert a.validation.loss == pytest.approx(b.validation.loss, rel=1e-12)
             np.testing.assert_allclose(a.validation.logits, b.validation.logits.numpy(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*treespec, LeafSpec", "ignore:.*num_batches"
+)
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_the_lightning_module_that_everybody_knows_is_equal_too(network):
+    """Automatic optimization, a DataLoader, a plain Trainer."""
+    r = recipe()
+    x, y, validation = data(network=network)
+    state, _ = by_scratch(r, network=network)
+    module = lit.LitTwin(network, r, initial(network=network))
+    trainer = L.Trainer(
+        max_epochs=r.epochs, gradient_clip_val=r.max_norm, precision="64-true", accelerator="cpu", logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, lit.loader(r, x, y), lit.loader(r, *validation))
+    np.testing.assert_allclose(torch_impl.parameters_of(module.twin).vector, state.params.vector, rtol=0, atol=1e-12)
+    assert module(torch.from_numpy(x)).shape == (23, 3)
+    with pytest.raises(ValueError, match=r"recipe has augment=Shift.*, expected None"):
+        lit.LitTwin(network, recipe(augment=scratch.Shift((1, 5))), initial(network=network))
 
 
 @pytest.mark.parametrize("loss", [MSE(), BCEWithLogits(), CrossEntropy()], ids=str)
@@ -96,14 +121,22 @@ def test_metrics_are_logged_for_tensorboard(tmp_path):
     assert epoch == 2
 
 
-def test_it_stops_early_with_the_best_weights(tmp_path):
+@pytest.mark.parametrize("network", [NETWORK, NORMED], ids=["mlp", "norms"])
+@pytest.mark.parametrize("kept", [True, False], ids=["folder", "no folder"])
+def test_it_stops_early_with_the_best_weights(kept, network, tmp_path):
     r = recipe(epochs=100, early_stopping=EarlyStopping(3), schedule=scratch.Constant())
     x, y, validation = data()
-    state, ours = by_scratch(r, validation)
-    theirs = []
-    params = lit_train.fit(NETWORK, r, x, y, initial(), validation, on_record=theirs.append, folder=tmp_path)
+    state, ours = by_scratch(r, validation, network=network)
+    theirs, folder = [], tmp_path / "run" if kept else None
+    start = initial(network=network)
+    params = lit_train.fit(network, r, x, y, start, validation, on_record=theirs.append, folder=folder)
     assert len(ours) == len(theirs) < 300
     np.testing.assert_allclose(params.vector, state.params.vector, rtol=0, atol=1e-12)
+    if kept:  # it goes no further, wherever its folder is
+        (tmp_path / "run").rename(tmp_path / "moved")
+        again = lit_train.fit(network, r, x, y, start, validation, on_record=theirs.append, folder=tmp_path / "moved")
+        assert len(ours) == len(theirs)
+        np.testing.assert_array_equal(again.vector, params.vector)
 
 
 class Stop(Exception):  # noqa: N818
@@ -150,7 +183,7 @@ def test_two_processes_train_as_one(tmp_path):
             import sys
             import scratch
             from tests.torch_impl.trainings import NETWORK, ODD as RECIPE, data, initial
-            from torch_impl import lit_train
+            from torch_impl import lit, lit_train
 
             if __name__ == "__main__":
                 x, y, validation = data()
