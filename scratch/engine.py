@@ -95,11 +95,11 @@ class NumpyEngine:
         with np.errstate(over="ignore", invalid="ignore"):  # the loop says better what is wrong
             rng = mask_rng(recipe.seed, step) if self.network.differs_in_training else None
             y, params = self.y.take(batch, 0), self.state.params
-            value, logits, caches = gradient(self.network, recipe, params, x, y, self.grads, rng)
-        loss = float(value)
-        if math.isfinite(loss):
+            loss, logits, caches = gradient(self.network, recipe, params, x, y, self.grads, rng)
+        losses = [float(loss)]
+        if math.isfinite(losses[0]):
             self.update(caches, lr, step + 1)
-        return [loss], logits
+        return losses, logits
 
     def update(self, caches: Any, lr: Any, t: Any) -> None:
         """Step ``t`` (1, 2, …) down the gradient, which is clipped in place if the recipe says so."""
@@ -116,10 +116,10 @@ class NumpyEngine:
         if self.recipe.augment is not None:
             x = x.take(start + self.columns, 1)
         rng = mask_rng(self.recipe.seed, self.drawn) if self.network.differs_in_training else None
-        value, logits, caches = gradient(self.network, self.recipe, self.state.params, x, y, self.grads, rng)
+        loss, logits, caches = gradient(self.network, self.recipe, self.state.params, x, y, self.grads, rng)
         self.drawn += 1
         self.update(caches, lr, t)
-        return value, logits
+        return loss, logits
 
     def captured(self, function: Callable[[], None]) -> Callable[[], None]:
         # Masks are drawn by the host, anew for every step: they cannot be replayed.
@@ -158,16 +158,16 @@ def gradient(
     grads: Parameters,
     training: Generator | None = None,
 ) -> tuple[Any, Array, Any]:
-    """Write ∂(loss + penalty)/∂(trained arrays) into ``grads``; return the value, a scalar, the logits and the caches.
+    """Write ∂(loss + penalty)/∂(trained arrays) into ``grads``; return the loss, a scalar, the logits and the caches.
 
     ``params`` and ``grads`` are as ``network.parameters()`` and ``params.gradients()`` make them; nothing is checked.
     """
     logits, caches = network.forward(x, *params.arrays, training=training)
-    value, dlogits = recipe.loss.value_and_grad(logits, y)
+    loss, dlogits = recipe.loss.value_and_grad(logits, y)
     network.backward(dlogits, caches, *grads.arrays, need_dx=False)
     if recipe.penalty:
-        value = value + recipe.penalty.add_grad(params, grads)
-    return value, logits, caches
+        loss = loss + recipe.penalty.add_grad(params, grads)
+    return loss, logits, caches
 
 
 def evaluate(

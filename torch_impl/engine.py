@@ -65,24 +65,24 @@ class TorchEngine:
             x = x[:, start : start + self.width]
         with self.computing():
             rng = mask_rng(recipe.seed, step) if self.network.stochastic else None
-            value, logits = self.gradient(x, self.y.index_select(0, rows), rng)
-        loss = value.item()
-        if math.isfinite(loss):
+            loss, logits = self.gradient(x, self.y.index_select(0, rows), rng)
+        losses = [loss.item()]
+        if math.isfinite(losses[0]):
             self.update(lr)
-        return [loss], logits
+        return losses, logits
 
     def gradient(
         self, x: torch.Tensor, y: torch.Tensor, rng: Generator | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Let autograd put ∂(loss + penalty)/∂parameters into every ``.grad``; return the value and the logits."""
+        """Let autograd put ∂(loss + penalty)/∂parameters into every ``.grad``; return the loss and the logits."""
         module, recipe = self.state.module.train(), self.recipe
         self.state.optimizer.zero_grad()
         logits = module(x, rng)
-        value = self.loss(logits, y)
+        loss = self.loss(logits, y)
         if recipe.penalty:
-            value = value + torch_penalty(recipe.penalty, module)
-        value.backward()
-        return value.detach(), logits.detach().to(self.parameters[0].dtype)
+            loss = loss + torch_penalty(recipe.penalty, module)
+        loss.backward()
+        return loss.detach(), logits.detach().to(self.parameters[0].dtype)
 
     def update(self, lr: float | torch.Tensor) -> None:
         """One step of the optimizer, clipped if the recipe says so."""

@@ -87,12 +87,12 @@ class ChunkedTwin(L.LightningModule):
         logits = self.twin(x, rng)
         # DDP averages over the processes, and their shares of the batch may differ by a sample (or one have none).
         share = self.trainer.world_size * len(x) / part.whole
-        value = self.loss(logits, y) * share if len(x) else logits.sum()
+        loss = self.loss(logits, y) * share if len(x) else logits.sum()
         if self.recipe.penalty:
-            value = value + torch_penalty(self.recipe.penalty, self.twin)
+            loss = loss + torch_penalty(self.recipe.penalty, self.twin)
         # Kept, not logged: on a GPU a log would wait for the step.
-        self.taken.append(Taken(value.detach(), logits.detach(), y, part.indices, part.whole))
-        return value
+        self.taken.append(Taken(loss.detach(), logits.detach(), y, part.indices, part.whole))
+        return loss
 
     def on_train_epoch_end(self) -> None:
         losses, logits, y, _, n = zip(*self.taken, strict=True)

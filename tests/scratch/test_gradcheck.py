@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from scratch import MAE, CrossEntropy, Linear, Network, ReLU, gradcheck, initial_parameters, mlp
+from scratch import MAE, CrossEntropy, Flatten, Linear, Network, ReLU, Tanh, gradcheck, initial_parameters, mlp
 from tests.helpers import ACTIVATIONS
 from tests.scratch.test_losses import LOSSES
+from torch_impl.counterparts import EXAMPLES
 from torch_impl.parity import every_loss
+from torch_impl.verify import random_parameters
 
 
 @pytest.mark.parametrize("loss_name", LOSSES)
@@ -19,6 +21,19 @@ def test_right_backwards_pass(name, loss_name, rng):
     result = gradcheck(network, loss, params, x, y, rng)
     assert result.ok, result
     assert {slope.tensor for slope in result.slopes} == {"x", *params}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_right_layers_pass(name, rng):
+    """In evaluation, in which no two passes differ; among others, so that what comes and goes counts too."""
+    layer, shape = EXAMPLES[name]
+    integers = getattr(layer, "integer_input", False)
+    x = rng.integers(0, layer.n_in, (7, *shape)) if integers else rng.standard_normal((7, *shape))
+    body = Network((*([] if integers else [Tanh()]), layer, Flatten()))
+    width = body.apply(random_parameters(body, rng), x)[0].shape[1]
+    network = Network((*body.layers, Linear(width, 3)))
+    result = gradcheck(network, CrossEntropy(), random_parameters(network, rng), x, rng.integers(0, 3, 7), rng)
+    assert result.ok, result
 
 
 def test_kinks_are_set_aside(rng):

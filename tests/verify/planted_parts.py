@@ -475,20 +475,20 @@ class NoVarTerm(Normalised):
     fault = ("var",)
 
 
-for slug, fault, broken in (
+for mistake, fault, broken in (
     ("batchnorm-stats-constant", ("mean", "var"), ConstantStatistics),
     ("batchnorm-mean-term", ("mean",), NoMeanTerm),
     ("batchnorm-var-term", ("var",), NoVarTerm),
 ):
     off = dict.fromkeys(fault, False)
-    plant(slug, "plain functions")(partial(verify_norm, **off))
-    plant(slug, "step by step, float32")(partial(verify_norm, stepwise_backward, "float32", **off))
-    plant(slug, "images, float32")(partial(verify_images, **off))
-    plant(slug, "a layer beside torch")(
+    plant(mistake, "plain functions")(partial(verify_norm, **off))
+    plant(mistake, "step by step, float32")(partial(verify_norm, stepwise_backward, "float32", **off))
+    plant(mistake, "images, float32")(partial(verify_images, **off))
+    plant(mistake, "a layer beside torch")(
         lambda fault=fault: verify_layer(Norm(9, 0, fault), (7, 9), reference=torch.nn.BatchNorm1d(9).double())
     )
-    plant(slug, "in a network before ReLU")(lambda fault=fault: verify_layers(Norm(9, 0, fault), ReLU()))
-    plant(slug, "network object")(lambda broken=broken: verify_net(broken()))
+    plant(mistake, "in a network before ReLU")(lambda fault=fault: verify_layers(Norm(9, 0, fault), ReLU()))
+    plant(mistake, "network object")(lambda broken=broken: verify_net(broken()))
 
 plant("gamma-missing", "batch norm, plain functions")(partial(verify_norm, scaled=False))
 plant("gamma-missing", "batch norm, step by step, float32")(
@@ -719,8 +719,8 @@ class Uncorrected(AdamW):
         super().update(w, g, slots, lr, 10**9)  # 1 − βᵗ = 1
 
 
-def plant_update(slug, where, update, reference):
-    plant(slug, where)(lambda: verify_optimizer(update, reference))
+def plant_update(mistake, where, update, reference):
+    plant(mistake, where)(lambda: verify_optimizer(update, reference))
 
 
 plant_update("adam-no-bias-correction", "Adam, a function", partial(adam, corrected=False), Adam(1e-2))

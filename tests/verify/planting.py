@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Plant:
     """One mistake of the catalogue in one place."""
 
-    mistake: str  # the slug
+    mistake: str  # its name in the catalogue
     where: str
     run: Callable[[], Report]
 

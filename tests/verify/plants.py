@@ -36,7 +36,7 @@ class Judged:
 
     @property
     def named(self) -> bool:
-        """By its slug, first, and nothing else beside it."""
+        """By its name, first, and nothing else beside it."""
         if self.plant.mistake == "rounding":
             return self.report.verdict == "rounding" and not self.report.findings
         names = [f.mistake for f in self.report.findings]
@@ -50,9 +50,9 @@ def main() -> int:
     table = Table(title="Every mistake of the catalogue, planted", title_justify="left")
     for column in ("mistake", "places", "found", "named"):
         table.add_column(column, justify="left" if column == "mistake" else "right")
-    for slug in CATALOGUE:
-        mine = [j for j in judged if j.plant.mistake == slug]
-        table.add_row(slug, str(len(mine)), str(sum(j.found for j in mine)), str(sum(j.named for j in mine)))
+    for mistake in CATALOGUE:
+        mine = [j for j in judged if j.plant.mistake == mistake]
+        table.add_row(mistake, str(len(mine)), str(sum(j.found for j in mine)), str(sum(j.named for j in mine)))
     found, named = sum(j.found for j in judged), sum(j.named for j in judged)
     table.add_section()
     table.add_row(

@@ -9,12 +9,12 @@ from tests.verify.plants import PLANTS, Judged
 from torch_impl.verify import CATALOGUE
 
 # Two places of each mistake here, all of them in `python -m tests.verify.plants`.
-SOME = [p for slug in CATALOGUE for p in [p for p in PLANTS if p.mistake == slug][:2]]
+SOME = [p for mistake in CATALOGUE for p in [p for p in PLANTS if p.mistake == mistake][:2]]
 
 
 def test_every_mistake_is_planted_in_three_places_at_least():
     places = Counter(p.mistake for p in PLANTS)
-    assert {slug for slug in CATALOGUE if places[slug] < 3} == set()
+    assert {mistake for mistake in CATALOGUE if places[mistake] < 3} == set()
     assert set(places) == set(CATALOGUE)
 
 

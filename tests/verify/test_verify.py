@@ -8,8 +8,9 @@ import torch
 
 import scratch
 from experiments.verifiable import verify_scratch
-from scratch import MSE, Adam, CrossEntropy, Linear, Network, ReLU, Tanh
+from scratch import MSE, Adam, BatchNorm, CrossEntropy, Linear, Network, ReLU, Tanh
 from scratch.activations import Activation
+from tests.torch_impl.trainings import NORMED, SEQUENCES
 from tests.verify.correct import CASES, CORRECT, random_network
 from torch_impl.verify import Model, verify_function, verify_layer, verify_loss, verify_network, verify_optimizer
 
@@ -501,3 +502,61 @@ def test_the_optimizer_of_a_network_is_verified_with_it(rng):
     network, y = Network((Linear(5, 3),)), rng.integers(0, 3, 7)
     report = verify_network(network, CrossEntropy(), x=x, y=y, optimizer=Ascending())
     assert [f.mistake for f in report.findings] == ["wrong-sign"]
+
+
+@dataclass(frozen=True)
+class Hasty(Linear):
+    """Forgets its bias where it needs no dx."""
+
+    def backward(self, dy, cache, dW, db, need_dx=True):
+        dx = super().backward(dy, cache, dW, db, need_dx)
+        if not need_dx:
+            db[...] = 0
+        return dx
+
+
+class Refusing(Linear):
+    def backward(self, dy, cache, dW, db, need_dx=True):
+        assert need_dx
+        return super().backward(dy, cache, dW, db)
+
+
+def test_a_layer_is_verified_as_the_first_one_is_called_in_training():
+    report = verify_layer(Hasty(5, 3), (7, 5))
+    assert report.verdict == "wrong"
+    explained = report.findings[0].explanation
+    assert "with need_dx=False, as the first layer is called in training, dbias is another" in explained
+    assert verify_layer(Refusing(5, 3), (7, 5)).verdict == "could not be checked"
+    assert verify_layer(Linear(5, 3), (7, 5)).ok
+
+
+class Frozen(BatchNorm):
+    """Takes the batch's statistics in evaluation too."""
+
+    def forward(self, x, *arrays, training=None):
+        return super().forward(x, *arrays, training=np.random.default_rng(0))
+
+
+class Constant(BatchNorm):
+    """Treats the batch's statistics as constants."""
+
+    def backward(self, dy, cache, *grads):
+        return super().backward(dy, (*cache[:3], None), *grads)
+
+
+def test_a_layer_that_differs_in_training_is_verified_in_both_modes():
+    right = verify_layer(BatchNorm(5), (7, 5, 3))
+    assert right.ok
+    assert [s.name for s in right.sections] == [str(BatchNorm(5)), f"{BatchNorm(5)}, in evaluation"]
+    for wrong, where in ((Constant(5), 0), (Frozen(5), 1)):
+        sections = verify_layer(wrong, (7, 5)).sections
+        verdicts = [{check.verdict for check in section.checks} for section in sections]
+        assert "wrong" in verdicts[where]
+        assert "wrong" not in verdicts[1 - where]
+
+
+def test_networks_of_nested_layers_and_of_integers_are_verified(rng):
+    for network, shape in ((NORMED, (7, 5)), (SEQUENCES, (7, 3))):
+        x = rng.integers(0, 11, shape) if network.integer_input else rng.standard_normal(shape)
+        report = verify_network(network, CrossEntropy(), x=x, y=rng.integers(0, 3, 7))
+        assert report.ok, str(report)

@@ -11,6 +11,7 @@ protocol, :func:`verify_network` for a whole network with its loss, or for any o
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -25,17 +26,21 @@ from torch_impl.verify.check import verify_unit
 from torch_impl.verify.network import check_network, verify_chain
 from torch_impl.verify.optimizer import verify_optimizer
 from torch_impl.verify.report import (
+    UNKNOWN,
     Finding,
     Report,
     Section,
     TensorCheck,
     WrongGradientError,
+    compare,
     could_not_be_checked,
     merged,
 )
 from torch_impl.verify.unit import (
     Model,
+    Unit,
     UserCodeError,
+    call,
     function_unit,
     in_order,
     layer_unit,
@@ -140,14 +145,38 @@ def verify_layer(
     # Arrays away from zero and one, where a bias or a γ would not show.
     inputs: dict[str, Any] = {"x": random_input(layer, tuple(x_shape), rng, dtype)}
     inputs |= {name: rng.standard_normal(shape).astype(dtype) for name, shape in trained_shapes(layer).items()}
-    if not takes(layer.forward, "training"):
-        return _timed(verify_unit(layer_unit(layer, inputs, reference), inputs, seed), start)
-    trained = inputs | {"rng": np.random.default_rng(seed)}
-    reports = [verify_unit(layer_unit(layer, trained, reference), trained, seed)]
-    if not getattr(layer, "stochastic", False):  # without its random draws a layer is the identity, or near it
+    differs = takes(layer.forward, "training")
+    trained = inputs | ({"rng": np.random.default_rng(seed)} if differs else {})
+    unit = layer_unit(layer, trained, reference)
+    reports = [verify_unit(unit, trained, seed)]
+    if takes(layer.backward, "need_dx") and reports[0].ok:
+        reports += [found for found in (without_dx(layer, unit, trained),) if not found.ok]
+    if differs and not getattr(layer, "stochastic", False):  # without its draws a layer is the identity, or near it
         unit = layer_unit(layer, inputs, reference, f"{layer}, in evaluation", training=False)
         reports.append(verify_unit(unit, inputs, seed))
-    return _timed(merged(str(layer), reports), start)
+    return _timed(reports[0] if len(reports) == 1 else merged(str(layer), reports), start)
+
+
+def without_dx(layer: Layer, unit: Unit, inputs: dict[str, Any]) -> Report:
+    """Whether ``backward`` with ``need_dx=False``, as the first layer is called, writes the same gradients."""
+    outputs, cache = unit.forward(inputs)
+    upstream = np.random.default_rng(0).standard_normal(outputs[0].shape).astype(outputs[0].dtype)
+    written: list[dict[str, Array]] = []
+    try:
+        for need_dx in (True, False):
+            written.append({name: np.full_like(inputs[name], np.nan) for name in unit.parameters})
+            call("backward", layer.backward, upstream, cache, *written[-1].values(), need_dx=need_dx)
+    except UserCodeError as error:
+        return could_not_be_checked(f"{layer}, need_dx=False", str(error))
+    rows = [compare(f"d{name}", written[1][name], g, 0.0, "need_dx=False") for name, g in written[0].items()]
+    wrong = tuple(row.tensor for row in rows if row.verdict == "wrong")
+    findings: tuple[Finding, ...] = ()
+    if wrong:
+        text = (
+            f"In {layer}: with need_dx=False, as the first layer is called in training, {', '.join(wrong)} is another."
+        )
+        findings = (Finding(wrong[0], UNKNOWN, "none", math.nan, text, "", str(layer), tensors=wrong),)
+    return Report(str(layer), (Section("backward with need_dx=False", tuple(rows)),), findings)
 
 
 def verify_loss(

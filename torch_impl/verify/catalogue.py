@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Mistake:
     """One row of the catalogue. ``convention`` is True where it is a choice and no error."""
 
-    slug: str
+    name: str
     what: str  # a sentence's end: "the gradient ..."
     fix: str
     convention: bool = False
@@ -172,4 +172,4 @@ _ROWS = [
     ),
 ]  # fmt: skip
 
-CATALOGUE = {mistake.slug: mistake for mistake in _ROWS}
+CATALOGUE = {mistake.name: mistake for mistake in _ROWS}

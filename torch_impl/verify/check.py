@@ -207,11 +207,13 @@ def _probes(unit: Unit, inputs: Inputs, reference: Reference, rng: Generator) ->
 
 def _backward_alone_raises(probe: Probe) -> bool:
     """Whether the user's forward and the reference take these inputs; then it was the backward that raised."""
+    if not _runs(probe.unit, probe.inputs):
+        return False
     try:
         probe.reference.outputs(probe.inputs)
     except (UserCodeError, TraceError):
         return False
-    return _runs(probe.unit, probe.inputs)
+    return True
 
 
 def _runs(unit: Unit, inputs: Inputs) -> bool:

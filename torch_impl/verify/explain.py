@@ -75,7 +75,7 @@ def explain(
 
 @dataclass(frozen=True)
 class Link:
-    """A hypothesis that was accepted, the tensors that it explains, the slugs that do as well, the residual."""
+    """A hypothesis that was accepted, the tensors that it explains, the mistakes that do as well, the residual."""
 
     hypothesis: Hypothesis
     explained: tuple[str, ...]
@@ -141,8 +141,8 @@ def _candidates(
     links: dict[tuple[Any, ...], Link] = {}
     for hypothesis, explained, residual, left in sorted(survivors, key=key):
         names = tuple(n for n in order if n in explained)
-        alike = [s[0].slug for s in survivors if (s[1], s[3], s[0].rank) == (explained, left, hypothesis.rank)]
-        ties = tuple(slug for slug in dict.fromkeys([*hypothesis.ties, *alike]) if slug != hypothesis.slug)
+        alike = [s[0].mistake for s in survivors if (s[1], s[3], s[0].rank) == (explained, left, hypothesis.rank)]
+        ties = tuple(mistake for mistake in dict.fromkeys([*hypothesis.ties, *alike]) if mistake != hypothesis.mistake)
         links.setdefault((names, left, hypothesis.rank), Link(hypothesis, names, ties, residual))
     return list(links.values())
 
@@ -190,7 +190,7 @@ def _try(
         named = hypothesis.name_of(coefficients, observations)
         if named is None:
             return None
-        hypothesis.slug, hypothesis.formula, *others = named
+        hypothesis.mistake, hypothesis.formula, *others = named
         hypothesis.ties = tuple(others)
     hypothesis.coefficients = {o.probe: c for o, c in zip(observations, coefficients, strict=True)}
     before = _predict(observations[0], applied, None, 0.0)
@@ -262,14 +262,14 @@ def _coefficient(hypothesis: Hypothesis, observation: Observation) -> float:
 
 def _finding(unit: Unit, observation: Observation, link: Link, n_probes: int) -> Finding:
     hypothesis, explained, residual = link.hypothesis, link.explained, link.residual
-    mistake = CATALOGUE[hypothesis.slug]
+    mistake = CATALOGUE[hypothesis.mistake]
     place = hypothesis.place
     tensors = tuple(unit.title(n) for n in explained)
     also = f" It makes {', '.join(tensors)} wrong." if len(tensors) > 1 else ""
     probes = f"reproduces the numbers to {residual:.0e} with {n_probes} probe{'s' * (n_probes != 1)}"
     return Finding(
         tensors[0],
-        hypothesis.slug,
+        hypothesis.mistake,
         "tie" if link.ties else "certain",
         residual,
         f"In {unit.name}: {mistake.what}.{also}",
@@ -311,9 +311,10 @@ def _from_numbers(unit: Unit, observations: list[Observation], name: str) -> Fin
                 break
     if named is None:
         return None
-    slug, formula, *ties = named
+    mistake, formula, *ties = named
     return Finding(
-        unit.title(name), slug, "tie" if ties else "certain", residual, f"In {unit.name}: {CATALOGUE[slug].what}.",
+        unit.title(name), mistake, "tie" if ties else "certain", residual,
+        f"In {unit.name}: {CATALOGUE[mistake].what}.",
         formula, unit.name, ratios(first.hand[name], first.auto[name]), ties=tuple(ties), tensors=(unit.title(name),),
     )  # fmt: skip
 

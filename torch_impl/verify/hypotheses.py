@@ -35,7 +35,7 @@ class Hypothesis:
     values with every probe which mistake it is, and what c is.
     """
 
-    slug: str
+    mistake: str
     rank: int
     at: int  # index of the node: findings are listed in backward order
     rules: Callable[[Tape, float], dict[fx.Node, list[Rule]]]
@@ -75,8 +75,8 @@ def _repeated(hypotheses: list[Hypothesis]) -> Iterator[Hypothesis]:
     """The same mistake wherever one line runs: in every step of a loop, in every call of a function."""
     groups: dict[tuple[str, str, str], list[Hypothesis]] = {}
     for h in hypotheses:
-        groups.setdefault((h.slug, h.formula, h.place), []).append(h)
-    for (slug, formula, place), members in groups.items():
+        groups.setdefault((h.mistake, h.formula, h.place), []).append(h)
+    for (mistake, formula, place), members in groups.items():
         if len(members) < 2 or not place or len({h.at for h in members}) < len(members):
             continue
 
@@ -84,7 +84,7 @@ def _repeated(hypotheses: list[Hypothesis]) -> Iterator[Hypothesis]:
             return {node: rule for h in members for node, rule in h.rules(tape, c).items()}
 
         yield Hypothesis(
-            slug, members[0].rank, max(h.at for h in members), rules, formula, f"{place} (wherever it runs)"
+            mistake, members[0].rank, max(h.at for h in members), rules, formula, f"{place} (wherever it runs)"
         )
 
 
@@ -157,7 +157,7 @@ def _name_penalty(cs: Sequence[float], biases: bool) -> tuple[str, str] | None:
 
 
 def name_factor(cs: Sequence[float], observations: Sequence[Observation], dropout: bool) -> tuple[str, ...] | None:
-    """The slug of a constant ratio, the ratio in words, and other slugs that the probes do not tell from it.
+    """The mistake that a constant ratio is, the ratio in words, and other mistakes that the probes do not tell from it.
 
     A ratio is named after the size that it follows from probe to probe.
     """
@@ -180,7 +180,7 @@ def name_factor(cs: Sequence[float], observations: Sequence[Observation], dropou
     names = sorted((n for values, n in columns.items() if max(values) > 1), key=list(sizes[0]).index)
     batch = "B"
     several = len({s[batch] for s in sizes}) > 1
-    for power, slug in (
+    for power, mistake in (
         (1, "missing-batch-mean"),
         (2, "missing-batch-mean"),
         (-1, "batch-mean-twice"),
@@ -188,7 +188,7 @@ def name_factor(cs: Sequence[float], observations: Sequence[Observation], dropou
     ):
         if several and follows([float(s[batch]) ** power for s in sizes]):
             words = {1: "h = B a", 2: "h = B² a", -1: "h = a / B", -2: "h = a / B²"}[power]
-            return slug, f"{words}, B the batch size ({', '.join(str(s[batch]) for s in sizes)} with the probes)"
+            return mistake, f"{words}, B the batch size ({', '.join(str(s[batch]) for s in sizes)} with the probes)"
     exponents = (0, 1, -1, 2, -2)
     for powers in itertools.product(exponents, repeat=min(len(names), 4)):
         used = [(n, p) for n, p in zip(names, powers, strict=False) if p]
@@ -305,10 +305,10 @@ def _penalties(unit: Unit, tape: Tape, name: str, i: int, place: str) -> Iterato
     parts = [("", None, False, "penalty-on-bias" if _is_bias(unit, tape, name) else "penalty-factor")]
     parts += [(words, index, True, "penalty-on-bias") for words, index in bias.items()]
     parts += [(f" without {name}{words}", index, False, "penalty-factor") for words, index in bias.items()]
-    for words, index, only, slug in parts:
+    for words, index, only, mistake in parts:
 
         def name_of(
-            cs: Sequence[float], observations: Sequence[Observation], slug: str = slug, words: str = words
+            cs: Sequence[float], observations: Sequence[Observation], mistake: str = mistake, words: str = words
         ) -> tuple[str, str] | None:
             if abs(cs[0]) < 1e-12:
                 return None
@@ -316,11 +316,11 @@ def _penalties(unit: Unit, tape: Tape, name: str, i: int, place: str) -> Iterato
                 constant = [c * o.sizes["B"] ** power for c, o in zip(cs, observations, strict=True)]
                 if max(constant) - min(constant) <= 1e-7 * max(1.0, abs(constant[0])):
                     sign = "+" if cs[0] > 0 else "−"
-                    return slug, f"h = a {sign} {short(abs(constant[0]))}{size} {name}{words}"
+                    return mistake, f"h = a {sign} {short(abs(constant[0]))}{size} {name}{words}"
             return None
 
         yield Hypothesis(
-            slug, 1, i,
+            mistake, 1, i,
             _rule_at(i, lambda t, g, c, index=index, only=only: g + c * weight(t.values[t.leaves[name]], index, only)),
             place=place, free=True, name_of=name_of,
         )  # fmt: skip
@@ -754,14 +754,14 @@ def _cuts(tape: Tape, normal: fx.Node, axes: tuple[int, ...]) -> Iterator[Hypoth
         "batchnorm-mean-term": (means, "dx = (dx̂ − x̂ mean(dx̂ x̂)) / σ"),
         "batchnorm-var-term": (variances, "dx = (dx̂ − mean(dx̂)) / σ"),
     }
-    for slug, (nodes, formula) in cuts.items():
+    for mistake, (nodes, formula) in cuts.items():
         indices = [tape.index[n] for n in nodes]
 
         def rules(t: Tape, c: float, indices: list[int] = indices) -> dict[fx.Node, list[Rule]]:  # noqa: ARG001
             return {t.nodes[k]: [lambda _, g: torch.zeros_like(g)] for k in indices}
 
         yield Hypothesis(
-            slug, 0, j, rules, f"{formula}; should be dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ, {what}", place
+            mistake, 0, j, rules, f"{formula}; should be dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ, {what}", place
         )
 
 

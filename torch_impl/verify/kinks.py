@@ -56,7 +56,7 @@ def by_convention(
             o.residual(n, s[side][n]) for o, s in zip(observations, sides, strict=True) for n in differing[o.probe]
         )
         finding = Finding(
-            tensors[0], mistake.slug, "certain", residual,
+            tensors[0], mistake.name, "certain", residual,
             f"In {unit.name}: {mistake.what}. It is no error.", words[side], unit.name,
             "equal wherever no pre-activation is exactly at a kink", "convention", tensors=tensors,
         )  # fmt: skip

@@ -153,7 +153,7 @@ def _end_to_end(
 def _softmax_before_loss(network: Network) -> Finding:
     mistake = CATALOGUE["double-softmax"]
     return Finding(
-        "logits", mistake.slug, "certain", 0.0, f"In the network: {mistake.what}.",
+        "logits", mistake.name, "certain", 0.0, f"In the network: {mistake.what}.",
         "L = −log softmax(softmax(z)); should be −log softmax(z)",
         f"layer {len(network.layers) - 1}, {network.layers[-1]}",
         "the last layer is a softmax, and CrossEntropy takes logits", tensors=("logits",),

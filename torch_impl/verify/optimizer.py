@@ -168,8 +168,8 @@ def _by_torch(record: Any, start: Array, gradients: list[Array], rates: list[flo
 def _explain(
     record: Any, start: Array, gradients: list[Array], rates: list[float], hand: list[Array], tolerances: list[float]
 ) -> tuple[str, str, float]:
-    """The mistake whose trajectory this is: slug, formula, residual; three blanks if it is none's."""
-    for slug, formula, update in _mistakes(record):
+    """The mistake whose trajectory this is: its name, the formula, the residual; three blanks if it is none's."""
+    for mistake, formula, update in _mistakes(record):
         w = start.copy()
         memory: dict[str, Any] = {}
         residual, fits = 0.0, True
@@ -180,7 +180,7 @@ def _explain(
             fits &= apart <= 3 * tolerances[t - 1]
             residual = max(residual, apart)
         if fits:
-            return slug, formula, residual / float(np.abs(hand[-1] - start).max())
+            return mistake, formula, residual / float(np.abs(hand[-1] - start).max())
     return "", "", math.nan
 
 

@@ -58,7 +58,7 @@ class TensorCheck:
 class Finding:
     """Something that is wrong, or a convention that differs.
 
-    ``mistake`` is a slug of the catalogue, or "unknown" where nothing known explains the numbers. ``confidence`` is
+    ``mistake`` is a name of the catalogue, or "unknown" where nothing known explains the numbers. ``confidence`` is
     "certain" where one explanation alone reproduces every probe to rounding, "tie" where those in ``ties`` do so too,
     and "none" for an unknown fault. ``residual`` is what the explanation leaves of the difference, relative to the
     tensor's largest element (NaN for unknown).
@@ -122,8 +122,8 @@ class Report:
         return next((f"{s.name}: {c.tensor}" for s in self.sections for c in s.checks if c.verdict == "wrong"), "")
 
     def renamed(self, name: str) -> Report:
-        """The same report, its one section called ``name``."""
-        sections = tuple(replace(section, name=name) for section in self.sections)
+        """The same report, of something called ``name``."""
+        sections = tuple(replace(s, name=s.name.replace(self.title, name, 1)) for s in self.sections)
         return replace(self, title=name, sections=sections)
 
     def raise_if_wrong(self) -> None:
