@@ -30,7 +30,7 @@ def header(experiment: Experiment, folder: RunFolder) -> None:
     epochs, steps = _count(config.epochs, "epoch"), -(-sizes[0] // config.batch_size)
     lines = {
         "data": f"{config.task}: " + ", ".join(f"{n:,} {name}" for n, name in zip(sizes, names, strict=True) if n),
-        "network": f"{network_line(experiment)}, {len(experiment.initial.vector):,} parameters",
+        "network": f"{network_line(experiment)}, {len(experiment.initial.trained):,} parameters",
         "training": f"{config.optimizer}, learning rate {config.lr:g} {config.schedule}, {epochs} of "
         f"{_count(steps, 'step')}, batches of {min(config.batch_size, sizes[0])}, {config.dtype}, seed {config.seed}",
         "device": device_line(experiment),
@@ -95,7 +95,7 @@ def twins_table(twins: Sequence[TrainedTwin]) -> None:
         add("samples/s", (o.rows[-1].samples_per_second for o in twins), "{:,.0f}", difference=False)
     console.print(table)
     if len(twins) > 1:
-        weights = twins[0].params.vector
+        weights = twins[0].params.trained
         console.print(
             f"The largest difference of any weight is [bold]{largest_difference(twins):.1e}[/] ({weights.dtype}; the "
             f"largest weight is {np.abs(weights).max():.2g})."

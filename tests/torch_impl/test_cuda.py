@@ -13,7 +13,7 @@ from scratch import SGD, AdaGrad, Adam, AdamW, RMSprop, State
 from scratch.device import to_device
 from scratch.engine import gradient
 from tests.helpers import ACTIVATIONS, assert_matches_autograd
-from tests.torch_impl.trainings import NETWORK, data, initial, recipe
+from tests.torch_impl.trainings import NETWORK, SEQUENCES, data, initial, recipe
 from torch_impl import TwinState, lit_train
 from torch_impl.parity import every_loss, network_parity
 
@@ -49,15 +49,19 @@ def _start(r, network, dtype="float64"):
 PLAIN = scratch.mlp((5, 8, 6, 3), scratch.GELU())  # whose masks nobody has to share
 
 
+NORMED = scratch.mlp((5, 8, 8, 3), scratch.GELU(), norm=scratch.BatchNorm, residual=True)
+
+
+@pytest.mark.parametrize("network", [PLAIN, NORMED, SEQUENCES], ids=["mlp", "norms", "sequences"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9), AdaGrad(0.05), RMSprop(0.01), Adam(0.02), AdamW(0.02)])
-def test_a_captured_training_is_the_eager_one(optimizer, dtype):
+def test_a_captured_training_is_the_eager_one(optimizer, dtype, network):
     r = recipe(optimizer=optimizer)
-    x, y, validation = data(dtype)
+    x, y, validation = data(dtype, network)
     ends = []
     for device, capture in (("cpu", False), ("cuda", False), ("cuda", True)):
-        state = TwinState.start(PLAIN, r, _start(r, PLAIN, dtype), device)
-        list(torch_impl.fit(PLAIN, r, x, y, state, validation, capture=capture))
+        state = TwinState.start(network, r, _start(r, network, dtype), device)
+        list(torch_impl.fit(network, r, x, y, state, validation, capture=capture))
         ends.append(state.to_scratch(r).params.vector)
     for end in ends[1:]:
         np.testing.assert_allclose(end, ends[0], rtol=0, atol=1e-12 if dtype == "float64" else 1e-4)
@@ -126,11 +130,13 @@ def test_cupys_gradients_are_numpys_and_those_of_autograd_on_the_gpu(name, rng):
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9), AdaGrad(0.05), RMSprop(0.01), Adam(0.02), AdamW(0.02)])
-@pytest.mark.parametrize("network", [PLAIN, NETWORK], ids=["captured", "with dropout"])
+@pytest.mark.parametrize(
+    "network", [PLAIN, NETWORK, NORMED, SEQUENCES], ids=["captured", "with dropout", "norms", "sequences"]
+)
 def test_a_training_on_cupy_is_the_one_on_numpy(network, optimizer):
     pytest.importorskip("cupy")
     r = recipe(optimizer=optimizer)
-    x, y, validation = data()
+    x, y, validation = data(network=network)
     here, there = _start(r, network), _start(r, network).to("cuda")
     list(scratch.fit(network, r, x, y, here, validation))
     list(scratch.fit(network, r, x, y, there, validation))
