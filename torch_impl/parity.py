@@ -168,14 +168,14 @@ def _difference(tensor: str, hand: Any, autograd: torch.Tensor | None, floor: fl
 
 
 def every_loss(logits: Array, rng: Generator) -> dict[str, tuple[Loss, Array]]:
-    """Each of scratch's losses with random targets for ``logits`` (batch, out)."""
-    batch, n_out = logits.shape
+    """Each of scratch's losses with random targets for ``logits`` (batch, …, out)."""
+    *batch, n_out = logits.shape
     targets = rng.standard_normal(logits.shape).astype(logits.dtype)
     soft = rng.dirichlet(np.ones(n_out), batch).astype(logits.dtype)
     return {
-        "CrossEntropy, classes": (scratch.CrossEntropy(), rng.integers(0, n_out, (batch,))),
+        "CrossEntropy, classes": (scratch.CrossEntropy(), rng.integers(0, n_out, batch)),
         "CrossEntropy, soft targets": (scratch.CrossEntropy(), soft),
-        "CrossEntropy, smoothed classes": (scratch.CrossEntropy(0.1), rng.integers(0, n_out, (batch,))),
+        "CrossEntropy, smoothed classes": (scratch.CrossEntropy(0.1), rng.integers(0, n_out, batch)),
         "CrossEntropy, smoothed targets": (scratch.CrossEntropy(0.1), soft),
         "BCEWithLogits": (scratch.BCEWithLogits(), rng.random(logits.shape).astype(logits.dtype)),
         "MSE": (scratch.MSE(), targets),

@@ -8,27 +8,31 @@ from safetensors.torch import load_file
 import scratch
 from scratch import Adam, CrossEntropy, EarlyStopping, Recipe, State, Tanh, mlp
 from scratch import checkpoint as checkpoints
-from torch_impl import twin
+from torch_impl import parameters_of, twin
 
 NETWORK = mlp((5, 4, 3), Tanh())
 
 
-def trained(rng, dtype="float64"):
+NORMED = mlp((5, 4, 4, 3), Tanh(), norm=scratch.BatchNorm, residual=True)
+
+
+def trained(rng, dtype="float64", network=NETWORK):
     recipe = Recipe(
         loss=CrossEntropy(), optimizer=Adam(), epochs=2, batch_size=4, early_stopping=EarlyStopping(5), seed=3
     )
-    state = State.start(scratch.initial_parameters(NETWORK, rng, dtype=dtype), recipe)
-    x, y = rng.standard_normal((9, 5)).astype(dtype), rng.integers(0, 3, 9)
-    list(scratch.fit(NETWORK, recipe, x, y, state, (x, y)))
+    state = State.start(scratch.initial_parameters(network, rng, dtype=dtype), recipe)
+    x, y = rng.standard_normal((10, 5)).astype(dtype), rng.integers(0, 3, 10)
+    list(scratch.fit(network, recipe, x, y, state, (x, y)))
     return state
 
 
+@pytest.mark.parametrize("network", [NETWORK, NORMED], ids=["mlp", "norms"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_what_is_loaded_is_what_was_saved(rng, tmp_path, dtype):
-    state = trained(rng, dtype)
+def test_what_is_loaded_is_what_was_saved(rng, tmp_path, dtype, network):
+    state = trained(rng, dtype, network)
     path = tmp_path / "state.safetensors"
     scratch.save_state(path, state)
-    loaded = scratch.load_state(path, NETWORK)
+    loaded = scratch.load_state(path, network)
     np.testing.assert_array_equal(loaded.params.vector, state.params.vector)
     assert loaded.params.dtype == dtype
     assert loaded.progress == state.progress
@@ -36,15 +40,16 @@ def test_what_is_loaded_is_what_was_saved(rng, tmp_path, dtype):
     assert loaded.slots.keys() == state.slots.keys() == {"exp_avg", "exp_avg_sq"}
     for key in state.slots:
         np.testing.assert_array_equal(loaded.slots[key], state.slots[key])
-    np.testing.assert_array_equal(scratch.load_parameters(path, NETWORK).vector, state.params.vector)
+    np.testing.assert_array_equal(scratch.load_parameters(path, network).vector, state.params.vector)
 
 
-def test_torch_reads_the_parameters_as_a_state_dict(rng, tmp_path):
-    state = trained(rng)
+@pytest.mark.parametrize("network", [NETWORK, NORMED], ids=["mlp", "norms"])
+def test_torch_reads_the_parameters_as_a_state_dict(rng, tmp_path, network):
+    state = trained(rng, network=network)
     scratch.save_parameters(tmp_path / "weights.safetensors", state.params)
-    module = twin(NETWORK, state.params.copy())
+    module = twin(network, network.parameters())
     module.load_state_dict(load_file(tmp_path / "weights.safetensors"))
-    np.testing.assert_array_equal(module[0].weight.detach().numpy(), state.params["0.weight"])
+    np.testing.assert_array_equal(parameters_of(module).vector, state.params.vector)
 
 
 @pytest.mark.parametrize(("where", "call"), [(os, "fsync"), (Path, "replace")], ids=["while writing", "at the end"])

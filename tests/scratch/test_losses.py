@@ -10,14 +10,14 @@ from torch_impl.parity import every_loss, loss_parity
 LOSSES = tuple(every_loss(np.ones((2, 2)), np.random.default_rng(0)))
 
 
-@pytest.mark.parametrize(("batch", "n_out"), [(1, 3), (7, 3), (7, 5)])
+@pytest.mark.parametrize("shape", [(1, 3), (7, 3), (7, 5), (7, 4, 3), (2, 3, 4, 5)], ids=str)
 @pytest.mark.parametrize("name", LOSSES)
-def test_loss_matches_autograd_in_float64(name, batch, n_out, rng):
+def test_loss_matches_autograd_in_float64(name, shape, rng):
     for _ in range(5):
-        logits = 3 * rng.standard_normal((batch, n_out))
+        logits = 3 * rng.standard_normal(shape)
         loss, y = every_loss(logits, rng)[name]
         if loss.kinks_at_target:
-            y[0, 0] = logits[0, 0]
+            y.ravel()[0] = logits.ravel()[0]
         assert_matches_autograd(loss_parity(loss, logits, y), 1e-12)
 
 
@@ -63,6 +63,9 @@ Z = np.zeros((4, 3))
         (CrossEntropy(), Z, np.array([0, 1, 2]), r"y has shape \(3,\), expected \(4,\)"),
         (CrossEntropy(), Z, np.array([0.0, 1, 2, 0]), "y has dtype float64, expected integer classes"),
         (CrossEntropy(), Z, np.ones((4, 3)), "y is no distribution over classes"),
+        (CrossEntropy(), np.zeros((4, 2, 3)), np.zeros(4, int), r"y has shape \(4,\), expected \(4, 2\)"),
+        (CrossEntropy(), np.zeros((4, 2, 3)), np.full((4, 2), 3), "y holds classes from 3 to 3, expected 0 to 2"),
+        (CrossEntropy(), np.zeros((4, 2, 3)), np.ones((4, 2, 3)), "y is no distribution over classes"),
         (CrossEntropy(), Z, [0, 1, 2, 0], "y is a list, expected a NumPy array"),
         (
             CrossEntropy(),
