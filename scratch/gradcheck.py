@@ -1,4 +1,4 @@
-"""Gradients against central differences, along random directions, with the kinks set aside.
+"""Gradients against central differences, along random directions, skipping those that cross a kink.
 
 Finite differences need no second implementation, so this is what NumPy alone can say about a backward pass.
 Autograd says more, and to more digits: see ``torch_impl.parity``.
@@ -47,8 +47,8 @@ class GradcheckResult:
     """Every slope that was compared, and the verdict."""
 
     slopes: tuple[Slope, ...]
-    set_aside: int  # directions that crossed a kink, where a difference tells nothing
-    unchecked: tuple[str, ...]  # tensors of which every direction was set aside
+    skipped: int  # directions that crossed a kink, where a difference tells nothing
+    unchecked: tuple[str, ...]  # tensors of which every direction was skipped
     tolerance: float
 
     @property
@@ -68,7 +68,7 @@ class GradcheckResult:
                 f", largest error {worst.error:.1e} in {worst.tensor} "
                 f"(backward {worst.analytic:+.9e}, differences {worst.numeric:+.9e})"
             )
-        text += f"; {self.set_aside} directions set aside at kinks"
+        text += f"; {self.skipped} directions skipped at kinks"
         if self.unchecked:
             text += f"; NOT CHECKED, every direction crosses a kink: {', '.join(self.unchecked)}"
         wrong = worst is not None and worst.error > self.tolerance
@@ -89,7 +89,7 @@ def gradcheck(
     """Compare ``network.backward`` with central differences, for the input and each trained tensor.
 
     A direction v is drawn in one tensor at a time, so a failure names the tensor. Where w − h v and w + h v lie on two
-    sides of a kink (of ReLU at 0, of MAE at its target, …) the direction is set aside and another one drawn;
+    sides of a kink (of ReLU at 0, of MAE at its target, …) the direction is skipped and another one drawn;
     a tensor of which every direction crosses one, after ten times ``directions``, is named as unchecked.
     Layers are taken as in evaluation.
 
@@ -110,7 +110,7 @@ def gradcheck(
 
     slopes: list[Slope] = []
     unchecked: list[str] = []
-    set_aside = 0
+    skipped = 0
     inputs = [] if dx is None else [("x", x, dx)]  # integers have no gradient
     for name, tensor, gradient in [*inputs, *((name, params[name], grads[name]) for name in grads)]:
         found = 0
@@ -123,14 +123,14 @@ def gradcheck(
                 _moved(network, loss, params, x, y, tensor, h * v) for h in (STEP, -STEP)
             )
             if (sides_ahead != sides_behind).any():
-                set_aside += 1
+                skipped += 1
                 continue
             found += 1
             scale = max(1.0, float(np.linalg.norm(gradient)))
             slopes.append(Slope(name, float((gradient * v).sum()), (ahead - behind) / (2 * STEP), scale))
         if not found:
             unchecked.append(name)
-    return GradcheckResult(tuple(slopes), set_aside, tuple(unchecked), tolerance)
+    return GradcheckResult(tuple(slopes), skipped, tuple(unchecked), tolerance)
 
 
 def _moved(

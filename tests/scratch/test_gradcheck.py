@@ -36,7 +36,7 @@ def test_right_layers_pass(name, rng):
     assert result.ok, result
 
 
-def test_kinks_are_set_aside(rng):
+def test_directions_that_cross_a_kink_are_skipped(rng):
     network = Network((ReLU(), Linear(5, 3)))
     params, y = initial_parameters(network, rng), rng.integers(0, 3, 7)
     x = rng.standard_normal((7, 5))
@@ -45,11 +45,11 @@ def test_kinks_are_set_aside(rng):
     assert not result.ok
     assert result.unchecked == ("x",)
     assert str(result).startswith("incomplete")
-    assert result.set_aside == 30
+    assert result.skipped == 30
     assert {slope.tensor for slope in result.slopes} == set(params)
     targets = rng.standard_normal((7, 3))
     targets[0, 0] = network.apply(params, x)[0][0, 0]
-    assert gradcheck(network, MAE(), params, x, targets, rng).set_aside > 30
+    assert gradcheck(network, MAE(), params, x, targets, rng).skipped > 30
 
 
 def test_a_gradient_off_by_a_thousandth_is_found(rng, monkeypatch):
