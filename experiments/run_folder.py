@@ -5,7 +5,7 @@ import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, get_type_hints
+from typing import Any, Self, get_type_hints
 
 import yaml
 
@@ -47,6 +47,36 @@ class RunFolder:
         folder = cls(path)
         write_atomically(folder.config, yaml.safe_dump(config.as_dict(), sort_keys=False).encode())
         return folder
+
+    @classmethod
+    def create_or_resume(cls, config: Config) -> Self:
+        """The folder that ``config.out`` names: a new one, or one whose run has these options, to go on with.
+
+        Raises
+            ValueError: it holds something else, or a run with other options
+        """
+        folder = cls(Path(config.out or "runs"))
+        if not folder.config.is_file():
+            return cls.create(config)
+        saved = folder.saved_config()
+        for name, value in config.as_dict().items():
+            if saved.get(name) != value:
+                raise ValueError(f"{name} is {value!r}, but {saved.get(name)!r} in {folder.path}; take another folder")
+        return folder
+
+    def saved_config(self) -> dict[str, Any]:
+        """The options in config.yaml.
+
+        Raises
+            ValueError: the file is damaged
+        """
+        try:
+            values = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ValueError(f"{self.config} is damaged, expected YAML ({' '.join(str(error).split())})") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"{self.config} is damaged, expected options with their values")
+        return values
 
     @property
     def config(self) -> Path:

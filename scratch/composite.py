@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scratch.device import Array
     from scratch.layers import Shapes
 
-__all__ = ["Residual"]
+__all__ = ["Composite", "Residual"]
 
 
 class Part(NamedTuple):

@@ -1,5 +1,6 @@
 """A deep network of sigmoids on the digits, with and without norms and residual blocks, and its gradients by layer."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,15 +55,15 @@ def run(options: Namespace) -> int:
     norms: dict[str, dict[str, list[float]]] = {}
     try:
         for name, changes in VARIANTS.items():
-            folder = RunFolder(out / name.replace(", ", "-").replace(" ", "-"))
-            experiment = Experiment.of(replace(shared, out=str(folder.path), **changes))
-            if not folder.config.is_file():
-                folder = RunFolder.create(experiment.config)
+            path = out / name.replace(", ", "-").replace(" ", "-")
+            experiment = Experiment.of(replace(shared, out=str(path), **changes))
+            folder = RunFolder.create_or_resume(experiment.config)
             report.console.print(name)
             trained[name] = train(experiment, folder)
             norms[name] = gradient_norms(experiment)
     except Interrupted as stop:
-        raise Interrupted(f"Go on with\n\n    {PROGRAM} {' '.join(options.typed)} --out {out}\n") from stop
+        again = shlex.join([*options.typed, *([] if options.out else ["--out", str(out)])])
+        raise Interrupted(f"Go on with\n\n    {PROGRAM} {again}\n") from stop
     show(trained, norms)
 
     from experiments import plots  # matplotlib takes a second

@@ -53,10 +53,8 @@ def task_lines(task: str, seeds: int, out: Path) -> list[list[str]]:
     """Train on a task with every seed: a line of the table for each twin."""
     trained = []
     for seed in range(seeds):
-        folder = RunFolder(out / f"{task}-seed{seed}")
-        experiment = Experiment.of(TASKS[task](seed=seed, out=str(folder.path)))
-        if not folder.config.is_file():
-            folder = RunFolder.create(experiment.config)
+        experiment = Experiment.of(TASKS[task](seed=seed, out=str(out / f"{task}-seed{seed}")))
+        folder = RunFolder.create_or_resume(experiment.config)
         report.console.print(f"{task}, seed {seed}")
         trained.append(train(experiment, folder))
     return [[task, report.network_line(experiment), *_cells(twins)] for twins in zip(*trained, strict=True)]

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
-import yaml
 from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
 from experiments import report, training
@@ -94,25 +93,25 @@ def config_of(task: type[Config], options: Namespace, words: int, comparing: boo
     """
     if options.resume is None:
         return _config(task, options), None
-    name, saved = task.__name__.lower(), Path(options.resume) / "config.yaml"
-    if not saved.is_file():
+    name, folder = task.__name__.lower(), RunFolder(Path(options.resume))
+    if not folder.config.is_file():
         raise ValueError(f"resume is {options.resume!r}, expected the folder of a run, with its config.yaml")
     if options.out is not None:
         raise ValueError(f"out is {options.out!r}, expected none: a resumed run stays in its folder")
-    values = _read_config(saved)
+    values = folder.saved_config()
     if values.get("task") != name:
         raise ValueError(f"resume is {options.resume!r}, a run of {values.get('task')!r}, expected one of {name!r}")
     parser = CommandLine(prog=PROGRAM)
     add_options(parser, task, comparing)
     # The run's own options first, so that what was typed comes on top, and can be checked.
-    resumed = parser.parse_args(["--config", str(saved), *options.typed[words:]])
+    resumed = parser.parse_args(["--config", str(folder.config), *options.typed[words:]])
     for name, value in values.items():
         if name not in FREE_ON_RESUME and resumed[name] != value:
             raise ValueError(
                 f"{name} is {resumed[name]!r}, but {value!r} in {options.resume}; a resumed run keeps its options "
                 f"(free are {', '.join(sorted(FREE_ON_RESUME))})"
             )
-    return _config(task, resumed), Path(options.resume)
+    return _config(task, resumed), folder.path
 
 
 def _config(task: type[Config], options: Namespace) -> Config:
@@ -121,16 +120,6 @@ def _config(task: type[Config], options: Namespace) -> Config:
     given = ((f.name, options[f.name]) for f in dataclasses.fields(task))
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given}
     return task(**values)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is damaged, expected YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} is damaged, expected options with their values")
-    return values
 
 
 COMMANDS = {

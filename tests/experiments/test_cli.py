@@ -390,6 +390,8 @@ def test_the_depth_of_networks_is_shown(tmp_path, capsys):
     assert "residual, batch norm" in printed
     assert (tmp_path / "gradient-norms.png").read_bytes().startswith(b"\x89PNG")
     assert main(command) == 0, "runs that are there are gone on with"
+    assert main([*command, "--lr", "0.1"]) == 2
+    assert f"lr is 0.1, but 0.01 in {tmp_path}/plain; take another folder" in capsys.readouterr().err
 
 
 def test_a_deep_network_trains_with_residual_blocks_and_not_without():
