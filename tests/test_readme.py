@@ -1,4 +1,4 @@
-"""The code of the README and of docs/verifier.md prints what stands under it."""
+"""The code of the README, of CONTRIBUTING and of docs/verifier.md prints what stands under it."""
 
 import re
 import subprocess
@@ -10,8 +10,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 VERIFIER = (ROOT / "docs" / "verifier.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 BLOCKS = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
 EXAMPLES = BLOCKS.findall(README)
+CONTRIBUTING_EXAMPLES = BLOCKS.findall(CONTRIBUTING)
 VERIFIER_EXAMPLES = BLOCKS.findall(VERIFIER)
 
 
@@ -24,10 +26,25 @@ def run(code, folder):
 
 
 @pytest.mark.parametrize(
-    ("code", "printed"), EXAMPLES, ids=["twins", "from Python", "verify", "layer", "layer with parameters"]
+    ("code", "printed"),
+    [*EXAMPLES, *CONTRIBUTING_EXAMPLES],
+    ids=["twins", "from Python", "verify", "layer", "layer with parameters", "CONTRIBUTING: layer of layers"],
 )
-def test_the_readmes_code_prints_what_it_says(code, printed, tmp_path):
+def test_the_code_prints_what_it_says(code, printed, tmp_path):
     assert run(code, tmp_path) == printed
+
+
+def test_what_contributings_diff_stands_beside_is_there():
+    """Not the lines that it changes, so that the diff may be applied."""
+    (diff,) = re.findall(r"```diff\n(.*?)```", CONTRIBUTING, re.DOTALL)
+    text, found = "", 0
+    for line in diff.splitlines():
+        if line.startswith("+++ b/"):
+            text = (ROOT / line.removeprefix("+++ b/")).read_text()
+        elif line.startswith(" ") and line.strip():
+            assert f"{line[1:]}\n" in text, line
+            found += 1
+    assert found == 3
 
 
 def test_the_verifiers_examples_print_what_they_say(tmp_path):
@@ -55,7 +72,7 @@ def test_the_first_example_has_twelve_lines():
     assert len([line for line in EXAMPLES[0][0].splitlines() if line]) == 12
 
 
-@pytest.mark.parametrize(("text", "folder"), [(README, ROOT), (VERIFIER, ROOT / "docs")], ids=["README", "verifier"])
-def test_what_is_linked_to_is_there(text, folder):
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
-        assert (folder / target).is_file(), target
+@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda path: path.stem)
+def test_what_is_linked_to_is_there(path):
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        assert "://" in target or (path.parent / target).exists(), target
