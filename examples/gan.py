@@ -14,32 +14,27 @@ adam, decay, loss = s.Adam(0.003, betas=(0.5, 0.99)), s.LinearDecay(STEPS), s.BC
 real, fake = np.ones((BATCH, 1)), np.zeros((BATCH, 1))
 
 
-def start(network):
-    """A network's parameters, a place for their gradients, and the optimizer's state."""
-    params = s.initial_parameters(network, rng)
-    return params, params.gradients(), adam.slots(params.trained)
-
-
 generator, discriminator = s.mlp((2, 32, 2), s.Tanh()), s.mlp((2, 32, 32, 1), s.LeakyReLU(0.2))
-G, G_grads, G_slots = start(generator)
-D, D_grads, D_slots = start(discriminator)
+G = s.State.start(s.initial_parameters(generator, rng), adam)
+D = s.State.start(s.initial_parameters(discriminator, rng), adam)
+G_grads, D_grads = G.params.gradients(), D.params.gradients()
 
 for step in range(STEPS):
     lr = adam.lr * decay(step)
     # The discriminator learns to tell real points from made ones.
-    made, G_caches = generator.apply(G, rng.standard_normal((BATCH, 2)))
+    made, G_caches = generator.apply(G.params, rng.standard_normal((BATCH, 2)))
     points = np.concatenate([rng.normal(MEAN, DEVIATION, (BATCH, 2)), made])
-    logits, D_caches = discriminator.apply(D, points)
+    logits, D_caches = discriminator.apply(D.params, points)
     _, dlogits = loss(logits, np.concatenate([real, fake]))
     discriminator.backward(dlogits, D_caches, *D_grads.arrays, need_dx=False)
-    adam.update(D.trained, D_grads.vector, D_slots, lr, step + 1)
+    D.step(adam, D_grads, lr)
     # The generator learns to have its points taken for real ones.
-    logits, D_caches = discriminator.apply(D, made)
+    logits, D_caches = discriminator.apply(D.params, made)
     _, dlogits = loss(logits, real)
     dmade = discriminator.backward(dlogits, D_caches, *D_grads.arrays)  # D_grads are overwritten in the next step
     generator.backward(dmade, G_caches, *G_grads.arrays, need_dx=False)
-    adam.update(G.trained, G_grads.vector, G_slots, lr, step + 1)
+    G.step(adam, G_grads, lr)
 
-made, _ = generator.apply(G, rng.standard_normal((10_000, 2)))
+made, _ = generator.apply(G.params, rng.standard_normal((10_000, 2)))
 print("target:    mean {:5.2f} {:5.2f}, deviation {:.2f} {:.2f}".format(*MEAN, *DEVIATION))
 print("generated: mean {:5.2f} {:5.2f}, deviation {:.2f} {:.2f}".format(*made.mean(axis=0), *made.std(axis=0)))

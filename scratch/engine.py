@@ -107,8 +107,8 @@ class NumpyEngine:
         if recipe.max_norm is not None:
             clip_by_global_norm(g, recipe.max_norm)
         recipe.optimizer.update(params.trained, g, self.state.slots, lr, t)
-        if params.untrained:
-            self.network.track(caches, *(params[name] for name in params.untrained))
+        if params.untrained_arrays:
+            self.network.track(caches, *params.untrained_arrays)
 
     def step(self, batch: Array, start: Array, lr: Array, t: Array) -> tuple[Any, Array]:
         """A step that reads all it needs from arrays of the device: see :class:`scratch.epochs.DeviceEngine`."""

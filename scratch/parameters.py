@@ -62,6 +62,7 @@ class Parameters(Mapping[str, "Array"]):
             start = end
         self._views = {name: views[name] for name in self.shapes}
         self.arrays = tuple(self._views.values())  # in the order of the names
+        self.untrained_arrays = tuple(views[name] for name in self.untrained)
         self.trained = self.vector[: len(self.vector) - sum(views[name].size for name in self.untrained)]
 
     def __getitem__(self, name: str) -> Array:

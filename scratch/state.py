@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from scratch import checks
 from scratch.device import to_device
+from scratch.optim import Optimizer
 from scratch.parameters import Parameters
 from scratch.recipe import Recipe
 
@@ -47,16 +48,24 @@ class State:
     best: Array | None = None  # the parameter vector of the best epoch, with early stopping
 
     @classmethod
-    def start(cls, params: Parameters, recipe: Recipe) -> State:
-        """The state before the first step. It trains a copy: ``params`` stays as it is.
+    def start(cls, params: Parameters, recipe: Recipe | Optimizer) -> State:
+        """The state before the first step of a recipe, or of an optimizer in a loop of your own.
+
+        It trains a copy: ``params`` stays as it is.
 
         Raises
-            TypeError: no Parameters, or no Recipe
+            TypeError: if ``params`` is not a ``Parameters``, or ``recipe`` neither a ``Recipe`` nor an optimizer
         """
         checks.instance("params", params, Parameters, "Parameters, as initial_parameters() makes them")
-        checks.instance("recipe", recipe, Recipe, "a Recipe")
+        checks.instance("recipe", recipe, Recipe | Optimizer, "a Recipe, or an optimizer such as Adam(lr=1e-3)")
+        optimizer = recipe.optimizer if isinstance(recipe, Recipe) else recipe
         params = params.copy()
-        return cls(params, recipe.optimizer.slots(params.trained))
+        return cls(params, optimizer.slots(params.trained))
+
+    def step(self, optimizer: Optimizer, grads: Parameters, lr: float) -> None:
+        """Take a step of ``optimizer`` down ``grads``, in a loop of your own; the progress counts it."""
+        self.progress.step += 1
+        optimizer.update(self.params.trained, grads.vector, self.slots, lr, self.progress.step)
 
     def to(self, device: str) -> State:
         """A copy on that device: "cpu", "cuda" or "cuda:N".

@@ -134,6 +134,10 @@ class ChunkedTwin(L.LightningModule):
         checkpoint["progress"], checkpoint["best"] = dataclasses.asdict(self.progress), self.best
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "progress" not in checkpoint:
+            raise ValueError(
+                "the checkpoint holds no progress, expected one of this version of twingrad; train in a new folder"
+            )
         self.progress, self.best = Progress(**checkpoint["progress"]), checkpoint["best"]
 
     def _log_accuracy(self, name: str, logits: Tensor, y: Tensor) -> None:

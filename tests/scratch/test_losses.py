@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+import scratch
 from scratch import MAE, MSE, BCEWithLogits, CrossEntropy
 from tests.helpers import assert_as_exact_as_autograd, assert_matches_autograd
+from torch_impl.counterparts import LOSSES as TORCH_LOSSES
 from torch_impl.parity import every_loss, loss_parity
 
 LOSSES = tuple(every_loss(np.ones((2, 2)), np.random.default_rng(0)))
@@ -50,6 +52,13 @@ def test_gradient_does_not_alias_what_was_given(rng):
         dlogits[:] = 1e9
         np.testing.assert_array_equal(logits, given[0])
         np.testing.assert_array_equal(y, given[1])
+
+
+def test_every_loss_is_tested():
+    public = [getattr(scratch, name) for name in dir(scratch)]
+    losses = {c for c in public if isinstance(c, type) and hasattr(c, "value_and_grad")}
+    assert losses == {type(loss) for loss, _ in every_loss(np.ones((2, 2)), np.random.default_rng(0)).values()}
+    assert losses == set(TORCH_LOSSES)
 
 
 Z = np.zeros((4, 3))

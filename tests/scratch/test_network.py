@@ -257,6 +257,6 @@ def test_untrained_arrays_lie_behind_the_trained_ones_and_move_with_each_step(rn
     before = params.vector.copy()
     _, caches = network.apply(params, rng.standard_normal((7, 5)), rng)
     np.testing.assert_array_equal(params.vector, before)
-    network.track(caches, *(params[name] for name in params.untrained))
+    network.track(caches, *params.untrained_arrays)
     np.testing.assert_array_equal(params.trained, before[:-8])
     assert (params.vector[-8:] != before[-8:]).all()
