@@ -1,6 +1,5 @@
-"""How the package is laid out: a command is a file, a task is a class, and no two files import each other."""
+"""How the package is laid out: a command is a file, a task is a class."""
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -19,23 +18,6 @@ def shown(capsys, *command):
         main([*command, "--help"])
     assert exit_.value.code == 0
     return capsys.readouterr().out
-
-
-def imported(path):
-    """The files of the package that a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "experiments":
-            for name in [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]:
-                if (file := ROOT / f"{name.replace('.', '/')}.py").is_file():
-                    yield file
-
-
-def test_no_files_import_each_other_in_a_circle():
-    imports = {path: set(imported(path)) for path in PACKAGE.rglob("*.py")}
-    assert imports[PACKAGE / "__main__.py"]
-    while leaves := [path for path, others in imports.items() if not others]:
-        imports = {path: others - {*leaves} for path, others in imports.items() if path not in leaves}
-    assert not imports, "in a circle, or above one: " + ", ".join(str(p.relative_to(ROOT)) for p in imports)
 
 
 def test_every_file_of_commands_is_found():
