@@ -1,4 +1,7 @@
-"""The command line: python -m experiments COMMAND. The commands are the files of experiments/commands."""
+"""The command line: twingrad COMMAND, or python -m experiments COMMAND.
+
+The commands are the files of experiments/commands.
+"""
 
 import importlib
 import pkgutil
@@ -8,7 +11,7 @@ from collections.abc import Sequence
 from experiments import commands
 from experiments.command_line import PROGRAM, Command, CommandLine, add_command
 from experiments.interrupts import Interrupted
-from scratch import DivergenceError
+from scratch import DivergenceError, __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
         description="Train hand-written backprop and its PyTorch twin, and compare them.",
     )
+    version = f"twingrad {__version__}"
+    parser.add_argument("--version", action="version", version=version, help="Show the version and exit.")
     subcommands = parser.add_subcommands(required=True)
     for name, command in found.items():
         add_command(subcommands, name, command)

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
-PROGRAM = "python -m experiments"
+# What the person typed: the console script's name, or its other form.
+PROGRAM = "twingrad" if Path(sys.argv[0]).stem == "twingrad" else "python -m experiments"
 
 
 @dataclass(frozen=True)

@@ -98,12 +98,14 @@ def _read_mnist(folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
     try:
         data = MNIST(str(folder), train=train, download=problem is not None)
     except (RuntimeError, OSError) as error:
+        from experiments.command_line import PROGRAM  # its parser is nothing that data need
+
         for path in made:
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
         raise FileNotFoundError(
             f"MNIST could not be downloaded, and it is not in the folder {folder}. Put its four files "
             f"{', '.join(MNIST_FILES)} into {raw}, name another folder with --data-dir or $TWINGRAD_DATA, or run "
-            f"`python -m experiments digits`, which needs no download. (The download: {' '.join(str(error).split())})"
+            f"`{PROGRAM} digits`, which needs no download. (The download: {' '.join(str(error).split())})"
         ) from error
     return data.data.numpy().reshape(len(data), -1), data.targets.numpy()

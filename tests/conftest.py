@@ -6,11 +6,17 @@ import pytest
 import torch
 
 from experiments.data import mnist_problem
+from tests.installed import install
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240607)
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory):
+    return install(tmp_path_factory.mktemp("installed"))
 
 
 @pytest.fixture(autouse=True)

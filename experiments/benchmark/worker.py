@@ -29,14 +29,15 @@ class Worker:
     def __init__(self, contender: str, folder: Path, threads: int) -> None:
         self.contender = contender
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        same_packages = {"PYTHONPATH": os.pathsep.join(sys.path)}  # and with -P none of those in the current folder
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - close() closes it
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.benchmark.worker", contender, str(folder)],
+            [sys.executable, "-P", "-m", "experiments.benchmark.worker", contender, str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
-            env={**os.environ, **limits},
+            env={**os.environ, **limits, **same_packages},
             start_new_session=True,  # Ctrl-C is for the benchmark, which then ends its workers
         )
         self.stdin: Any = self.process.stdin

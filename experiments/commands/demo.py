@@ -9,7 +9,7 @@ import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 
 from experiments import report
-from experiments.command_line import add_text
+from experiments.command_line import PROGRAM, add_text
 from experiments.commands.train import train_and_report
 from experiments.experiment import Experiment
 from experiments.run_folder import RunFolder, dated
@@ -39,7 +39,7 @@ def run(options: Namespace) -> int:
     report.console.print(
         f"All done in {time.perf_counter() - start:.0f} s. The pictures are in [bold]{out}[/].\n"
         "Next, MNIST with both twins (it is downloaded to ./data if it is nowhere else):\n\n"
-        "    python -m experiments mnist\n",
+        f"    {PROGRAM} mnist\n",
         soft_wrap=True,
     )
     return 0

@@ -1,10 +1,7 @@
 """The benchmark: that all train the same network, that what is said was timed, and what bad input gets. No times."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +13,6 @@ from experiments.benchmark.contenders import CONTENDERS, RATE
 from experiments.benchmark.timing import WARM_UP, CaseTimings, Timing, time_case
 from experiments.tasks import Digits
 
-ROOT = Path(__file__).parent.parent.parent
 CASE = Case("digits", (64, 32, 10), "relu", 64, 1077, 3, 3)
 
 
@@ -130,18 +126,10 @@ def test_a_spread_is_the_median_and_half_of_least_to_most(values, digits, text):
     assert tables.spread(values, digits) == text
 
 
-def run(*arguments, **environment):
-    command = [sys.executable, "-m", "experiments", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False, env=environment)
-
-
-def test_the_command_prints_json_and_leaves_tables_and_a_chart(tmp_path):
-    import os
-
-    done = run(
+def test_the_command_prints_json_and_leaves_tables_and_a_chart(installed, tmp_path):
+    done = installed.run(
         "bench", "--sizes", "xor", "--contenders", "scratch", "textbook NumPy", "--threads", "1",
-        "--json", "-", "--out", str(tmp_path / "out"),
-        **os.environ,
+        "--json", "-", "--out", tmp_path / "out",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     values = json.loads(done.stdout)

@@ -287,33 +287,17 @@ def test_results_goes_on_with_the_runs_that_it_finds(tmp_path, capsys):
     assert (tmp_path / "xor-seed0" / "scratch.safetensors").read_bytes() == trained
 
 
-def test_two_processes_train_as_one_from_the_command_line(tmp_path):
+def test_two_processes_train_as_one_from_the_command_line(installed, tmp_path):
     """The last batch has one sample, so one of the two processes has none of it."""
-    weights = []
-    for devices, strategy in ((1, "auto"), (2, "ddp")):
-        out = tmp_path / str(devices)
-        options = [
-            "--layer-norm",
-            "--residual",
-            "--batch-size",
-            "59",
-            "--dtype",
-            "float64",
-            "--impl",
-            "lightning",
-            "--devices",
-            devices,
-            "--strategy",
-            strategy,
-            "--out",
-            out,
-        ]
-        process = command("moons", *QUICK, *options)
-        printed, _ = process.communicate(timeout=200)
-        assert process.returncode == 0, printed
-        assert [row["epoch"] for row in rows(out)] == ["1", "2", "3"]
-        weights.append(scratch_weights(out, "lightning").vector)
-    np.testing.assert_allclose(*weights, rtol=0, atol=1e-12)
+    options = ["moons", *QUICK, "--layer-norm", "--residual", "--batch-size", "59", "--dtype", "float64"]
+    options += ["--impl", "lightning"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert main([*options, "--out", str(one)]) == 0
+    done = installed.run(*options, "--devices", 2, "--strategy", "ddp", "--out", two)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [row["epoch"] for row in rows(two)] == ["1", "2", "3"]
+    a, b = (scratch_weights(folder, "lightning").vector for folder in (one, two))
+    np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
 
 
 def scratch_weights(folder, impl):

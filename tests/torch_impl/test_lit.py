@@ -13,6 +13,7 @@ import torch
 import scratch
 import torch_impl
 from scratch import MSE, SGD, Adam, BCEWithLogits, CrossEntropy, DivergenceError, EarlyStopping, State
+from tests.installed import mislead
 from tests.torch_impl.trainings import NETWORK, NETWORKS, NORMED, ODD, data, initial, recipe
 from torch_impl import lit, lit_train
 
@@ -174,7 +175,8 @@ def test_a_resumed_training_is_the_same_bit_for_bit(tmp_path):
 def test_two_processes_train_as_one(tmp_path):
     """DDP on gloo: dropout masks, shares that differ in size, and a last batch too small to share, included.
 
-    They are spawned here; that the command itself is run in each is tested with the command line.
+    They are spawned here, from a folder that holds other files of the packages' names. That the command itself is run
+    in each is tested with the command line.
     """
     script = tmp_path / "train.py"
     script.write_text(
@@ -192,9 +194,10 @@ def test_two_processes_train_as_one(tmp_path):
             """
         )
     )
+    mislead(tmp_path / "elsewhere")
     command = [sys.executable, str(script), str(tmp_path / "weights.safetensors")]
     done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=200, check=False
+        command, cwd=tmp_path / "elsewhere", env=environment(), capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 0, done.stderr
     two = scratch.load_parameters(tmp_path / "weights.safetensors", NETWORK)
