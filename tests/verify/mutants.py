@@ -10,7 +10,6 @@ those in NAMED are true descriptions of the mutant; any other name is a wrong on
 from __future__ import annotations
 
 import ast
-import copy
 import inspect
 import sys
 import textwrap
@@ -133,34 +132,42 @@ def mutated(function: Any) -> Iterator[tuple[str, str, Any]]:
     stored = {n.id for n in ast.walk(definition) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     names = (stored | {a.arg for a in arguments.args}) - {"self", "cache", "need_dx", "slots", "t", "rows"}
     nodes = [n for statement in definition.body for n in ast.walk(statement)]
-    for i, node in enumerate(nodes):
-        if _in_a_check(nodes, node):
+    places, in_checks = _places(definition), _in_checks(nodes)
+    original = ast.unparse(tree).splitlines()
+    for node in nodes:
+        if node in in_checks:
             continue
         for change, new in changes(node, names):
-            other = copy.deepcopy(tree)
-            body = [n for statement in other.body[0].body for n in ast.walk(statement)]  # type: ignore[attr-defined]
-            target = body[i]
-            _Exchange(target, copy.deepcopy(new)).visit(other)
-            ast.fix_missing_locations(other)
-            lines = zip(ast.unparse(tree).splitlines(), ast.unparse(other).splitlines(), strict=True)
+            _put(new, places[node])
+            ast.fix_missing_locations(tree)
+            lines = zip(original, ast.unparse(tree).splitlines(), strict=True)
             line = next((after.strip() for before, after in lines if before != after), "")
             scope: dict[str, Any] = {}
-            exec(compile(other, f"<{change}>", "exec"), function.__globals__, scope)
+            exec(compile(tree, f"<{change}>", "exec"), function.__globals__, scope)
+            _put(node, places[node])
             yield change, line, scope[definition.name]
 
 
-def _in_a_check(nodes: list[ast.AST], node: ast.AST) -> bool:
-    return any(
-        isinstance(n, ast.Call) and ast.unparse(n.func).startswith("checks.") and node in ast.walk(n) for n in nodes
-    )
+def _in_checks(nodes: list[ast.AST]) -> set[ast.AST]:
+    """What stands in a call of scratch.checks."""
+    calls = (n for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func).startswith("checks."))
+    return {node for call in calls for node in ast.walk(call)}
 
 
-class _Exchange(ast.NodeTransformer):
-    def __init__(self, old: ast.AST, new: ast.AST) -> None:
-        self.old, self.new = old, new
+def _places(tree: ast.AST) -> dict[ast.AST, tuple[Any, Any]]:
+    """Where each node of the tree stands: the list and the index in it, or the node's fields and a name."""
+    places: dict[ast.AST, tuple[Any, Any]] = {}
+    for parent in ast.walk(tree):
+        for field, value in ast.iter_fields(parent):
+            held = enumerate(value) if isinstance(value, list) else [(field, value)]
+            container = value if isinstance(value, list) else vars(parent)
+            places |= {node: (container, key) for key, node in held if isinstance(node, ast.AST)}
+    return places
 
-    def visit(self, node: ast.AST) -> Any:
-        return self.new if node is self.old else self.generic_visit(node)
+
+def _put(node: ast.AST, place: tuple[Any, Any]) -> None:
+    container, key = place
+    container[key] = node
 
 
 # --- the mutants of scratch -------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Known faults are found and named, unknown ones found and not misnamed; the scripts beside print whole tables."""
 
+import functools
 from collections import Counter
 
 import pytest
@@ -25,16 +26,22 @@ def test_a_planted_mistake_is_found_and_named(plant):
     assert judged.named, str(judged.report)
 
 
-def test_mutants_are_found_and_none_has_a_wrong_name():
+@functools.cache
+def every_mutant():
+    return list(mutants.mutants())
+
+
+@pytest.mark.parametrize("first", range(0, 25, 5))
+def test_mutants_are_found_and_none_has_a_wrong_name(first):
     # One in five here, all of them in `python -m tests.verify.mutants`.
-    results = [r for r in map(mutants.judge, list(mutants.mutants())[::5]) if r is not None]
+    results = [r for r in map(mutants.judge, every_mutant()[first::25]) if r is not None]
     found = [r for r in results if r.status == "found"]
     assert [r.mutant.name for r in results if r.status in ("MISSED", "FALSE ALARM")] == []
     assert [(r.mutant.name, r.mistakes) for r in found if r.wrong_name] == []
-    assert len([r for r in found if set(r.mistakes) == {"unknown"}]) >= 25
+    assert len([r for r in found if set(r.mistakes) == {"unknown"}]) >= 20
 
 
 def test_the_judged_names_are_those_of_mutants():
-    names = {m.name for m in mutants.mutants()}
+    names = {m.name for m in every_mutant()}
     assert set(mutants.NAMED) <= names
     assert set(mutants.NAMED.values()) <= set(CATALOGUE)
