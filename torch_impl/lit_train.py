@@ -32,8 +32,14 @@ if TYPE_CHECKING:
 
 def steps_done(folder: str | Path) -> int:
     """The step that ``fit`` would go on from in this folder."""
-    path = Path(folder) / "last.ckpt"
-    return int(torch.load(path, weights_only=True)["global_step"]) if path.is_file() else 0
+    path = _last_checkpoint(folder)
+    return 0 if path is None else int(torch.load(path, weights_only=True)["global_step"])
+
+
+def _last_checkpoint(folder: str | Path | None) -> Path | None:
+    """The checkpoint in the folder to go on from, if there is one."""
+    path = None if folder is None else Path(folder) / "last.ckpt"
+    return path if path is not None and path.is_file() else None
 
 
 def fit(
@@ -74,17 +80,11 @@ def fit(
         DivergenceError: the loss turned NaN or infinite
     """
     check_data(network, recipe, x, y, params.dtype, validation)
-    checks.whole("devices", devices, 1)
-    checks.whole("num_nodes", num_nodes, 1)
-    checks.choice("strategy", strategy, dict.fromkeys(("auto", "ddp", "ddp_spawn")))
     checks.whole("chunk", chunk, 1)
-    device = check_device(device)
+    device = _check_machines(device, devices, num_nodes, strategy)
     check_precision(precision, device.type, params.dtype)
-    if devices > 1 and device.index is not None:
-        raise ValueError(f"devices is {devices} with device {str(device)!r}, expected device {device.type!r}")
     if devices * num_nodes > 1 and network.untrained:
         _check_shares(network, recipe, x, devices * num_nodes)
-    folder = None if folder is None else Path(folder)
     module, data = ChunkedTwin(network, recipe, params), ChunkedData(recipe, x, y, validation, chunk)
     with _quiet(), _tf32(precision == "tf32"):
         trainer = L.Trainer(
@@ -95,15 +95,27 @@ def fit(
             strategy="ddp_spawn" if devices > 1 and strategy == "auto" else strategy,
             precision="64-true" if params.dtype == np.float64 else "bf16-mixed" if precision == "bf16" else "32-true",
             limit_val_batches=None if validation is not None else 0,
-            callbacks=[Recording(on_record), *([] if folder is None else [LastCheckpoint(folder, checkpoint_every)])],
+            callbacks=[
+                Recording(on_record),
+                *([] if folder is None else [LastCheckpoint(Path(folder), checkpoint_every)]),
+            ],
             logger=False if folder is None else TensorBoardLogger(folder, name="", version="tensorboard"),
             enable_checkpointing=folder is not None,
             **_OPTIONS,
         )
-        last = None if folder is None else folder / "last.ckpt"
-        resumed = last if last is not None and last.is_file() else None
-        trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=_last_checkpoint(folder), weights_only=True)
     return parameters_of(module.twin)
+
+
+def _check_machines(device: str | torch.device, devices: int, num_nodes: int, strategy: str) -> torch.device:
+    """The device; a TypeError or ValueError unless Lightning can start so many processes there."""
+    checks.whole("devices", devices, 1)
+    checks.whole("num_nodes", num_nodes, 1)
+    checks.choice("strategy", strategy, dict.fromkeys(("auto", "ddp", "ddp_spawn")))
+    found = check_device(device)
+    if devices > 1 and found.index is not None:
+        raise ValueError(f"devices is {devices} with device {str(found)!r}, expected device {found.type!r}")
+    return found
 
 
 def _check_shares(network: Network, recipe: Recipe, x: Array, processes: int) -> None:
