@@ -95,12 +95,7 @@ def fit(
             strategy="ddp_spawn" if devices > 1 and strategy == "auto" else strategy,
             precision="64-true" if params.dtype == np.float64 else "bf16-mixed" if precision == "bf16" else "32-true",
             limit_val_batches=None if validation is not None else 0,
-            callbacks=[
-                Recording(on_record),
-                *([] if folder is None else [LastCheckpoint(Path(folder), checkpoint_every)]),
-            ],
-            logger=False if folder is None else TensorBoardLogger(folder, name="", version="tensorboard"),
-            enable_checkpointing=folder is not None,
+            **_outputs(folder, Recording(on_record), checkpoint_every),
             **_OPTIONS,
         )
         trainer.fit(module, datamodule=data, ckpt_path=_last_checkpoint(folder), weights_only=True)
@@ -127,6 +122,14 @@ def _check_shares(network: Network, recipe: Recipe, x: Array, processes: int) ->
         raise ValueError(
             f"batch_size is {recipe.batch_size}, whose smallest share has {smallest} samples: {error}"
         ) from error
+
+
+def _outputs(folder: str | Path | None, recording: Callback, checkpoint_every: float) -> dict[str, Any]:
+    """What a Trainer writes: nothing without a folder."""
+    if folder is None:
+        return {"callbacks": [recording], "logger": False, "enable_checkpointing": False}
+    logger = TensorBoardLogger(folder, name="", version="tensorboard")
+    return {"callbacks": [recording, LastCheckpoint(Path(folder), checkpoint_every)], "logger": logger}
 
 
 _OPTIONS: dict[str, Any] = {
