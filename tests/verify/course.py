@@ -730,7 +730,7 @@ def _():
             db[k] += dout[i, k, r, c]
         return dxp[:, :, pad:-pad, pad:-pad], dw, db
 
-    inputs = {"x": normal(2, 3, 5, 7), "w": normal(4, 3, 3, 3), "b": normal(4)}
+    inputs = {"x": normal(2, 3, 4, 5), "w": normal(4, 3, 3, 3), "b": normal(4)}
     return verify_function(conv_forward_naive, conv_backward_naive, **inputs, conv_param={"stride": 2, "pad": 1})
 
 
