@@ -17,6 +17,7 @@ import torch
 
 from scratch import Parameters, checks
 from scratch.layers import trained_shapes
+from scratch.parameters import is_weight
 from torch_impl.counterparts import LAYERS, LOSSES, with_options
 
 if TYPE_CHECKING:
@@ -405,7 +406,7 @@ def penalty_unit(penalty: Any) -> Unit:
         return call("add_grad", penalty.add_grad, params, grads), grads
 
     def reference(tensors: dict[str, Any]) -> Any:
-        weights = [W for W in tensors.values() if W.ndim >= 2]
+        weights = [W for W in tensors.values() if is_weight(W)]
         total = sum(penalty.l1 * W.abs().sum() + penalty.l2 / 2 * W.square().sum() for W in weights)
         return total + 0 * sum(b.sum() for b in tensors.values())  # a bias is no part of it, and has gradient 0
 
