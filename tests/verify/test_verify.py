@@ -552,3 +552,22 @@ def test_networks_of_nested_layers_and_of_integers_are_verified(rng):
         x = rng.integers(0, 11, shape) if network.integer_input else rng.standard_normal(shape)
         report = verify_network(network, CrossEntropy(), x=x, y=rng.integers(0, 3, 7))
         assert report.ok, str(report)
+
+
+class Biased(BatchNorm):
+    """Moves the running variance by the biased one."""
+
+    def track(self, cache, running_mean, running_var):
+        mean, var, _ = cache[3]
+        super().track((*cache[:3], (mean, var, 1e9)), running_mean, running_var)
+
+
+class Untracked(BatchNorm):
+    track = None
+
+
+def test_running_statistics_are_verified():
+    report = verify_layer(Biased(5), (7, 5))
+    assert report.verdict == "wrong"
+    assert "after a training step running_var is not torch's" in report.findings[0].explanation
+    assert verify_layer(Untracked(5), (7, 5)).verdict == "could not be checked"

@@ -16,11 +16,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 import scratch
 from scratch import checks
 from scratch.layers import Layer, takes, trained_shapes
 from scratch.parameters import is_weight
+from torch_impl.convert import arrays_of
+from torch_impl.counterparts import run
 from torch_impl.verify.catalogue import CATALOGUE, Mistake
 from torch_impl.verify.check import verify_unit
 from torch_impl.verify.network import check_network, verify_chain
@@ -41,12 +44,14 @@ from torch_impl.verify.unit import (
     Unit,
     UserCodeError,
     call,
+    counterpart,
     function_unit,
     in_order,
     layer_unit,
     loss_unit,
     model_unit,
     penalty_unit,
+    random_untrained,
 )
 
 if TYPE_CHECKING:
@@ -151,6 +156,8 @@ def verify_layer(
     reports = [verify_unit(unit, trained, seed)]
     if takes(layer.backward, "need_dx") and reports[0].ok:
         reports += [found for found in (without_dx(layer, unit, trained),) if not found.ok]
+    if getattr(layer, "untrained", ()) and reference is None and counterpart(layer) is not None:
+        reports += [found for found in (tracking(layer, trained),) if not found.ok]
     if differs and not getattr(layer, "stochastic", False):  # without its draws a layer is the identity, or near it
         unit = layer_unit(layer, inputs, reference, f"{layer}, in evaluation", training=False)
         reports.append(verify_unit(unit, inputs, seed))
@@ -177,6 +184,31 @@ def without_dx(layer: Layer, unit: Unit, inputs: dict[str, Any]) -> Report:
         )
         findings = (Finding(wrong[0], UNKNOWN, "none", math.nan, text, "", str(layer), tensors=wrong),)
     return Report(str(layer), (Section("backward with need_dx=False", tuple(rows)),), findings)
+
+
+def tracking(layer: Layer, inputs: dict[str, Any]) -> Report:
+    """Whether ``track`` moves the untrained arrays as the buffers of the torch counterpart move in a training step."""
+    title = f"{layer}, untrained arrays after a training step"
+    untrained, module = random_untrained(layer), counterpart(layer)
+    assert module is not None  # where there is none, there is nothing to compare with
+    module.double().train()
+    given = {name: np.asarray(inputs.get(name, untrained.get(name)), np.float64) for name in layer.shapes()}
+    arrays = arrays_of(module)
+    for name, value in given.items():
+        arrays[name].copy_(torch.from_numpy(value))
+    x = inputs["x"].astype(np.float64)
+    try:
+        _, cache = call("forward", layer.forward, x, *given.values(), training=np.random.default_rng(0))
+        call("track", layer.track, cache, *untrained.values())  # type: ignore[attr-defined]
+    except UserCodeError as error:
+        return could_not_be_checked(title, str(error))
+    run(module, torch.from_numpy(x), np.random.default_rng(0))
+    expected = {name: arrays[name].numpy() for name in untrained}
+    rows = [compare(n, untrained[n], e, 1e-9 * float(np.abs(e).max()), "a training step") for n, e in expected.items()]
+    wrong = tuple(row.tensor for row in rows if row.verdict == "wrong")
+    text = f"In {layer}: after a training step {' and '.join(wrong)} {'are' if len(wrong) > 1 else 'is'} not torch's."
+    found = (Finding(wrong[0], UNKNOWN, "none", math.nan, text, "", title, tensors=wrong),) if wrong else ()
+    return Report(title, (Section(title, tuple(rows)),), found)
 
 
 def verify_loss(

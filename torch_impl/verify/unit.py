@@ -318,6 +318,12 @@ def layer_unit(
     )
 
 
+def counterpart(layer: Layer) -> torch.nn.Module | None:
+    """The torch counterpart of the layer's class or its nearest known base, if there is one."""
+    known = next((base for base in type(layer).__mro__ if base in LAYERS), None)
+    return None if known is None else LAYERS[known](layer)
+
+
 def random_untrained(layer: Layer) -> Inputs:
     """Values for the arrays that are not trained: positive, as a variance must be."""
     rng, shapes = np.random.default_rng(7), layer.shapes()
@@ -328,10 +334,10 @@ def _layer_reference(
     layer: Layer, reference: Any, parameters: tuple[str, ...], training: bool, constants: Inputs
 ) -> Callable[[dict[str, Any]], Any] | None:
     if reference is None:
-        known = next((base for base in type(layer).__mro__ if base in LAYERS), None)
-        if known is None:
+        reference = counterpart(layer)
+        if reference is None:
             return None
-        reference = LAYERS[known](layer).to(torch.float64)
+        reference = reference.to(torch.float64)
     if not isinstance(reference, torch.nn.Module):
         checks.instance("reference", reference, object, "an nn.Module or a function of x and the parameters")
         return lambda tensors: reference(*(tensors[n] for n in ("x", *parameters)))
