@@ -15,7 +15,7 @@ from experiments.run_folder import Row
 from scratch import Network, Parameters, Recipe
 from scratch.device import Precision, check_precision, is_available
 from scratch.engine import Evaluation
-from scratch.train import check_data
+from scratch.train import check_data, check_smallest_batch
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Experiment:
         made = cls(config, data, network, config.recipe(len(data.train.x)), initial, device, scratch_device)
         x, y, validation = made.training_data
         check_data(network, made.recipe, x, y, initial.dtype, validation)  # before a folder is made
+        check_smallest_batch(network, made.recipe, x, initial.dtype, config.devices * config.num_nodes)
         return made
 
     def precision(self, device: str) -> Precision:

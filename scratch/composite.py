@@ -38,8 +38,8 @@ class Composite:
 
     ``parts()`` names the layers; their arrays get these names as prefixes, as in a torch state dict
     (``"inner.weight"``). ``forward`` calls :meth:`forward_part` for each part, ``backward`` calls
-    :meth:`backward_part`, and both hand on all of their arrays: the part gets its own. The cache is a sequence that
-    begins with the caches of the parts, in the order of ``parts()``.
+    :meth:`backward_part`, once a part, and both hand on all of their arrays: the part gets its own. The cache is a
+    sequence that begins with the caches of the parts, in the order of ``parts()``; ``track`` takes it apart.
     """
 
     def parts(self) -> Mapping[str, Layer]:
@@ -71,13 +71,16 @@ class Composite:
 
     @cached_property
     def stochastic(self) -> bool:
-        """Whether the forward pass in training draws random numbers."""
-        return any(getattr(layer, "stochastic", False) for _, layer in leaves(self))
+        """Whether the forward pass in training draws random numbers; a composite that does so itself says True."""
+        return any(getattr(part, "stochastic", False) for part in self.parts().values())
 
     @cached_property
     def differs_in_training(self) -> bool:
         """Whether the forward pass in training is another one than in evaluation."""
-        return any(takes(layer.forward, "training") for _, layer in leaves(self))
+        parts = self.parts().values()
+        return self.stochastic or any(
+            getattr(part, "differs_in_training", takes(part.forward, "training")) for part in parts
+        )
 
     @cached_property
     def _parts(self) -> tuple[Part, ...]:
@@ -196,14 +199,14 @@ class Residual(Composite):
             y, cache = self.forward_part(k, x, arrays, training)
             outputs.append(y)
             caches.append(cache)
-        f, s = outputs[1], outputs[2 if self.shortcut else 0]
+        f, s = outputs[1], outputs[0 if self.shortcut is None else 2]
         if f.shape != s.shape:
             raise ValueError(f"inner made shape {f.shape} of x with shape {x.shape}, expected {s.shape}")
         return s + f, caches
 
     def backward(self, dy: Array, cache: list[Any], *grads: Array, need_dx: bool = True) -> Array | None:
         through_f = self.backward_part(0, dy, cache[0], grads, need_dx)
-        through_s = self.backward_part(1, dy, cache[1], grads, need_dx) if self.shortcut else dy
+        through_s = dy if self.shortcut is None else self.backward_part(1, dy, cache[1], grads, need_dx)
         return None if through_f is None else through_s + through_f  # ∂L/∂x = s′ᵀ dy + f′ᵀ dy
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
+EVALUATION_BATCH = 1024  # samples that a network evaluates at once
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -50,7 +52,7 @@ class Engine(Protocol):
     def run(self, steps: Steps) -> tuple[list[float], Any]:
         """Take these steps: the loss of each before its update, and the logits of all their samples.
 
-        A single step whose loss is NaN or infinite changes no parameter.
+        A single step whose loss is NaN or infinite changes no trained array.
         """
 
     def evaluate(self) -> Evaluation | None:
@@ -171,7 +173,7 @@ def gradient(
 
 
 def evaluate(
-    network: Network, loss: Loss, params: Parameters, x: Array, y: Array, batch_size: int = 1024
+    network: Network, loss: Loss, params: Parameters, x: Array, y: Array, batch_size: int = EVALUATION_BATCH
 ) -> Evaluation:
     """The mean loss and the logits over a data set, as in evaluation (no dropout, no penalty).
 

@@ -35,7 +35,8 @@ def initial_parameters(
     bias: float = 0.0,
     dtype: DTypeLike = np.float64,
 ) -> Parameters:
-    """Initial parameters of ``network``: every weight drawn from ``rng``, every vector filled with ``bias``.
+    """Initial parameters of ``network``: every weight drawn from ``rng``, every vector filled with ``bias``,
+    every untrained array with zeros.
 
     A layer whose arrays should start elsewhere says so in ``initial(rng)``: see :class:`scratch.Layer`.
 
@@ -45,7 +46,7 @@ def initial_parameters(
 
     Raises
         TypeError: ``dtype`` is neither float32 nor float64; no Network, or no Generator
-        ValueError: ``weights`` is not one of the names
+        ValueError: ``weights`` is not one of the names; values of another shape, or for an array that is not there
     """
     checks.instance("network", network, Network, "a Network, as mlp() makes it")
     checks.instance("rng", rng, np.random.Generator, "a NumPy Generator, as numpy.random.default_rng(seed) makes it")
@@ -53,9 +54,17 @@ def initial_parameters(
     params = network.parameters(dtype)
     for prefix, layer in leaves(network):
         own = layer.initial(rng) if hasattr(layer, "initial") else {}
-        for name in layer.shapes():
-            value = params[prefix + name]
-            value[...] = own[name] if name in own else draw(rng, value.shape) if is_weight(value) else bias
+        for name in own:
+            checks.choice(f"the name in initial() of {layer}", name, layer.shapes())
+        for name, shape in layer.shapes().items():
+            if name in own:
+                value = own[name]
+            elif name in getattr(layer, "untrained", ()):
+                continue
+            else:
+                value = draw(rng, shape) if is_weight(params[prefix + name]) else np.full(shape, bias)
+            checks.has_shape(f"the initial {prefix}{name}", value, shape)
+            params[prefix + name][...] = value
     return params
 
 

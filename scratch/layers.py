@@ -39,7 +39,8 @@ class Layer(Protocol):
     - ``backward`` that can do without dx takes the keyword ``need_dx``. With ``need_dx=False``, as the first layer is
       called in training, it may return None. Everywhere else None is an error.
     - ``untrained`` names the arrays that no optimizer changes (running statistics). After a training step
-      ``track(cache, *untrained)`` moves them in place.
+      ``track(cache, *untrained)`` moves them in place, with the cache of that step's forward pass. ``shapes()`` names
+      them last, as torch lists a module's buffers behind its parameters.
     - ``initial(rng)`` returns the initial values, by name, that :mod:`scratch.init` should not choose by its own rule.
     - ``n_in`` and ``n_out`` are widths that neighbours in a network must agree on; ``keeps_shape = True`` says that
       the output has the input's shape.
@@ -155,7 +156,8 @@ class Dropout:
 class Embedding:
     """y = W[x]  for integers x (batch, …) from 0 to in − 1, W (in, out): a row of W for each, y (batch, …, out).
 
-    It is a linear layer of one-hot vectors. Integers have no gradient, so it stands at the input of a network.
+    It is a linear layer of one-hot vectors. Integers have no gradient, so it stands at the input of a network, which
+    checks their range.
     """
 
     n_in: int

@@ -109,6 +109,11 @@ class Network(Composite):
         width = self.n_in if getattr(x, "ndim", 0) == 2 else None  # with more axes, it need not be the last one
         checks.float_array(name, x, ("batch", ...) if width is None else ("batch", width), dtype)
 
+    def check_parameters(self, name: str, params: Parameters) -> None:
+        """Raise ValueError unless ``params``, to be called ``name``, has the network's arrays, in its order."""
+        if list(params.shapes.items()) != list(self._shapes.items()):
+            raise ValueError(f"{name} has {params.shapes}, expected {self._shapes}")
+
     def apply(self, params: Parameters, x: Array, training: Generator | None = None) -> tuple[Array, list[Any]]:
         """The output for x (batch, …), and the cache of every layer for ``backward``.
 
@@ -119,8 +124,7 @@ class Network(Composite):
             ValueError: x has another shape, or the parameters are another network's
         """
         self.check_input("x", x, params.dtype)
-        if params.shapes != self._shapes:
-            raise ValueError(f"params has {params.shapes}, expected {self._shapes}")
+        self.check_parameters("params", params)
         return self.forward(x, *params.arrays, training=training)
 
     def forward(self, x: Array, *arrays: Array, training: Generator | None = None) -> tuple[Array, list[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ class BatchNorm:
 
     def __post_init__(self) -> None:
         checks.whole("channels", self.channels, 1)
-        checks.number("momentum", self.momentum, 0)
+        checks.number("momentum", self.momentum, 0, below=math.nextafter(1, 2))  # 1: the last batch's alone
         checks.number("eps", self.eps, 0, above=True)
         object.__setattr__(self, "momentum", float(self.momentum))
         object.__setattr__(self, "eps", float(self.eps))
@@ -49,7 +50,7 @@ class BatchNorm:
 
     def initial(self, rng: Generator) -> dict[str, Array]:  # noqa: ARG002
         one, zero = np.ones(self.channels), np.zeros(self.channels)
-        return {"weight": one, "bias": zero, "running_mean": zero, "running_var": one}
+        return ({"weight": one, "bias": zero} if self.affine else {}) | {"running_mean": zero, "running_var": one}
 
     def forward(self, x: Array, *arrays: Array, training: Generator | None = None) -> tuple[Array, Any]:
         checks.has_shape("x", x, ("batch", self.channels, ...))
@@ -110,7 +111,7 @@ class LayerNorm:
         return dict.fromkeys(("weight", "bias") if self.affine else (), (self.n_in,))
 
     def initial(self, rng: Generator) -> dict[str, Array]:  # noqa: ARG002
-        return {"weight": np.ones(self.n_in), "bias": np.zeros(self.n_in)}
+        return {"weight": np.ones(self.n_in), "bias": np.zeros(self.n_in)} if self.affine else {}
 
     def forward(self, x: Array, *affine: Array) -> tuple[Array, Any]:
         checks.has_shape("x", x, ("batch", ..., self.n_in))

@@ -70,7 +70,7 @@ class Parameters(Mapping[str, "Array"]):
 
     def __setitem__(self, name: str, value: Array) -> None:
         view = self[name]
-        checks.float_array(name, value, view.shape)
+        checks.float_array(name, value, view.shape, self.dtype)
         view[...] = value
 
     def __iter__(self) -> Iterator[str]:

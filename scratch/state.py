@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scratch import checks
 from scratch.device import to_device
+from scratch.network import Network
 from scratch.optim import Optimizer
 from scratch.parameters import Parameters
 from scratch.recipe import Recipe
@@ -62,10 +63,23 @@ class State:
         params = params.copy()
         return cls(params, optimizer.slots(params.trained))
 
-    def step(self, optimizer: Optimizer, grads: Parameters, lr: float) -> None:
-        """Take a step of ``optimizer`` down ``grads``, in a loop of your own; the progress counts it."""
+    def step(
+        self, optimizer: Optimizer, grads: Parameters, lr: float, network: Network | None = None, caches: Any = None
+    ) -> None:
+        """Take a step of ``optimizer`` down ``grads``, in a loop of your own; the progress counts it.
+
+        A network with running statistics, and the caches of the forward pass in training, are given as well: they move.
+
+        Raises
+            ValueError: no network, though there are untrained arrays
+        """
+        if self.params.untrained and network is None:
+            names = ", ".join(self.params.untrained)
+            raise ValueError(f"network is None, expected it and its caches: this step moves {names} too")
         self.progress.step += 1
         optimizer.update(self.params.trained, grads.vector, self.slots, lr, self.progress.step)
+        if network is not None:
+            network.track(caches, *self.params.untrained_arrays)
 
     def to(self, device: str) -> State:
         """A copy on that device: "cpu", "cuda" or "cuda:N".
@@ -79,10 +93,12 @@ class State:
         return State(params, slots, replace(self.progress), best)
 
 
-def check_state(recipe: Recipe, state: State) -> None:
-    """Raise TypeError or ValueError unless the state is one, of the recipe's optimizer."""
+def check_state(network: Network, recipe: Recipe, state: State) -> None:
+    """Raise TypeError or ValueError unless the state is one, of the network and of the recipe's optimizer."""
+    checks.instance("network", network, Network, "a Network, as mlp() makes it")
     checks.instance("recipe", recipe, Recipe, "a Recipe")
     checks.instance("state", state, State, "a scratch.State, as State.start() makes it")
+    network.check_parameters("state.params", state.params)
     slots = recipe.optimizer.slots(state.params.trained)
     if state.slots.keys() != slots.keys():
         raise ValueError(

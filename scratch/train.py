@@ -9,6 +9,7 @@ import numpy as np
 
 from scratch import checks
 from scratch.batches import steps
+from scratch.composite import traced
 from scratch.device import check_precision
 from scratch.engine import NumpyEngine
 from scratch.epochs import WholeEpochs
@@ -18,6 +19,8 @@ from scratch.state import check_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from numpy.random import Generator
 
     from scratch.batches import Steps
     from scratch.device import Array, Precision
@@ -82,7 +85,7 @@ def fit(
             Nothing has been changed.
         DivergenceError: the loss turned NaN or infinite
     """
-    check_state(recipe, state)
+    check_state(network, recipe, state)
     check_data(network, recipe, x, y, state.params.dtype, validation)
     check_precision(precision, state.params.device, state.params.dtype)
     engine: Any = NumpyEngine(network, recipe, x, y, state, validation, precision)
@@ -98,11 +101,12 @@ def train(engine: Engine, recipe: Recipe, n: int) -> Iterator[Record]:
         DivergenceError: the loss turned NaN or infinite
     """
     for these in steps(n, recipe, engine.progress.step, engine.whole_epochs):
-        if engine.progress.stopped:
+        if recipe.early_stopping is not None and engine.progress.stopped:
             break
         losses, logits = engine.run(these)
         yield record(engine, recipe, these, losses, logits)
-    engine.restore_best()
+    if recipe.early_stopping is not None:
+        engine.restore_best()
 
 
 def record(engine: Engine, recipe: Recipe, these: Steps, losses: list[float], logits: Any) -> Record:
@@ -145,19 +149,36 @@ def check_data(
             checks.finite(f"{prefix}x", features)
             shape = (len(features), *outputs(network, features, dtype))
             recipe.loss.check_targets(targets, shape, dtype, f"{prefix}y")
-    short = len(x) % recipe.batch_size or min(recipe.batch_size, len(x))
-    if network.differs_in_training:
-        try:
-            network.apply(network.parameters(dtype), x[:short], np.random.default_rng(0))
-        except ValueError as error:
-            raise ValueError(
-                f"batch_size is {recipe.batch_size}, and the last batch of {len(x)} samples has {short}: {error}"
-            ) from error
+    check_smallest_batch(network, recipe, x, dtype)
     if recipe.augment is not None and x.shape[1:] != (math.prod(recipe.augment.shape),):
         raise ValueError(f"augment is {recipe.augment}, expected a shape of {x.shape[1]} pixels, as x has them")
 
 
-def outputs(network: Network, x: Array, dtype: Any) -> tuple[int, ...]:
-    """The shape of one sample's logits for data like ``x`` (n, …), found with one row of it."""
-    logits, _ = network.apply(network.parameters(dtype), x[:1])
+def check_smallest_batch(network: Network, recipe: Recipe, x: Array, dtype: Any, processes: int = 1) -> None:
+    """Raise ValueError if what a process gets of the smallest batch is too little for the network in training."""
+    smallest = (len(x) % recipe.batch_size or min(recipe.batch_size, len(x))) // processes
+    if network.differs_in_training and (smallest or network.untrained):
+        try:
+            outputs(network, x, dtype, smallest, np.random.default_rng(0))
+        except ValueError as error:
+            whose = f"the last batch of {len(x)} samples" if processes == 1 else "the smallest share of a process"
+            raise ValueError(f"batch_size is {recipe.batch_size}, and {whose} has {smallest}: {error}") from error
+
+
+def outputs(
+    network: Network, x: Array, dtype: Any, rows: int = 3, training: Generator | None = None
+) -> tuple[int, ...]:
+    """The shape of one sample's logits for data like ``x`` (n, …), found by a rehearsal with a few rows of it.
+
+    Raises
+        ValueError: the gradient of a layer's input has another shape than that input
+    """
+    params, x = network.parameters(dtype), x[:rows].copy()
+    with np.errstate(all="ignore"), traced() as trace:  # of zero parameters, anything may come
+        logits, caches = network.apply(params, x, training)
+        network.backward(np.zeros_like(logits), caches, *params.gradients().arrays)
+    for path, dx in trace.input_gradients.items():
+        if dx is not None and dx.shape != trace.inputs[path].shape:
+            came, expected = dx.shape, trace.inputs[path].shape
+            raise ValueError(f"layer {path}, {trace.layers[path]}: dx has shape {came}, expected {expected}, that of x")
     return tuple(logits.shape[1:])

@@ -16,23 +16,35 @@ if TYPE_CHECKING:
 
 
 def arrays_of(module: nn.Module) -> dict[str, torch.Tensor]:
-    """The module's parameters and floating-point buffers, by name, as a state dict refers to them.
+    """The module's parameters and buffers, by name, as a state dict refers to them.
 
     The counters of batches that torch keeps beside its running statistics are left out: nothing depends on them.
+
+    Raises
+        TypeError: another array that is not of floating-point numbers, which scratch has no place for
     """
-    return {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
+    arrays = {n: v for n, v in module.state_dict().items() if n.rpartition(".")[2] != "num_batches_tracked"}
+    for name, value in arrays.items():
+        if not value.is_floating_point():
+            raise TypeError(f"{name} of the module has dtype {value.dtype}, expected a floating-point buffer")
+    return arrays
+
+
+def tensor(a: Array) -> torch.Tensor:
+    """NumPy's array as a tensor on the CPU: of its dtype, or of int64 where it holds integers, which torch asks for."""
+    return torch.from_numpy(a if a.dtype.kind == "f" else a.astype(np.int64, copy=False))
 
 
 def copy_to_module(params: Parameters, module: nn.Module) -> None:
     """Copy ``params`` into the parameters and buffers of ``module`` that have their names.
 
     Raises
-        ValueError: other names or shapes; nothing has been copied
+        ValueError: other names, shapes or order; nothing has been copied
     """
     arrays = arrays_of(module)
     shapes = {name: tuple(value.shape) for name, value in arrays.items()}
-    if shapes != params.shapes:
-        raise ValueError(f"module has the parameters {shapes}, expected those of params: {params.shapes}")
+    if list(shapes.items()) != list(params.shapes.items()):
+        raise ValueError(f"module has the parameters {shapes}, expected those of params, in order: {params.shapes}")
     for name, value in params.items():
         arrays[name].copy_(torch.from_numpy(value))
 
@@ -81,13 +93,15 @@ def copy_to_optimizer(slots: dict[str, Array], step: int, optimizer: torch.optim
 
 def slots_of(optimizer: torch.optim.Optimizer, slots: dict[str, Array]) -> dict[str, Array]:
     """A copy of a torch optimizer's state, in vectors like ``slots`` (those of scratch before the first step)."""
-    parameters = _parameters(optimizer)
-    if not all(key in optimizer.state[p] for key in slots for p in parameters):
-        return {key: vector.copy() for key, vector in slots.items()}
-    return {
-        key: np.concatenate([optimizer.state[p][key].detach().cpu().numpy().ravel() for p in parameters])
-        for key in slots
-    }
+    found = {key: vector.copy() for key, vector in slots.items()}
+    start = 0
+    for p in _parameters(optimizer):
+        end = start + p.numel()
+        for key, vector in found.items():
+            if key in optimizer.state[p]:  # one that has had no gradient has no state yet
+                vector[start:end] = optimizer.state[p][key].detach().cpu().numpy().ravel()
+        start = end
+    return found
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:

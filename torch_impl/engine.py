@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from scratch.batches import mask_rng, shift_rng
-from scratch.engine import Evaluation
+from scratch.engine import EVALUATION_BATCH, Evaluation
+from torch_impl.convert import tensor
 from torch_impl.counterparts import Twin, torch_loss, torch_penalty
 from torch_impl.device import Captured
 
@@ -130,7 +131,7 @@ class TorchEngine:
             yield
 
     def move(self, a: Array) -> torch.Tensor:
-        return torch.from_numpy(a).to(self.device)
+        return tensor(a).to(self.device)
 
     def host(self, a: torch.Tensor) -> Array:
         return a.cpu().numpy().copy()
@@ -140,8 +141,10 @@ class TorchEngine:
 
 
 @torch.no_grad()
-def evaluate(module: Twin, loss: Loss, x: torch.Tensor, y: torch.Tensor, batch_size: int = 1024) -> Evaluation:
-    """The mean loss and the logits over a data set, as in evaluation (no dropout, no penalty)."""
+def evaluate(
+    module: Twin, loss: Loss, x: torch.Tensor, y: torch.Tensor, batch_size: int = EVALUATION_BATCH
+) -> Evaluation:
+    """The mean loss and the logits over a data set, as in evaluation, which mode the module keeps."""
     module.eval()
     logits = torch.cat([module(rows) for rows in x.split(batch_size)])
     return Evaluation(torch_loss(loss)(logits, y).item(), logits)

@@ -3,8 +3,8 @@
     trainer = L.Trainer(max_epochs=recipe.epochs, gradient_clip_val=recipe.max_norm)
     trainer.fit(LitTwin(network, recipe, params), loader(recipe, x, y))
 
-In float64 its weights stay equal to those of the other twins. :mod:`torch_impl.lit_train` is what the command line
-uses: the same training, at the pace of the plain loop.
+In float64, on one device, its weights stay equal to those of the other twins. :mod:`torch_impl.lit_train` is what the
+command line uses: the same training, at the pace of the plain loop.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from scratch.batches import epoch_batches, mask_rng
+from torch_impl.convert import tensor
 from torch_impl.counterparts import torch_loss, torch_optimizer, torch_penalty
 from torch_impl.network import twin
 
@@ -34,14 +35,19 @@ if TYPE_CHECKING:
 class LitTwin(L.LightningModule):
     """The twin of ``network``, starting from ``params``, with the recipe's loss, penalty, optimizer and schedule.
 
+    Its epochs and the norm that gradients are clipped to are the Trainer's, as above.
+
     Raises
-        ValueError: the recipe augments its inputs, which only :mod:`torch_impl.lit_train` does
+        ValueError: the recipe augments its inputs or stops early, which only :mod:`torch_impl.lit_train` does
     """
 
     def __init__(self, network: Network, recipe: Recipe, params: Parameters) -> None:
         super().__init__()
-        if recipe.augment is not None:
-            raise ValueError(f"recipe has augment={recipe.augment}, expected None, or torch_impl.lit_train.fit")
+        for name in ("augment", "early_stopping"):
+            if getattr(recipe, name) is not None:
+                raise ValueError(
+                    f"recipe has {name}={getattr(recipe, name)}, expected None, or torch_impl.lit_train.fit"
+                )
         self.network, self.recipe = network, recipe
         self.twin = twin(network, params)
         self.loss = torch_loss(recipe.loss)
@@ -70,7 +76,7 @@ class LitTwin(L.LightningModule):
 
 def loader(recipe: Recipe, x: Array, y: Array) -> DataLoader[Batch]:
     """A DataLoader of scratch's minibatches, in scratch's order."""
-    data: Any = TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    data: Any = TensorDataset(tensor(x), tensor(y))
     return DataLoader(data, batch_size=None, sampler=Minibatches(recipe, len(x)))
 
 

@@ -19,9 +19,9 @@ from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
 from scratch import BCEWithLogits, CrossEntropy
 from scratch.batches import epoch_batches, mask_rng, shift_rng
-from scratch.engine import Evaluation
+from scratch.engine import EVALUATION_BATCH, Evaluation
 from scratch.state import Progress
-from torch_impl.convert import restore, snapshot
+from torch_impl.convert import restore, snapshot, tensor
 from torch_impl.counterparts import torch_loss, torch_optimizer, torch_penalty
 from torch_impl.network import twin
 
@@ -47,21 +47,24 @@ class ChunkedTwin(L.LightningModule):
 
     automatic_optimization = False
 
-    def __init__(self, network: Network, recipe: Recipe, params: Parameters) -> None:
+    def __init__(self, network: Network, recipe: Recipe, params: Parameters, n_out: int) -> None:
+        """``n_out`` is the length of the logits' last axis."""
         super().__init__()
         self.network, self.recipe, self.progress = network, recipe, Progress()
         self.twin = twin(network, params)
         self.loss = torch_loss(recipe.loss)
         self.best: dict[str, Tensor] | None = None  # the parameters of the best epoch, with early stopping
-        self.train_accuracy, self.val_accuracy = (accuracy_metric(recipe.loss, params) for _ in range(2))
+        self.train_accuracy, self.val_accuracy = (accuracy_metric(recipe.loss, n_out) for _ in range(2))
         self.taken: list[Taken] = []  # the steps of the epoch so far
-        self.validation: list[tuple[Tensor, Tensor]] = []
+        self.validated: list[tuple[Tensor, Tensor]] = []  # logits and targets of the validation so far
+        self.evaluation: Evaluation | None = None  # of the last validation
 
     def forward(self, x: Tensor) -> Tensor:
         return self.twin(x)
 
     def on_train_start(self) -> None:
-        self.trainer.should_stop = self.progress.stopped  # a training that had stopped before goes no further
+        # A training that had stopped before goes no further.
+        self.trainer.should_stop = self.recipe.early_stopping is not None and self.progress.stopped
 
     def on_train_epoch_start(self) -> None:
         self.taken.clear()
@@ -101,24 +104,23 @@ class ChunkedTwin(L.LightningModule):
         self._log_accuracy("train_accuracy", torch.cat(logits), torch.cat(y))
 
     def on_validation_epoch_start(self) -> None:
-        self.validation.clear()
+        self.validated.clear()
 
     def validation_step(self, chunk: Chunk, batch_idx: int) -> None:  # noqa: ARG002
         for x, y, _ in chunk:
-            self.validation.append((self.twin(x), y))
+            self.validated.append((self.twin(x), y))
 
     def on_validation_epoch_end(self) -> None:
-        logits, y = (torch.cat(parts) for parts in zip(*self.validation, strict=True))
-        self.log("val_loss", self.loss(logits, y), sync_dist=True)
+        logits, y = (torch.cat(parts) for parts in zip(*self.validated, strict=True))
+        loss = self.trainer.strategy.reduce(
+            self.loss(logits, y), reduce_op="mean"
+        )  # so that all processes decide alike
+        self.evaluation = Evaluation(float(loss), logits)
+        self.log("val_loss", self.evaluation.loss)
         self._log_accuracy("val_accuracy", logits, y)
 
     def evaluate(self) -> Evaluation | None:
-        """The last pass over the validation set; its loss is the mean over the processes, so that all decide alike."""
-        if not self.validation:
-            return None
-        logits, y = (torch.cat(parts) for parts in zip(*self.validation, strict=True))
-        loss = self.trainer.strategy.reduce(self.loss(logits, y), reduce_op="mean")
-        return Evaluation(float(loss), logits)
+        return self.evaluation
 
     def keep_best(self) -> None:
         self.best = snapshot(self.twin)
@@ -127,18 +129,26 @@ class ChunkedTwin(L.LightningModule):
         restore(self.twin, self.best)
 
     def on_fit_end(self) -> None:
-        self.restore_best()
+        if self.recipe.early_stopping is not None:
+            self.restore_best()
         self.trainer.strategy.barrier()  # gloo may abort in a process whose peer has already left
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["progress"], checkpoint["best"] = dataclasses.asdict(self.progress), self.best
+        checkpoint["made by"] = self._made_by()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "progress" not in checkpoint:
             raise ValueError(
                 "the checkpoint holds no progress, expected one of this version of twingrad; train in a new folder"
             )
+        if checkpoint["made by"] != self._made_by():
+            raise ValueError(f"the checkpoint is of a training of {checkpoint['made by']}, expected {self._made_by()}")
         self.progress, self.best = Progress(**checkpoint["progress"]), checkpoint["best"]
+
+    def _made_by(self) -> str:
+        """What a checkpoint must agree with: the arrays and the optimizer."""
+        return f"{self.network.shapes()} with {self.recipe.optimizer}"
 
     def _log_accuracy(self, name: str, logits: Tensor, y: Tensor) -> None:
         metric = getattr(self, name)
@@ -191,7 +201,7 @@ class ChunkedData(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.recipe, self.chunk = recipe, chunk
-        self.data, self.validation = (torch.from_numpy(x), torch.from_numpy(y)), validation
+        self.data, self.validation = (tensor(x), tensor(y)), validation
 
     def train_dataloader(self) -> Chunks:
         trainer = self.trainer
@@ -216,14 +226,14 @@ class ChunkedData(L.LightningDataModule):
     def val_dataloader(self) -> Any:
         if self.validation is None:
             return []
-        x, y = (torch.from_numpy(a) for a in self.validation)
+        x, y = (tensor(a) for a in self.validation)
 
         def parts() -> Iterator[Part]:
-            for start in range(0, len(x), 1024):
-                indices = np.arange(start, min(start + 1024, len(x)))
+            for start in range(0, len(x), EVALUATION_BATCH):
+                indices = np.arange(start, min(start + EVALUATION_BATCH, len(x)))
                 yield Part(indices, len(indices), 0, None)
 
-        return Chunks(*self._moved((x, y)), parts, -(-len(x) // 1024), self.chunk)
+        return Chunks(*self._moved((x, y)), parts, -(-len(x) // EVALUATION_BATCH), self.chunk)
 
     def _moved(self, data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         assert self.trainer is not None
@@ -268,19 +278,19 @@ class RowsOf:
         return self.rng.random((self.n, *shape[1:]), dtype=dtype)[self.start : self.start + shape[0]]
 
 
-def accuracy_metric(loss: Loss, params: Parameters) -> Metric | None:
-    """The accuracy of a classifier's logits, by torchmetrics; None for a regression."""
-    n_out = int(params[next(reversed(params.shapes))].shape[0])  # of the last bias
+def accuracy_metric(loss: Loss, n_out: int) -> Metric | None:
+    """The accuracy of a classifier's logits (…, ``n_out``), by torchmetrics; None for a regression."""
     if isinstance(loss, CrossEntropy):
         return SoftTargetAccuracy(n_out, average="micro")
     return LogitAccuracy() if isinstance(loss, BCEWithLogits) else None
 
 
 class SoftTargetAccuracy(MulticlassAccuracy):
-    """Accuracy that takes soft targets too: their class is the most probable one."""
+    """Accuracy of logits with the classes last, that takes soft targets too: their class is the most probable one."""
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        super().update(preds, target if target.ndim == 1 else target.argmax(dim=1))
+        classes = target.argmax(dim=-1) if target.is_floating_point() else target
+        super().update(preds.flatten(0, -2), classes.flatten())
 
 
 class LogitAccuracy(BinaryAccuracy):

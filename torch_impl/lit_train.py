@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from scratch import checks
 from scratch.batches import Steps
 from scratch.device import Precision, check_precision
-from scratch.train import check_data, record
+from scratch.train import check_data, check_smallest_batch, outputs, record
 from torch_impl.convert import parameters_of
 from torch_impl.device import check_device
 from torch_impl.lit_chunks import ChunkedData, ChunkedTwin
@@ -83,9 +83,9 @@ def fit(
     checks.whole("chunk", chunk, 1)
     device = _check_machines(device, devices, num_nodes, strategy)
     check_precision(precision, device.type, params.dtype)
-    if devices * num_nodes > 1 and network.untrained:
-        _check_shares(network, recipe, x, devices * num_nodes)
-    module, data = ChunkedTwin(network, recipe, params), ChunkedData(recipe, x, y, validation, chunk)
+    check_smallest_batch(network, recipe, x, params.dtype, devices * num_nodes)
+    n_out = outputs(network, x, params.dtype)[-1]
+    module, data = ChunkedTwin(network, recipe, params, n_out), ChunkedData(recipe, x, y, validation, chunk)
     with _quiet(), _tf32(precision == "tf32"):
         trainer = L.Trainer(
             max_epochs=recipe.epochs,
@@ -111,17 +111,6 @@ def _check_machines(device: str | torch.device, devices: int, num_nodes: int, st
     if devices > 1 and found.index is not None:
         raise ValueError(f"devices is {devices} with device {str(found)!r}, expected device {found.type!r}")
     return found
-
-
-def _check_shares(network: Network, recipe: Recipe, x: Array, processes: int) -> None:
-    """Raise ValueError if a process gets too little of some batch to take statistics of it."""
-    smallest = (len(x) % recipe.batch_size or min(recipe.batch_size, len(x))) // processes
-    try:
-        network.apply(network.parameters(x.dtype), x[:smallest], np.random.default_rng(0))
-    except ValueError as error:
-        raise ValueError(
-            f"batch_size is {recipe.batch_size}, whose smallest share has {smallest} samples: {error}"
-        ) from error
 
 
 def _outputs(folder: str | Path | None, recording: Callback, checkpoint_every: float) -> dict[str, Any]:

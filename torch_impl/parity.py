@@ -90,7 +90,7 @@ def layer_parity(
     x_torch.requires_grad_(x_torch.is_floating_point())
     y_torch = run(reference, x_torch, None if seed is None else np.random.default_rng(seed))
     y_torch.backward(torch.from_numpy(dy.copy()))
-    named = dict(reference.named_parameters())
+    named, arrays = dict(reference.named_parameters()), arrays_of(reference)  # anew: a module may rebind its buffers
     return [
         _difference("y", y, y_torch),
         *([_difference("dx", dx, x_torch.grad, FLOOR)] if x_torch.requires_grad else []),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from scratch.state import Progress, State, check_state
-from torch_impl.convert import copy_to_optimizer, parameters_of, restore, slots_of, snapshot
-from torch_impl.counterparts import Twin, torch_optimizer
+from torch_impl.convert import arrays_of, copy_to_optimizer, parameters_of, restore, slots_of, snapshot
+from torch_impl.counterparts import OPTIMIZERS, Twin, torch_optimizer
 from torch_impl.network import twin
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class TwinState:
         Raises
             TypeError, ValueError: no State, one of another optimizer or network, or a device that is not there
         """
-        check_state(recipe, state)
+        check_state(network, recipe, state)
         module = twin(network, state.params.to("cpu"), device)
         optimizer = torch_optimizer(recipe.optimizer, module)
         copy_to_optimizer(state.slots, state.progress.step, optimizer)
@@ -42,6 +42,17 @@ class TwinState:
             best.vector[:] = state.best
             started.best = {name: torch.from_numpy(value.copy()).to(device) for name, value in best.items()}
         return started
+
+    def check(self, network: Network, recipe: Recipe) -> None:
+        """Raise ValueError unless the module is the network's twin and the optimizer the recipe's counterpart."""
+        shapes = {name: tuple(value.shape) for name, value in arrays_of(self.module).items()}
+        if shapes != network.shapes():
+            raise ValueError(f"state.module has the parameters {shapes}, expected {network.shapes()}")
+        expected = vars(recipe.optimizer) | {"lr": self.optimizer.defaults["lr"]}  # the loop sets it at each step
+        options = {name: self.optimizer.defaults.get(name) for name in expected}
+        if type(self.optimizer) is not OPTIMIZERS.get(type(recipe.optimizer)) or options != expected:
+            came = f"{type(self.optimizer).__name__} with {options}"
+            raise ValueError(f"state.optimizer is {came}, expected the counterpart of {recipe.optimizer}")
 
     def to_scratch(self, recipe: Recipe) -> State:
         """A copy of it in NumPy, which scratch can go on with, or save."""

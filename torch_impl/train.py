@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratch import checks
+from scratch import Network, Recipe, checks
 from scratch.device import Precision, check_precision
 from scratch.epochs import WholeEpochs
 from scratch.train import check_data, outputs, train
@@ -16,7 +16,7 @@ from torch_impl.state import TwinState
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scratch import Network, Recipe, Record
+    from scratch import Record
     from scratch.device import Array
 
 
@@ -37,9 +37,13 @@ def fit(
 
     With ``capture`` the host stays out of an epoch, for which it yields one record: on a GPU the whole step is captured
     as a CUDA graph and replayed. Dropout's masks are then torch's own, drawn where the module is, from a seed that
-    follows from (seed, epoch). What torch can only run from the host (AdaGrad; SGD in float64) is not captured.
+    follows from (seed, the step at which this epoch was begun). What torch can only run from the host (AdaGrad; SGD in
+    float64) is not captured.
     """
     checks.instance("state", state, TwinState, "a TwinState, as TwinState.start() makes it")
+    checks.instance("network", network, Network, "a Network, as mlp() makes it")
+    checks.instance("recipe", recipe, Recipe, "a Recipe")
+    state.check(network, recipe)
     weight = next(state.module.parameters())
     dtype = str(weight.dtype).removeprefix("torch.")
     check_data(network, recipe, x, y, dtype, validation)

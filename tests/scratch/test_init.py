@@ -1,9 +1,11 @@
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pytest
 
-from scratch import ReLU, initial_parameters, mlp
+from scratch import BatchNorm, Network, ReLU, initial_parameters, mlp
+from scratch.activations import Activation
 from scratch.init import he, normal, xavier
 
 NETWORK = mlp((400, 300, 10), ReLU())
@@ -39,3 +41,29 @@ def test_bad_input_is_named(rng):
         initial_parameters((5, 3), rng)
     with pytest.raises(TypeError, match="dtype is float16"):
         initial_parameters(NETWORK, rng, dtype="float16")
+
+
+@dataclass(frozen=True)
+class Off(Activation):
+    values: tuple
+
+    def shapes(self):
+        return {"gain": (3,)}
+
+    def initial(self, rng):
+        return {name: np.ones(n) for name, n in self.values}
+
+
+def test_initial_values_that_do_not_fit_are_named(rng):
+    with pytest.raises(ValueError, match=r"the name in initial\(\) of Off.* is 'gian', expected one of 'gain'"):
+        initial_parameters(Network((Off((("gian", 3),)),)), rng)
+    with pytest.raises(ValueError, match=r"the initial 0.gain has shape \(1,\), expected \(3,\)"):
+        initial_parameters(Network((Off((("gain", 1),)),)), rng)
+    with pytest.raises(ValueError, match=r"the initial 0.weight has shape \(1,\), expected \(300, 400\)"):
+        initial_parameters(NETWORK, rng, weights=lambda rng, shape: np.ones(1))
+
+
+def test_running_statistics_are_not_biases(rng):
+    params = initial_parameters(mlp((5, 4, 3), ReLU(), norm=BatchNorm), rng, bias=0.5)
+    np.testing.assert_array_equal(params["1.running_mean"], 0)
+    np.testing.assert_array_equal(params["1.running_var"], 1)

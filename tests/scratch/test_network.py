@@ -28,6 +28,7 @@ from scratch import (
     mlp,
 )
 from scratch.activations import Activation
+from scratch.composite import Composite
 from scratch.losses import CrossEntropy
 from tests.helpers import ACTIVATIONS, assert_matches_autograd
 from tests.scratch.test_losses import LOSSES
@@ -260,3 +261,34 @@ def test_untrained_arrays_lie_behind_the_trained_ones_and_move_with_each_step(rn
     network.track(caches, *params.untrained_arrays)
     np.testing.assert_array_equal(params.trained, before[:-8])
     assert (params.vector[-8:] != before[-8:]).all()
+
+
+@dataclass(frozen=True)
+class Sometimes(Composite):
+    """Stochastic depth (Huang et al., 2016): in training the inner layer is left out half of the time."""
+
+    inner: Linear
+    stochastic = True
+
+    def parts(self):
+        return {"inner": self.inner}
+
+    def forward(self, x, *arrays, training=None):
+        f, cache = self.forward_part(0, x, arrays, training)
+        share = 0.5 if training is None else float(training.random() < 0.5)
+        return x + share * f, (cache, share)
+
+    def backward(self, dy, cache, *grads, need_dx=True):
+        return dy + self.backward_part(0, cache[1] * dy, cache[0], grads)
+
+
+def test_a_composite_that_draws_is_told_of_the_training(rng):
+    for network in (Network((Sometimes(Linear(5, 5)),)), Network((Network((Sometimes(Linear(5, 5)),)), Linear(5, 5)))):
+        assert network.stochastic
+        assert network.differs_in_training
+        params, x = initial_parameters(network, rng, bias=0.1), rng.standard_normal((7, 5))
+        recipe = scratch.Recipe(loss=scratch.MSE(), optimizer=scratch.SGD(0.1), epochs=8, batch_size=7)
+        records = list(scratch.fit(network, recipe, x, x, scratch.State.start(params, recipe)))
+        left_out = [np.abs(record.logits - network.apply(params, x)[0]).max() for record in records[:1]]
+        assert left_out[0] > 1e-3, "the first step was taken as in evaluation"
+    assert not mlp((5, 4), ReLU(), norm=BatchNorm).stochastic

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,7 @@ from scratch import (
     minibatches,
     mlp,
 )
+from scratch.activations import Activation
 
 NETWORK = mlp((5, 8, 3), Tanh(), dropout=0.2)
 NORMED = mlp((5, 8, 8, 3), Tanh(), dropout=0.2, norm=scratch.BatchNorm, residual=True)
@@ -122,6 +125,52 @@ def test_early_stopping_stops_and_puts_the_best_weights_back(rng):
     assert list(fit(NETWORK, r, x, y, state, (x_val, y_val))) == []  # stopped is stopped
 
 
+def test_a_best_epoch_is_heeded_by_early_stopping_alone(rng):
+    x, y = problem(rng)
+    state = start(rng, recipe())
+    list(fit(NETWORK, recipe(early_stopping=EarlyStopping(1)), x, y, state, (x, y)))
+    assert state.best is not None
+    state.progress.stopped = True
+    before = state.params.vector.copy()
+    assert len(list(fit(NETWORK, recipe(epochs=8, schedule=scratch.Constant()), x, y, state))) > 0
+    assert np.abs(state.params.vector - before).max() > 0
+
+
+def test_a_loop_of_ones_own_moves_running_statistics(rng):
+    x, y = problem(rng)
+    adam, params = Adam(0.05), scratch.initial_parameters(NORMED, rng)
+    state, grads = State.start(params, adam), params.gradients()
+    for _ in range(18):
+        logits, caches = NORMED.apply(state.params, x, rng)
+        _, dlogits = CrossEntropy()(logits, y)
+        NORMED.backward(dlogits, caches, *grads.arrays)
+        state.step(adam, grads, 0.05, NORMED, caches)
+    assert state.progress.step == 18
+    assert all(np.abs(state.params[n] - params[n]).min() > 0 for n in params.untrained)
+    with pytest.raises(
+        ValueError, match="network is None, expected it and its caches: this step moves 0.inner.1.running_"
+    ):
+        state.step(adam, grads, 0.05)
+
+
+@dataclass(frozen=True)
+class Mean(Activation):
+    """Returns the mean of its gradient, which the layer before would broadcast."""
+
+    def forward(self, x):
+        return x, None
+
+    def backward(self, dy, cache):
+        return dy.mean(axis=0, keepdims=True)
+
+
+def test_a_gradient_of_another_shape_than_its_input_is_named(rng):
+    x, y = problem(rng)
+    network = scratch.Network((scratch.Linear(5, 3), Tanh(), Mean()))
+    with pytest.raises(ValueError, match=r"layer 2, Mean\(\): dx has shape \(1, 3\), expected \(3, 3\), that of x"):
+        fit(network, recipe(), x, y, start(rng, recipe(), network))
+
+
 def test_a_loss_that_diverges_stops_the_training_before_the_step(rng):
     x, y = rng.standard_normal((23, 5)), rng.standard_normal((23, 1))
     network = mlp((5, 8, 1), ReLU())
@@ -171,7 +220,7 @@ def bad(x=None, y=None, validation=None, **changes):
         (bad(validation=np.zeros((2, 5))), r"validation is a ndarray, expected a tuple \(x, y\)"),
         (
             lambda rng: fit(recipe(), NETWORK, *problem(rng), start(rng, recipe())),
-            "recipe is a Network, expected a Recipe",
+            "network is a Recipe, expected a Network",
         ),
         (lambda rng: fit(NETWORK, recipe(), *problem(rng), rng), "state is a Generator, expected a scratch.State"),
         (

@@ -140,6 +140,30 @@ def test_it_stops_early_with_the_best_weights(kept, network, tmp_path):
         np.testing.assert_array_equal(again.vector, params.vector)
 
 
+def test_a_checkpoint_of_another_training_is_named(tmp_path):
+    r = recipe(optimizer=Adam(0.02))
+    x, y, _ = data()
+    lit_train.fit(NETWORK, r, x, y, initial(), folder=tmp_path)
+    for network, other in ((NETWORK, recipe(optimizer=Adam(0.02, betas=(0.5, 0.5)))), (NORMED, r)):
+        with pytest.raises(ValueError, match="the checkpoint is of a training of .*, expected"):
+            lit_train.fit(network, other, x, y, initial(network=network), folder=tmp_path)
+
+
+def test_classes_at_every_position_of_a_sequence():
+    """Logits of three axes, one class or a distribution at each position."""
+    network = scratch.Network((scratch.Embedding(11, 3), scratch.LayerNorm(3)))
+    x, y = np.random.default_rng(0).integers(0, 11, (23, 3)), np.random.default_rng(1).integers(0, 3, (23, 3))
+    for targets in (y, np.eye(3)[y]):
+        r = recipe(epochs=2)
+        start = initial(network=network)
+        state = State.start(start, r)
+        ours = list(scratch.fit(network, r, x, targets, state, (x, targets)))
+        theirs = []
+        params = lit_train.fit(network, r, x, targets, start, (x, targets), on_record=theirs.append)
+        np.testing.assert_allclose(params.vector, state.params.vector, rtol=0, atol=1e-12)
+        assert theirs[-1].logits.shape == ours[-1].logits.shape == (7, 3, 3)
+
+
 class Stop(Exception):  # noqa: N818
     pass
 

@@ -1,15 +1,19 @@
 """Whole trainings of scratch and the plain torch loop, side by side."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
+import torch
 
 import scratch
 import torch_impl
 from scratch import MAE, MSE, SGD, Adam, AdamW, BCEWithLogits, DivergenceError, EarlyStopping, RMSprop, State
-from tests.torch_impl.trainings import NETWORK, NETWORKS, NORMED, data, initial, recipe
+from tests.torch_impl.trainings import NETWORK, NETWORKS, NORMED, SEQUENCES, data, initial, recipe
 from torch_impl import TwinState
-from torch_impl.counterparts import torch_loss
+from torch_impl.counterparts import LAYERS, torch_loss
 from torch_impl.parity import Difference
+from torch_impl.verify import verify_layer
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
@@ -114,6 +118,76 @@ def test_a_gradient_of_another_shape_is_not_parity():
     for wrong in (ones[:1], ones[:, :1], ones[0]):
         assert Difference("dx", wrong, ones).relative == np.inf
         assert "by hand, (7, 5) by autograd" in str(Difference("dx", wrong, ones))
+
+
+@dataclass(frozen=True)
+class Affine:
+    """y = g x + b, whose torch counterpart names its arrays in another order."""
+
+    width: int
+
+    def shapes(self):
+        return {"gain": (self.width,), "shift": (self.width,)}
+
+    def forward(self, x, g, b):
+        return g * x + b, (x, g)
+
+    def backward(self, dy, cache, dg, db):
+        x, g = cache
+        np.sum(dy * x, axis=0, out=dg)
+        np.sum(dy, axis=0, out=db)
+        return dy * g
+
+
+class TorchAffine(torch.nn.Module):
+    def __init__(self, names):
+        super().__init__()
+        for name in names:
+            self.register_parameter(name, torch.nn.Parameter(torch.ones(5)))
+
+    def forward(self, x):
+        return self.gain * x + self.shift
+
+
+def test_a_counterpart_with_its_arrays_in_another_order_is_refused(monkeypatch):
+    """scratch takes them one by one: the optimizer's state, and the weights, would go to the wrong ones."""
+    network = scratch.Network((Affine(5), scratch.Linear(5, 3)))
+    params = scratch.initial_parameters(network, np.random.default_rng(0))
+    for names, right in ((("gain", "shift"), True), (("shift", "gain"), False)):
+        monkeypatch.setitem(LAYERS, Affine, lambda _, names=names: TorchAffine(names))
+        report = verify_layer(Affine(5), (7, 5))
+        assert report.ok == right
+        if right:
+            torch_impl.twin(network, params)
+            continue
+        assert "expected those of shapes(), in its order" in report.sections[0].checks[0].note
+        with pytest.raises(ValueError, match="expected those of params, in order"):
+            torch_impl.twin(network, params)
+
+
+def test_a_state_of_another_recipe_or_network_is_named():
+    r, other = recipe(optimizer=Adam(0.02)), recipe(optimizer=Adam(0.02, betas=(0.5, 0.5)))
+    x, y, _ = data()
+    state = TwinState.start(NETWORK, r, State.start(initial(), r))
+    with pytest.raises(
+        ValueError, match=r"state.optimizer is Adam with .*, expected the counterpart of Adam\(.*0.5, 0.5"
+    ):
+        torch_impl.fit(NETWORK, other, x, y, state)
+    with pytest.raises(ValueError, match="state.module has the parameters"):
+        torch_impl.fit(scratch.mlp((5, 3), scratch.ReLU()), r, x, y, state)
+    with pytest.raises(ValueError, match="state.params has .*, expected"):
+        scratch.fit(scratch.mlp((5, 3), scratch.ReLU()), r, x, y, State.start(initial(), r))
+
+
+def test_any_integers_are_targets_and_inputs_of_both():
+    r = recipe(epochs=1)
+    x, y, _ = data(network=SEQUENCES)
+    x, y = x.astype(np.uint8), y.astype(np.int32)
+    ours = State.start(initial(network=SEQUENCES), r)
+    theirs = TwinState.start(SEQUENCES, r, ours)
+    list(scratch.fit(SEQUENCES, r, x, y, ours))
+    list(torch_impl.fit(SEQUENCES, r, x, y, theirs))
+    np.testing.assert_allclose(ours.params.vector, theirs.to_scratch(r).params.vector, rtol=0, atol=1e-12)
 
 
 def test_bad_input_is_named():

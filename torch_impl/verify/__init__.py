@@ -150,6 +150,11 @@ def verify_layer(
     # Arrays away from zero and one, where a bias or a γ would not show.
     inputs: dict[str, Any] = {"x": random_input(layer, tuple(x_shape), rng, dtype)}
     inputs |= {name: rng.standard_normal(shape).astype(dtype) for name, shape in trained_shapes(layer).items()}
+    module = counterpart(layer)
+    if reference is None and module is not None and list(arrays_of(module)) != list(layer.shapes()):
+        came, expected = list(arrays_of(module)), list(layer.shapes())
+        text = f"the torch counterpart has the arrays {came}, expected those of shapes(), in its order: {expected}"
+        return _timed(could_not_be_checked(str(layer), text), start)
     differs = takes(layer.forward, "training")
     trained = inputs | ({"rng": np.random.default_rng(seed)} if differs else {})
     unit = layer_unit(layer, trained, reference)
@@ -203,7 +208,7 @@ def tracking(layer: Layer, inputs: dict[str, Any]) -> Report:
     except UserCodeError as error:
         return could_not_be_checked(title, str(error))
     run(module, torch.from_numpy(x), np.random.default_rng(0))
-    expected = {name: arrays[name].numpy() for name in untrained}
+    expected = {name: arrays_of(module)[name].numpy() for name in untrained}
     rows = [compare(n, untrained[n], e, 1e-9 * float(np.abs(e).max()), "a training step") for n, e in expected.items()]
     wrong = tuple(row.tensor for row in rows if row.verdict == "wrong")
     text = f"In {layer}: after a training step {' and '.join(wrong)} {'are' if len(wrong) > 1 else 'is'} not torch's."
