@@ -365,7 +365,8 @@ def test_batch_norm_in_two_processes_says_whose_statistics_it_takes(tmp_path, ca
     assert "each process normalises by its own share of a batch" in " ".join(capsys.readouterr().out.split())
     assert main(["moons", *options, "--batch-size", "199"]) == 2
     assert not (tmp_path / "run").exists()
-    assert "batch_size is 199, and the smallest share of a process has 1: layers[1], BatchNorm" in capsys.readouterr().err
+    message = "batch_size is 199, and the smallest share of a process has 1: layers[1], BatchNorm"
+    assert message in capsys.readouterr().err
 
 
 def test_the_depth_of_networks_is_shown(tmp_path, capsys):
