@@ -351,11 +351,21 @@ def test_moved_and_softened_images_train_equally_in_all_three(tmp_path):
 
 
 @pytest.mark.parametrize("task", [name for name in TASKS if name != "mnist"])
-@pytest.mark.parametrize("option", ["--batch-norm", "--layer-norm", "--residual"])
-def test_norms_and_residual_blocks_for_every_task(option, task, tmp_path, capsys):
-    assert main([task, option, "--epochs", "2", "--impl", "scratch", "--out", str(tmp_path / "run")]) == 0
-    assert option[2:].replace("-", " ") in capsys.readouterr().out
-    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())[option[2:].replace("-", "_")] is True
+def test_norms_and_residual_blocks_for_every_task(task):
+    for option in ("batch_norm", "layer_norm", "residual"):
+        experiment = Experiment.of(TASKS[task](epochs=2, **{option: True}))
+        assert option.replace("_", " ") in report.network_line(experiment)
+        x, y, validation = experiment.training_data
+        state = scratch.State.start(experiment.initial, experiment.recipe)
+        records = list(scratch.fit(experiment.network, experiment.recipe, x, y, state, validation))
+        assert records[-1].epoch == 1
+
+
+def test_an_option_that_is_given_without_a_value_is_on(tmp_path):
+    out = ["--impl", "scratch", "--out", str(tmp_path / "run")]
+    assert main(["moons", *QUICK, "--layer-norm", "--residual", *out]) == 0
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert (config["layer_norm"], config["residual"], config["batch_norm"]) == (True, True, False)
 
 
 def test_batch_norm_in_two_processes_says_whose_statistics_it_takes(tmp_path, capsys):
