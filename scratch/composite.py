@@ -140,7 +140,7 @@ class Composite:
 
     def track(self, caches: Sequence[Any], *untrained: Array) -> None:
         """Let the parts move their untrained arrays, after a training step whose forward pass gave ``caches``."""
-        for part, cache in zip(self._parts, caches, strict=False):
+        for part, cache in zip(self._parts, caches, strict=False) if untrained else ():
             if untrained[part.untrained]:
                 part.layer.track(cache, *untrained[part.untrained])  # type: ignore[attr-defined]
 

@@ -94,23 +94,25 @@ class NumpyEngine:
         if recipe.augment is not None:
             start = recipe.augment.start(shift_rng(recipe.seed, step))
             x = x[:, start : start + self.width]
+        # Kept until the next step: memory that is freed here goes back to the system, and comes again page by page.
+        self.rows = x
         with np.errstate(over="ignore", invalid="ignore"):  # the loop says better what is wrong
             rng = mask_rng(recipe.seed, step) if self.network.differs_in_training else None
             y, params = self.y.take(batch, 0), self.state.params
             loss, logits, caches = gradient(self.network, recipe, params, x, y, self.grads, rng)
         losses = [float(loss)]
         if math.isfinite(losses[0]):
-            self.update(caches, lr, step + 1)
+            self.network.track(caches, *params.untrained_arrays)
+            del caches  # the optimizer's buffer takes their memory, which is in the processor's caches
+            self.update(lr, step + 1)
         return losses, logits
 
-    def update(self, caches: Any, lr: Any, t: Any) -> None:
+    def update(self, lr: Any, t: Any) -> None:
         """Step ``t`` (1, 2, …) down the gradient, which is clipped in place if the recipe says so."""
         recipe, params, g = self.recipe, self.state.params, self.grads.vector
         if recipe.max_norm is not None:
             clip_by_global_norm(g, recipe.max_norm)
         recipe.optimizer.update(params.trained, g, self.state.slots, lr, t)
-        if params.untrained_arrays:
-            self.network.track(caches, *params.untrained_arrays)
 
     def step(self, batch: Array, start: Array, lr: Array, t: Array) -> tuple[Any, Array]:
         """A step that reads all it needs from arrays of the device: see :class:`scratch.epochs.DeviceEngine`."""
@@ -120,7 +122,8 @@ class NumpyEngine:
         rng = mask_rng(self.recipe.seed, self.drawn) if self.network.differs_in_training else None
         loss, logits, caches = gradient(self.network, self.recipe, self.state.params, x, y, self.grads, rng)
         self.drawn += 1
-        self.update(caches, lr, t)
+        self.network.track(caches, *self.state.params.untrained_arrays)
+        self.update(lr, t)
         return loss, logits
 
     def captured(self, function: Callable[[], None]) -> Callable[[], None]:
