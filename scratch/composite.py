@@ -86,11 +86,8 @@ class Composite:
     def _parts(self) -> tuple[Part, ...]:
         made, a, g, u = [], 0, 0, 0
         for name, layer in self.parts().items():
-            arrays, grads, untrained = (
-                len(layer.shapes()),
-                len(trained_shapes(layer)),
-                len(getattr(layer, "untrained", ())),
-            )
+            arrays, grads = len(layer.shapes()), len(trained_shapes(layer))
+            untrained = arrays - grads
             places = slice(a, a + arrays), slice(g, g + grads), slice(u, u + untrained)
             made.append(Part(name, layer, *places, takes(layer.forward, "training"), takes(layer.backward, "need_dx")))
             a, g, u = a + arrays, g + grads, u + untrained
@@ -139,8 +136,10 @@ class Composite:
             raise self._located(part, error) from error
 
     def track(self, caches: Sequence[Any], *untrained: Array) -> None:
-        """Let the parts move their untrained arrays, after a training step whose forward pass gave ``caches``."""
-        for part, cache in zip(self._parts, caches, strict=False) if untrained else ():
+        """Let the parts move their untrained arrays, in a training step whose forward pass gave ``caches``."""
+        if not untrained:
+            return
+        for part, cache in zip(self._parts, caches, strict=False):
             if untrained[part.untrained]:
                 part.layer.track(cache, *untrained[part.untrained])  # type: ignore[attr-defined]
 
@@ -194,12 +193,11 @@ class Residual(Composite):
         return {"inner": self.inner} | ({} if self.shortcut is None else {"shortcut": self.shortcut})
 
     def forward(self, x: Array, *arrays: Array, training: Generator | None = None) -> tuple[Array, list[Any]]:
-        outputs, caches = [x], []
-        for k in range(len(self._parts)):
-            y, cache = self.forward_part(k, x, arrays, training)
-            outputs.append(y)
-            caches.append(cache)
-        f, s = outputs[1], outputs[0 if self.shortcut is None else 2]
+        f, f_cache = self.forward_part(0, x, arrays, training)
+        s, caches = x, [f_cache]
+        if self.shortcut is not None:
+            s, s_cache = self.forward_part(1, x, arrays, training)
+            caches.append(s_cache)
         if f.shape != s.shape:
             raise ValueError(f"inner made shape {f.shape} of x with shape {x.shape}, expected {s.shape}")
         return s + f, caches

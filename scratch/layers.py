@@ -38,8 +38,8 @@ class Layer(Protocol):
       training, None in evaluation. A layer that does draw from it says ``stochastic = True``.
     - ``backward`` that can do without dx takes the keyword ``need_dx``. With ``need_dx=False``, as the first layer is
       called in training, it may return None. Everywhere else None is an error.
-    - ``untrained`` names the arrays that no optimizer changes (running statistics). After a training step
-      ``track(cache, *untrained)`` moves them in place, with the cache of that step's forward pass. ``shapes()`` names
+    - ``untrained`` names the arrays that no optimizer changes (running statistics). In a training step
+      ``track(cache, *untrained)`` moves them in place, while the cache of the forward pass is valid. ``shapes()`` names
       them last, as torch lists a module's buffers behind its parameters.
     - ``initial(rng)`` returns the initial values, by name, that :mod:`scratch.init` should not choose by its own rule.
     - ``n_in`` and ``n_out`` are widths that neighbours in a network must agree on; ``keeps_shape = True`` says that

@@ -24,7 +24,7 @@ class BatchNorm:
     """y = γ x̂ + β,  x̂ = (x − μ) / √(σ² + ε)  for x (batch, channels, …), each channel over all axes but the second.
 
     In training μ and σ² are those of the batch, σ² with the divisor m, the number of values in a channel. In evaluation
-    they are the running ones, which move after every training step: r ← (1 − momentum) r + momentum · batch's, for the
+    they are the running ones, which move in every training step: r ← (1 − momentum) r + momentum · batch's, for the
     variance with the divisor m − 1. That is torch's BatchNorm1d and 2d (Ioffe & Szegedy, 2015).
 
     Without ``affine`` there are no γ ("weight") and β ("bias").

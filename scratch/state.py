@@ -76,10 +76,10 @@ class State:
         if self.params.untrained and network is None:
             names = ", ".join(self.params.untrained)
             raise ValueError(f"network is None, expected it and its caches: this step moves {names} too")
+        if network is not None:
+            network.track(caches, *self.params.untrained_arrays)  # first: the update ends the caches' validity
         self.progress.step += 1
         optimizer.update(self.params.trained, grads.vector, self.slots, lr, self.progress.step)
-        if network is not None:
-            network.track(caches, *self.params.untrained_arrays)
 
     def to(self, device: str) -> State:
         """A copy on that device: "cpu", "cuda" or "cuda:N".

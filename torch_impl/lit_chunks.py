@@ -112,9 +112,8 @@ class ChunkedTwin(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         logits, y = (torch.cat(parts) for parts in zip(*self.validated, strict=True))
-        loss = self.trainer.strategy.reduce(
-            self.loss(logits, y), reduce_op="mean"
-        )  # so that all processes decide alike
+        # The mean over the processes, so that all decide alike.
+        loss = self.trainer.strategy.reduce(self.loss(logits, y), reduce_op="mean")
         self.evaluation = Evaluation(float(loss), logits)
         self.log("val_loss", self.evaluation.loss)
         self._log_accuracy("val_accuracy", logits, y)

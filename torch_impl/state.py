@@ -46,7 +46,7 @@ class TwinState:
     def check(self, network: Network, recipe: Recipe) -> None:
         """Raise ValueError unless the module is the network's twin and the optimizer the recipe's counterpart."""
         shapes = {name: tuple(value.shape) for name, value in arrays_of(self.module).items()}
-        if shapes != network.shapes():
+        if list(shapes.items()) != list(network.shapes().items()):
             raise ValueError(f"state.module has the parameters {shapes}, expected {network.shapes()}")
         expected = vars(recipe.optimizer) | {"lr": self.optimizer.defaults["lr"]}  # the loop sets it at each step
         options = {name: self.optimizer.defaults.get(name) for name in expected}

@@ -67,3 +67,14 @@ def test_running_statistics_are_not_biases(rng):
     params = initial_parameters(mlp((5, 4, 3), ReLU(), norm=BatchNorm), rng, bias=0.5)
     np.testing.assert_array_equal(params["1.running_mean"], 0)
     np.testing.assert_array_equal(params["1.running_var"], 1)
+
+
+class Running(Off):
+    untrained = ("gain",)
+
+    def initial(self, rng):
+        return {}
+
+
+def test_an_untrained_array_starts_at_zero(rng):
+    np.testing.assert_array_equal(initial_parameters(Network((Running(()),)), rng, bias=0.5)["0.gain"], 0)

@@ -151,6 +151,7 @@ def test_a_layer_is_a_record_without_arrays():
         (lambda: scratch.BatchNorm(0), "channels is 0, expected at least 1"),
         (lambda: scratch.BatchNorm(5, eps=0), "eps is 0, expected a number greater than 0"),
         (lambda: scratch.BatchNorm(5, momentum=-1), "momentum is -1"),
+        (lambda: scratch.BatchNorm(5, momentum=10), "momentum is 10, expected a number at least 0 and"),
         (
             lambda: scratch.BatchNorm(5).forward(np.ones((1, 5)), *np.ones((4, 5)), training=np.random.default_rng(0)),
             r"x has shape \(1, 5\), expected at least two values of each channel in training",

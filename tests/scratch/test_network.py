@@ -181,6 +181,9 @@ def test_bad_inputs_are_named(x, message):
 
 def test_parameters_of_another_network_are_named():
     network = mlp((5, 4, 3), ReLU())
+    turned = Parameters(dict(reversed(network.shapes().items())))  # they are handed over one by one
+    with pytest.raises(ValueError, match=r"params has {'2.bias': .*, expected {'0.weight'"):
+        network.apply(turned, np.zeros((7, 5)))
     with pytest.raises(ValueError, match=r"params has .*'0.weight': \(3, 5\).*, expected .*'0.weight': \(4, 5\)"):
         network.apply(Parameters(mlp((5, 3), ReLU()).shapes()), np.zeros((7, 5)))
 

@@ -5,6 +5,7 @@ import torch
 import scratch
 from scratch import Dropout, Linear, Network, ReLU, initial_parameters, mlp
 from torch_impl import copy_to_module, parameters_of, twin
+from torch_impl.convert import slots_of
 from torch_impl.counterparts import EXAMPLES, LAYERS
 
 NETWORK = mlp((5, 7, 6, 3), ReLU(), dropout=0.4, input_dropout=0.2)
@@ -81,3 +82,22 @@ def test_bad_input_is_named(params):
     with pytest.raises(ValueError, match="expected those of params"):
         copy_to_module(scratch.Parameters({"0.weight": (2, 2)}), module)
     np.testing.assert_array_equal(parameters_of(module).vector, before)
+
+
+def test_a_buffer_that_scratch_has_no_place_for_is_named():
+    module = torch.nn.Linear(5, 3)
+    module.register_buffer("seen", torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(TypeError, match="seen of the module has dtype torch.int64, expected a floating-point buffer"):
+        parameters_of(module)
+    norm = torch.nn.BatchNorm1d(3)  # whose counter of batches is none
+    assert parameters_of(norm).untrained == ("running_mean", "running_var")
+
+
+def test_a_parameter_without_a_gradient_costs_the_others_no_optimizer_state():
+    module = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Linear(2, 1))
+    optimizer = torch.optim.Adam(module.parameters())
+    module[1](torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    found = slots_of(optimizer, scratch.Adam().slots(np.zeros(6, "float32")))["exp_avg"]
+    np.testing.assert_array_equal(found[:3], 0)
+    assert (found[3:] != 0).all()
