@@ -10,12 +10,16 @@ from collections.abc import Sequence
 
 from experiments import commands
 from experiments.command_line import PROGRAM, Command, CommandLine, add_command
-from experiments.interrupts import Interrupted
-from scratch import DivergenceError, __version__
+from experiments.training import is_first_process
+from scratch import DivergenceError, Interrupted, __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command: 0 if it did what was asked, 1 if a training failed, 2 for bad input, 130 after Ctrl-C."""
+    """Run a command.
+
+    Returns 0 if it did what was asked, 1 if a training failed, 2 for bad input; 130 after Ctrl-C, 143 after SIGTERM,
+    129 after SIGHUP.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     found = find_commands()
     parser = CommandLine(
@@ -33,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         own = options[options.subcommand]
         own.typed = arguments  # a benchmark records them, and a resumed run puts them over its config
         return found[options.subcommand].run(own)
-    except DivergenceError as error:
+    except (DivergenceError, ChildProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (ValueError, OSError) as error:
@@ -41,8 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {said}", file=sys.stderr)
         return 2
     except Interrupted as stop:
+        if not is_first_process():
+            return 0  # Lightning kills the first process when another one fails
         print(f"Interrupted. {stop}".rstrip(" "))
-        return 130
+        return stop.status
     except KeyboardInterrupt:
         print("Interrupted before the end.", file=sys.stderr)
         return 130

@@ -163,9 +163,9 @@ class Config:
         return {name: why for name, (does_something, why) in useful.items() if not does_something}
 
     def as_dict(self) -> dict[str, Any]:
-        """The options as config.yaml holds them: all but ``out``, which is the folder that it lies in."""
+        """The options as config.yaml holds them: all but ``out`` and ``data_dir``, which are places on a machine."""
         values = dataclasses.asdict(self)
-        del values["out"]
+        del values["out"], values["data_dir"]
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         return {"task": self.task, **plain}
 

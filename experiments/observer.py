@@ -1,6 +1,5 @@
 """What looks on while a network is trained: it shows the progress and writes metrics.csv."""
 
-import threading
 import time
 from typing import Any
 
@@ -9,23 +8,20 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import scratch
 from experiments.data import Data
-from experiments.interrupts import Interrupted
 from experiments.report import console
 from experiments.run_folder import Row, RunFolder
 from scratch import Record
 
 
 class Observer:
-    """Looks at every record of one implementation's training: progress bar, metrics.csv, whether Ctrl-C was pressed.
+    """Looks at every record of one implementation's training: progress bar, metrics.csv.
 
     Until its first record it can be pickled, so that a process of Lightning's can run it.
     """
 
-    def __init__(
-        self, impl: str, data: Data, epochs: int, folder: RunFolder, interrupt: threading.Event | None, start: int
-    ) -> None:
-        """``start`` is the step that the training goes on from; ``interrupt`` is None in a process of Lightning's."""
-        self.impl, self.epochs, self.folder, self.interrupt = impl, epochs, folder, interrupt
+    def __init__(self, impl: str, data: Data, epochs: int, folder: RunFolder, start: int) -> None:
+        """``start`` is the step that the training goes on from."""
+        self.impl, self.epochs, self.folder = impl, epochs, folder
         self.labels, self.validation = data.train.labels, data.validation
         self.rows = folder.keep_rows(impl, start)
         self.seconds_before = self.rows[-1].seconds if self.rows else 0.0
@@ -48,11 +44,7 @@ class Observer:
             self.bar.stop()
 
     def __call__(self, record: Record) -> Row | None:
-        """Take a record; return the epoch's row if it is the last of one.
-
-        Raises
-            Interrupted: Ctrl-C was pressed
-        """
+        """Take a record; return the epoch's row if it is the last of one."""
         if self.started is None:
             self.start()
         if self.bar is None:
@@ -72,8 +64,6 @@ class Observer:
             self._new_epoch()
         if record.epoch_ends and record.epoch + 1 == self.epochs:
             self.stop()
-        if self.interrupt is not None and self.interrupt.is_set():
-            raise Interrupted
         return row if record.epoch_ends else None
 
     def _row(self, record: Record) -> Row:

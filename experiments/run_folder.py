@@ -1,16 +1,24 @@
-"""The folder of a run: config.yaml, metrics.csv, checkpoints, trained weights, pictures."""
+"""The folder of a run: config.yaml, metrics.csv, checkpoints, trained weights, pictures.
+
+It may come from anybody: what a file in it says is checked, and everything that is read or written lies within it.
+"""
 
 import csv
 import dataclasses
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
 import yaml
+from filelock import FileLock, Timeout
 
 from experiments.config import Config
-from scratch.checkpoint import write_atomically
+from scratch.checkpoint import unfinished, write_atomically
+
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -36,20 +44,37 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, config: Config) -> Self:
-        """A new folder, with the config in it.
+    @contextmanager
+    def create(cls, config: Config) -> Iterator[Self]:
+        """A new folder, with the config in it, for this process alone.
 
         Raises
-            ValueError: the folder that the config names is not empty
+            ValueError: the folder that the config names is not empty, or cannot be made
         """
-        path = dated(config.task) if config.out is None else Path(config.out)
+        path = Path(config.out) if config.out is not None else dated(config.task)
         make_folder(path, f" (or --resume {path})")
         folder = cls(path)
-        write_atomically(folder.config, yaml.safe_dump(config.as_dict(), sort_keys=False).encode())
-        return folder
+        with folder.held():
+            make_folder(path, f" (or --resume {path})")  # again: now nobody else can fill it
+            write_atomically(folder.config, yaml.safe_dump(config.as_dict(), sort_keys=False).encode())
+            yield folder
+
+    @contextmanager
+    def resumed(self) -> Iterator[Self]:
+        """The folder of a run to go on with, for this process alone, without what a crash left unfinished.
+
+        Raises
+            ValueError: something in it is a link, or another process trains in it
+        """
+        with self.held():
+            self.check_own()
+            for path in unfinished(self.path):
+                path.unlink(missing_ok=True)
+            yield self
 
     @classmethod
-    def create_or_resume(cls, config: Config) -> Self:
+    @contextmanager
+    def create_or_resume(cls, config: Config) -> Iterator[Self]:
         """The folder that ``config.out`` names: a new one, or one whose run has these options, to go on with.
 
         Raises
@@ -57,22 +82,54 @@ class RunFolder:
         """
         folder = cls(Path(config.out or "runs"))
         if not folder.config.is_file():
-            return cls.create(config)
-        saved = folder.saved_config()
-        for name, value in config.as_dict().items():
-            if saved.get(name) != value:
-                raise ValueError(f"{name} is {value!r}, but {saved.get(name)!r} in {folder.path}; take another folder")
-        return folder
+            with cls.create(config) as folder:
+                yield folder
+            return
+        with folder.resumed():
+            saved = folder.saved_config()
+            for name, value in config.as_dict().items():
+                if saved.get(name) != value:
+                    was = f"but {saved.get(name)!r} in {folder.path}"
+                    raise ValueError(f"{name} is {value!r}, {was}; take another folder")
+            yield folder
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training in the folder, until this one leaves it or ends, however it ends.
+
+        Raises
+            ValueError: another one does already
+        """
+        lock = FileLock(self.path / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise ValueError(
+                f"another process trains in {self.path} at the moment, expected none; wait until it is done, or stop it"
+            ) from None
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be trained in ({error.strerror or error})") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def check_own(self) -> None:
+        """Raise ValueError unless everything in the folder is a plain file or a folder, so that nothing leads out."""
+        for path in self.path.rglob("*"):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                raise ValueError(f"{path} is a link, or no plain file, expected a run's folder to hold its own files")
 
     def saved_config(self) -> dict[str, Any]:
         """The options in config.yaml.
 
         Raises
-            ValueError: the file is damaged
+            ValueError: the file is damaged, or a link
         """
+        self.check_own()
         try:
             values = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
+        except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
             raise ValueError(f"{self.config} is damaged, expected YAML ({' '.join(str(error).split())})") from error
         if not isinstance(values, dict):
             raise ValueError(f"{self.config} is damaged, expected options with their values")
@@ -87,8 +144,8 @@ class RunFolder:
         return self.path / "metrics.csv"
 
     @property
-    def lightning(self) -> Path:
-        return self.path / "lightning"
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
 
     def checkpoint(self, impl: str) -> Path:
         """The whole training of a twin, to resume from."""
@@ -108,10 +165,10 @@ class RunFolder:
             return []
         types = get_type_hints(Row).values()
         try:
-            lines = self.metrics.read_text().splitlines(keepends=True)[1:]
+            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
             cells = list(csv.reader(line for line in lines if line.endswith("\n")))
             return [Row(*(kind(cell) for kind, cell in zip(types, line, strict=True))) for line in cells]
-        except ValueError as error:
+        except (ValueError, csv.Error) as error:
             raise ValueError(f"{self.metrics} is damaged ({error}); delete it to go on without its history") from error
 
     def keep_rows(self, impl: str, step: int) -> list[Row]:
@@ -122,8 +179,16 @@ class RunFolder:
         return [row for row in rows if row.impl == impl]
 
     def add_row(self, row: Row) -> None:
-        with self.metrics.open("a") as file:
-            file.write(_line(row) + "\n")
+        """Append a line to metrics.csv.
+
+        Raises
+            OSError: it cannot be written
+        """
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(_line(row) + "\n")
+        except OSError as error:
+            raise OSError(f"{self.metrics} cannot be written ({error.strerror or error})") from error
 
 
 def dated(name: str) -> Path:
@@ -134,12 +199,13 @@ def dated(name: str) -> Path:
 
 def make_folder(path: Path, instead: str = "") -> None:
     """Make a folder; a ValueError if it is not empty (which ``instead`` says what to do about) or cannot be made."""
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and any(file.name != LOCK for file in path.iterdir()):
         raise ValueError(f"out is {str(path)!r}, which is not empty, expected a new folder{instead}")
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"out is {str(path)!r}, where no folder can be made ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"out is {str(path)!r}, where no folder can be made ({reason})") from error
 
 
 def _line(row: Row) -> str:

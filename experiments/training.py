@@ -1,64 +1,74 @@
 """The training of an experiment, by every implementation that its config asks for."""
 
 import os
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
 
 import scratch
 from experiments.experiment import Experiment, TrainedTwin
-from experiments.interrupts import Interrupted, interruptible
 from experiments.observer import Observer
 from experiments.run_folder import Row, RunFolder
-from scratch import Parameters, Record, State
+from scratch import Interrupted, Parameters, Record, State, Stop, interruptible
 
 
 def train(experiment: Experiment, folder: RunFolder) -> list[TrainedTwin]:
     """Train every twin that the config asks for, from where the folder's checkpoints are; evaluate each.
 
     Raises
-        Interrupted: Ctrl-C was pressed; what was reached is in the folder
+        Interrupted: Ctrl-C was pressed, or another signal came; what was reached is in the folder
         DivergenceError: a loss turned NaN or infinite; the folder's checkpoints are from before
+        ValueError: a checkpoint is damaged, or of another training
     """
     twins = []
-    with interruptible() as interrupt:
+    with interruptible() as stop:
         for impl in experiment.config.impls:
-            if impl == "lightning":
-                params, rows = train_lightning(experiment, folder, interrupt)
-            else:
-                params, rows = train_twin(impl, experiment, folder, interrupt)
+            begin = train_lightning if impl == "lightning" else partial(train_twin, impl, stop)
+            params, rows = begin(experiment, folder)
             scratch.save_parameters(folder.weights(impl), params)
             twins.append(experiment.trained(impl, params, rows))
+            if stop.number:
+                raise Interrupted(stop.number)
     return twins
 
 
-def train_twin(
-    impl: str, experiment: Experiment, folder: RunFolder, interrupt: threading.Event
-) -> tuple[Parameters, list[Row]]:
-    """Train scratch, or its twin in a plain torch loop; both keep their whole state in one checkpoint."""
-    checkpoint = folder.checkpoint(impl)
-    if checkpoint.is_file():
-        start = scratch.load_state(checkpoint, experiment.network)
-    else:
-        start = scratch.State.start(experiment.initial, experiment.recipe)
-    observer = Observer(impl, experiment.data, experiment.config.epochs, folder, interrupt, start.progress.step)
+def train_twin(impl: str, stop: Stop, experiment: Experiment, folder: RunFolder) -> tuple[Parameters, list[Row]]:
+    """Train scratch, or its twin in a plain torch loop."""
+    checkpoint, start = folder.checkpoint(impl), start_of(impl, experiment, folder)
+    observer = Observer(impl, experiment.data, experiment.config.epochs, folder, start.progress.step)
     records, state = (begin_scratch if impl == "scratch" else begin_torch)(experiment, start)
     saved = time.monotonic()
     observer.start()
     try:
         for record in records:
-            if observer(record) and time.monotonic() - saved >= experiment.config.checkpoint_every:
+            due = observer(record) is not None and time.monotonic() - saved >= experiment.config.checkpoint_every
+            if due or stop.number:
                 scratch.save_state(checkpoint, state())
                 saved = time.monotonic()
-    except Interrupted:
-        scratch.save_state(checkpoint, state())
-        raise
+            if stop.number:
+                raise Interrupted(stop.number)
     finally:
         observer.stop()
     end = state()
     scratch.save_state(checkpoint, end)
     return end.params.to("cpu"), observer.rows
+
+
+def start_of(impl: str, experiment: Experiment, folder: RunFolder) -> State:
+    """Where a training begins: at its checkpoint, if there is one.
+
+    Raises
+        ValueError: the checkpoint is damaged, or of another training
+    """
+    path = folder.checkpoint(impl)
+    if not path.is_file():
+        return State.start(experiment.initial, experiment.recipe)
+    state = scratch.load_state(path, experiment.network)
+    if state.params.dtype != np.dtype(experiment.config.dtype):
+        raise ValueError(f"{path} holds {state.params.dtype}, expected {experiment.config.dtype}, as config.yaml says")
+    return state
 
 
 def begin_scratch(experiment: Experiment, start: State) -> tuple[Iterator[Record], Callable[[], State]]:
@@ -82,40 +92,28 @@ def begin_torch(experiment: Experiment, start: State) -> tuple[Iterator[Record],
     return records, lambda: state.to_scratch(recipe)
 
 
-def train_lightning(
-    experiment: Experiment, folder: RunFolder, interrupt: threading.Event
-) -> tuple[Parameters, list[Row]]:
-    """Train the twin in Lightning, which keeps checkpoints of its own, at the ends of epochs."""
-    from torch_impl import lit_train  # seconds, which the other twins need not wait
-
-    config = experiment.config
-    if folder.weights("lightning").is_file():  # it was done before
-        params = scratch.load_parameters(folder.weights("lightning"), experiment.network)
-        return params, folder.keep_rows("lightning", sys.maxsize)
-    alone, start = config.devices * config.num_nodes == 1, lit_train.steps_done(folder.lightning)
-    observer = Observer("lightning", experiment.data, config.epochs, folder, interrupt if alone else None, start)
+def train_lightning(experiment: Experiment, folder: RunFolder) -> tuple[Parameters, list[Row]]:
+    """Train the twin in Lightning."""
+    start = start_of("lightning", experiment, folder)
+    observer = Observer("lightning", experiment.data, experiment.config.epochs, folder, start.progress.step)
     try:
-        params = join(experiment, folder, observer)
-    except Exception as error:
-        if interrupt.is_set():  # a process of Lightning's saw it too, and ended
-            raise Interrupted from error
-        raise
+        join(experiment, start, folder, observer)
     finally:
         observer.stop()
-    return params, [row for row in folder.rows() if row.impl == "lightning"]
+    return start.params, [row for row in folder.rows() if row.impl == "lightning"]
 
 
-def join(experiment: Experiment, folder: RunFolder, on_record: Observer | None = None) -> Parameters:
-    """Take part in Lightning's training; as any process of DDP but the first, without an observer."""
-    from torch_impl import lit_train
+def join(experiment: Experiment, start: State, folder: RunFolder, on_record: Observer | None = None) -> None:
+    """Take part in Lightning's training of ``start``; as any process of DDP but the first, without an observer."""
+    from torch_impl import lit_train  # seconds, which the other twins need not wait
 
     config, device = experiment.config, experiment.device
     x, y, validation = experiment.training_data
-    return lit_train.fit(
-        experiment.network, experiment.recipe, x, y, experiment.initial, validation,
-        on_record=on_record, folder=folder.lightning, checkpoint_every=config.checkpoint_every, chunk=16,
-        device=device, devices=config.devices, num_nodes=config.num_nodes, strategy=config.strategy,
-        precision=experiment.precision(device.type),
+    lit_train.fit(
+        experiment.network, experiment.recipe, x, y, start, validation,
+        on_record=on_record, checkpoint=folder.checkpoint("lightning"), checkpoint_every=config.checkpoint_every,
+        tensorboard=folder.tensorboard, chunk=16, device=device, devices=config.devices, num_nodes=config.num_nodes,
+        strategy=config.strategy, precision=experiment.precision(device.type),
     )  # fmt: skip
 
 

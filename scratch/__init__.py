@@ -8,6 +8,7 @@ from scratch.composite import *
 from scratch.engine import *
 from scratch.gradcheck import *
 from scratch.init import *
+from scratch.interrupts import *
 from scratch.layers import *
 from scratch.losses import *
 from scratch.metrics import *

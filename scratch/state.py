@@ -30,6 +30,12 @@ class Progress:
     best_epoch: int = -1
     stopped: bool = False  # by early stopping
 
+    def __post_init__(self) -> None:
+        checks.whole("step", self.step, 0)
+        checks.instance("best_loss", self.best_loss, float, "a float")
+        checks.whole("best_epoch", self.best_epoch, -1)
+        checks.instance("stopped", self.stopped, bool, "True or False")
+
     def observe(self, epoch: int, validation_loss: float, rule: EarlyStopping) -> bool:
         """Note an epoch's validation loss; True if it is the best so far."""
         if validation_loss < self.best_loss:
@@ -47,6 +53,7 @@ class State:
     slots: Slots
     progress: Progress = field(default_factory=Progress)
     best: Array | None = None  # the parameter vector of the best epoch, with early stopping
+    training: dict[str, str] = field(default_factory=dict)  # what it is the state of: fit() says, and heeds it
 
     @classmethod
     def start(cls, params: Parameters, recipe: Recipe | Optimizer) -> State:
@@ -90,7 +97,7 @@ class State:
         params = self.params.to(device)
         slots = {key: to_device(v, device).copy() for key, v in self.slots.items()}
         best = None if self.best is None else to_device(self.best, device).copy()
-        return State(params, slots, replace(self.progress), best)
+        return State(params, slots, replace(self.progress), best, dict(self.training))
 
 
 def check_state(network: Network, recipe: Recipe, state: State) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from scratch.composite import traced
 from scratch.device import check_precision
 from scratch.engine import NumpyEngine
 from scratch.epochs import WholeEpochs
+from scratch.identity import identify
 from scratch.network import Network
 from scratch.recipe import Recipe
 from scratch.state import check_state
@@ -51,8 +52,10 @@ class Record(NamedTuple):
 class DivergenceError(ArithmeticError):
     """The loss of a step, before its update, or of the validation after it, turned NaN or infinite."""
 
-    def __init__(self, step: int, lr: float, loss: float, name: str = "loss") -> None:
-        super().__init__(
+    @classmethod
+    def at(cls, step: int, lr: float, loss: float, name: str = "loss") -> Self:
+        """The error at that step, with the advice."""
+        return cls(
             f"the {name} is {loss} at step {step} (learning rate {lr:g}). "
             "Train with a smaller learning rate, a warm-up, or clipped gradients (max_norm)"
         )
@@ -81,13 +84,14 @@ def fit(
     ``precision`` is that of float32 matrix products there: see :func:`scratch.device.computing`.
 
     Raises
-        TypeError, ValueError: data of a wrong dtype or shape, or with NaN or inf; early stopping without validation.
-            Nothing has been changed.
+        TypeError, ValueError: data of a wrong dtype or shape, or with NaN or inf; early stopping without validation;
+            the state of another training, be it by its network, its recipe or its data. Nothing has been changed.
         DivergenceError: the loss turned NaN or infinite
     """
     check_state(network, recipe, state)
     check_data(network, recipe, x, y, state.params.dtype, validation)
     check_precision(precision, state.params.device, state.params.dtype)
+    identify(state, network, recipe, x, y, validation)
     engine: Any = NumpyEngine(network, recipe, x, y, state, validation, precision)
     if state.params.device != "cpu":
         engine = WholeEpochs(engine, recipe, len(x), outputs(network, x, state.params.dtype), state.params.dtype)
@@ -118,13 +122,13 @@ def record(engine: Engine, recipe: Recipe, these: Steps, losses: list[float], lo
     first, epoch, ends_epoch, batches, lrs = these
     if not all(map(math.isfinite, losses)):
         i = next(i for i, loss in enumerate(losses) if not math.isfinite(loss))
-        raise DivergenceError(first + i, lrs[i], losses[i])
+        raise DivergenceError.at(first + i, lrs[i], losses[i])
     progress, end, lr, seen = engine.progress, first + len(losses), lrs[-1], None
     progress.step = end
     if ends_epoch:
         seen = engine.evaluate()
         if seen is not None and not math.isfinite(seen.loss):
-            raise DivergenceError(end - 1, lr, seen.loss, "validation loss")
+            raise DivergenceError.at(end - 1, lr, seen.loss, "validation loss")
         stopping = recipe.early_stopping
         if seen is not None and stopping is not None and progress.observe(epoch, seen.loss, stopping):
             engine.keep_best()

@@ -7,8 +7,7 @@ optimization, which counts every step and divides it among processes as the auto
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,10 +19,10 @@ from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 from scratch import BCEWithLogits, CrossEntropy
 from scratch.batches import epoch_batches, mask_rng, shift_rng
 from scratch.engine import EVALUATION_BATCH, Evaluation
-from scratch.state import Progress
-from torch_impl.convert import restore, snapshot, tensor
+from torch_impl.convert import copy_to_optimizer, snapshot, tensor
 from torch_impl.counterparts import torch_loss, torch_optimizer, torch_penalty
 from torch_impl.network import twin
+from torch_impl.state import TwinState, best_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from torchmetrics import Metric
 
-    from scratch import Network, Parameters, Recipe
+    from scratch import Network, Recipe, State
     from scratch.device import Array
     from scratch.losses import Loss
 
@@ -40,38 +39,36 @@ if TYPE_CHECKING:
 
 
 class ChunkedTwin(L.LightningModule):
-    """The twin of ``network``, starting from ``params``, trained by a recipe, a chunk of minibatches at a time.
+    """The twin of ``network``, trained by a recipe from a state on, a chunk of minibatches at a time.
 
     To :func:`scratch.train.record` it is an engine: it has the progress, evaluates, and keeps the best epoch.
     """
 
     automatic_optimization = False
 
-    def __init__(self, network: Network, recipe: Recipe, params: Parameters, n_out: int) -> None:
-        """``n_out`` is the length of the logits' last axis."""
+    def __init__(self, network: Network, recipe: Recipe, state: State, n_out: int) -> None:
+        """``state`` is where it begins, and stays as it is; ``n_out`` is the length of the logits' last axis."""
         super().__init__()
-        self.network, self.recipe, self.progress = network, recipe, Progress()
-        self.twin = twin(network, params)
+        self.network, self.recipe, self.start, self.progress = network, recipe, state, replace(state.progress)
+        self.twin = twin(network, state.params.to("cpu"))
         self.loss = torch_loss(recipe.loss)
-        self.best: dict[str, Tensor] | None = None  # the parameters of the best epoch, with early stopping
+        self.best = best_of(state, "cpu")
         self.train_accuracy, self.val_accuracy = (accuracy_metric(recipe.loss, n_out) for _ in range(2))
-        self.taken: list[Taken] = []  # the steps of the epoch so far
+        self.taken: list[Taken] = []  # the steps of the epoch so far, in this process
+        self.begun = 0  # the step before them
         self.validated: list[tuple[Tensor, Tensor]] = []  # logits and targets of the validation so far
         self.evaluation: Evaluation | None = None  # of the last validation
 
     def forward(self, x: Tensor) -> Tensor:
         return self.twin(x)
 
-    def on_train_start(self) -> None:
-        # A training that had stopped before goes no further.
-        self.trainer.should_stop = self.recipe.early_stopping is not None and self.progress.stopped
-
     def on_train_epoch_start(self) -> None:
         self.taken.clear()
+        self.begun = self.progress.step
 
     def training_step(self, chunk: Chunk, batch_idx: int) -> None:  # noqa: ARG002
         optimizer: Any = self.optimizers()
-        for step, batch in enumerate(chunk, self.global_step):
+        for step, batch in enumerate(chunk, self.begun + len(self.taken)):
             optimizer.zero_grad()
             self.manual_backward(self.step_loss(batch, step))
             if self.recipe.max_norm is not None:
@@ -100,6 +97,7 @@ class ChunkedTwin(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         losses, logits, y, _, n = zip(*self.taken, strict=True)
         sizes = torch.tensor(n, device=self.device)
+        self.log("step", float(self.begun + len(self.taken)))  # what TensorBoard has for its axis
         self.log("train_loss", (torch.stack(losses) * sizes).sum() / sizes.sum(), sync_dist=True)
         self._log_accuracy("train_accuracy", torch.cat(logits), torch.cat(y))
 
@@ -115,6 +113,7 @@ class ChunkedTwin(L.LightningModule):
         # The mean over the processes, so that all decide alike.
         loss = self.trainer.strategy.reduce(self.loss(logits, y), reduce_op="mean")
         self.evaluation = Evaluation(float(loss), logits)
+        self.log("step", float(self.begun + len(self.taken)))
         self.log("val_loss", self.evaluation.loss)
         self._log_accuracy("val_accuracy", logits, y)
 
@@ -124,30 +123,14 @@ class ChunkedTwin(L.LightningModule):
     def keep_best(self) -> None:
         self.best = snapshot(self.twin)
 
-    def restore_best(self) -> None:
-        restore(self.twin, self.best)
-
     def on_fit_end(self) -> None:
-        if self.recipe.early_stopping is not None:
-            self.restore_best()
         self.trainer.strategy.barrier()  # gloo may abort in a process whose peer has already left
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["progress"], checkpoint["best"] = dataclasses.asdict(self.progress), self.best
-        checkpoint["made by"] = self._made_by()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if "progress" not in checkpoint:
-            raise ValueError(
-                "the checkpoint holds no progress, expected one of this version of twingrad; train in a new folder"
-            )
-        if checkpoint["made by"] != self._made_by():
-            raise ValueError(f"the checkpoint is of a training of {checkpoint['made by']}, expected {self._made_by()}")
-        self.progress, self.best = Progress(**checkpoint["progress"]), checkpoint["best"]
-
-    def _made_by(self) -> str:
-        """What a checkpoint must agree with: the arrays and the optimizer."""
-        return f"{self.network.shapes()} with {self.recipe.optimizer}"
+    def state(self) -> State:
+        """A copy of the whole training, as it is between two records."""
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        twin_state = TwinState(self.twin, optimizer, self.progress, self.best, self.start.training)
+        return twin_state.to_scratch(self.recipe)
 
     def _log_accuracy(self, name: str, logits: Tensor, y: Tensor) -> None:
         metric = getattr(self, name)
@@ -157,7 +140,9 @@ class ChunkedTwin(L.LightningModule):
             self.log(name, metric)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch_optimizer(self.recipe.optimizer, self.twin)
+        optimizer = torch_optimizer(self.recipe.optimizer, self.twin)
+        copy_to_optimizer(self.start.slots, self.start.progress.step, optimizer)
+        return optimizer
 
 
 class Taken(NamedTuple):
@@ -197,9 +182,11 @@ class ChunkedData(L.LightningDataModule):
         y: Array,
         validation: tuple[Array, Array] | None = None,
         chunk: int = 1,
+        start: int = 0,
     ) -> None:
+        """The first batch is that of step ``start``."""
         super().__init__()
-        self.recipe, self.chunk = recipe, chunk
+        self.recipe, self.chunk, self.start = recipe, chunk, start
         self.data, self.validation = (tensor(x), tensor(y)), validation
 
     def train_dataloader(self) -> Chunks:
@@ -207,20 +194,23 @@ class ChunkedData(L.LightningDataModule):
         assert trainer is not None  # Lightning sets it
 
         (x, y), recipe = self.data, self.recipe
-        n, width, augment = len(x), x.shape[-1], recipe.augment
+        n, width, augment, per_epoch = len(x), x.shape[-1], recipe.augment, recipe.steps_per_epoch(len(x))
         if augment is not None:
             x = torch.from_numpy(augment.padded(x.numpy()))
 
         def parts() -> Iterator[Part]:
-            begun = trainer.current_epoch * recipe.steps_per_epoch(n)
-            for step, batch in enumerate(epoch_batches(n, recipe, trainer.current_epoch), begun):
+            first = trainer.current_epoch * per_epoch
+            for step, batch in enumerate(epoch_batches(n, recipe, trainer.current_epoch), first):
+                if step < self.start:
+                    continue
                 ranks = (trainer.global_rank, trainer.global_rank + 1)
-                first, end = (len(batch) * rank // trainer.world_size for rank in ranks)
+                begin, end = (len(batch) * rank // trainer.world_size for rank in ranks)
                 start = None if augment is None else augment.start(shift_rng(recipe.seed, step))
                 columns = None if start is None else slice(start, start + width)
-                yield Part(batch[first:end], len(batch), first, columns)
+                yield Part(batch[begin:end], len(batch), begin, columns)
 
-        return Chunks(*self._moved((x, y)), parts, recipe.steps_per_epoch(n), self.chunk)
+        left = per_epoch - max(0, self.start - trainer.current_epoch * per_epoch)
+        return Chunks(*self._moved((x, y)), parts, left, self.chunk)
 
     def val_dataloader(self) -> Any:
         if self.validation is None:

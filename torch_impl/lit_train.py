@@ -1,45 +1,38 @@
-"""A training in Lightning: devices, DDP, checkpoints and TensorBoard around :mod:`torch_impl.lit_chunks`."""
+"""A training in Lightning: devices, DDP and TensorBoard around :mod:`torch_impl.lit_chunks`."""
 
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
+import tempfile
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from scratch import checks
+from scratch import Interrupted, Stop, checks, interruptible, load_state, save_state
 from scratch.batches import Steps
 from scratch.device import Precision, check_precision
+from scratch.identity import identify
+from scratch.state import check_state
 from scratch.train import check_data, check_smallest_batch, outputs, record
-from torch_impl.convert import parameters_of
 from torch_impl.device import check_device
 from torch_impl.lit_chunks import ChunkedData, ChunkedTwin
+from torch_impl.lit_processes import NoSignals, agreed, explained, is_orphan, passed_on, watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from scratch import Network, Parameters, Recipe, Record
+    from scratch import Network, Recipe, Record, State
     from scratch.device import Array
-
-
-def steps_done(folder: str | Path) -> int:
-    """The step that ``fit`` would go on from in this folder."""
-    path = _last_checkpoint(folder)
-    return 0 if path is None else int(torch.load(path, weights_only=True)["global_step"])
-
-
-def _last_checkpoint(folder: str | Path | None) -> Path | None:
-    """The checkpoint in the folder to go on from, if there is one."""
-    path = None if folder is None else Path(folder) / "last.ckpt"
-    return path if path is not None and path.is_file() else None
 
 
 def fit(
@@ -47,25 +40,25 @@ def fit(
     recipe: Recipe,
     x: Array,
     y: Array,
-    params: Parameters,
+    state: State,
     validation: tuple[Array, Array] | None = None,
     *,
     on_record: Callable[[Record], object] | None = None,
-    folder: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: float = 0.0,
+    tensorboard: str | Path | None = None,
     device: str | torch.device = "cpu",
     devices: int = 1,
     num_nodes: int = 1,
     strategy: str = "auto",
     precision: Precision = "float32",
     chunk: int = 1,
-    checkpoint_every: float = 0.0,
-) -> Parameters:
-    """Train the Lightning twin from ``params``; return the trained parameters.
+) -> None:
+    """Train ``state`` by the Lightning twin, from where it is; at the end it is that of the whole training.
 
-    The data, the records and the errors are those of :func:`scratch.fit`. With a ``folder`` it logs there for
-    TensorBoard and keeps a Lightning checkpoint, written at the end of an epoch, ``checkpoint_every`` seconds apart;
-    where the folder has a ``last.ckpt`` the training goes on from it. It is loaded with ``weights_only=True``:
-    nothing is unpickled.
+    The data, the records and the errors are those of :func:`scratch.fit`. The training is saved to ``checkpoint``, for
+    :func:`scratch.load_state`, at the ends of epochs ``checkpoint_every`` seconds apart, at the last one, and when
+    Ctrl-C, SIGTERM or SIGHUP stop it between two records. ``tensorboard`` is the folder that metrics are logged to.
 
     ``chunk`` is how many steps Lightning is given at once, and how many a record is of: its loss is their mean, its
     batch and logits are those of all their samples. Eight or more spare most of what Lightning spends around a step.
@@ -76,54 +69,114 @@ def fit(
     program again in each, unless torchrun or a cluster has started them.
 
     Raises
-        TypeError, ValueError: a device that is not there; data that do not fit; early stopping without validation
+        TypeError, ValueError: a device that is not there; data or a state that do not fit; early stopping without
+            validation
         DivergenceError: the loss turned NaN or infinite
+        Interrupted: a signal came; ``state`` is that of its step, unless several processes train
+        ChildProcessError: a process ended before the training was done
     """
-    check_data(network, recipe, x, y, params.dtype, validation)
+    check_state(network, recipe, state)
+    check_data(network, recipe, x, y, state.params.dtype, validation)
     checks.whole("chunk", chunk, 1)
-    device = _check_machines(device, devices, num_nodes, strategy)
-    check_precision(precision, device.type, params.dtype)
-    check_smallest_batch(network, recipe, x, params.dtype, devices * num_nodes)
-    n_out = outputs(network, x, params.dtype)[-1]
-    module, data = ChunkedTwin(network, recipe, params, n_out), ChunkedData(recipe, x, y, validation, chunk)
-    with _quiet(), _tf32(precision == "tf32"):
-        trainer = L.Trainer(
-            max_epochs=recipe.epochs,
-            accelerator=device.type,
-            devices=devices if device.index is None else [device.index],
-            num_nodes=num_nodes,
-            strategy="ddp_spawn" if devices > 1 and strategy == "auto" else strategy,
-            precision="64-true" if params.dtype == np.float64 else "bf16-mixed" if precision == "bf16" else "32-true",
-            limit_val_batches=None if validation is not None else 0,
-            **_outputs(folder, Recording(on_record), checkpoint_every),
-            **_OPTIONS,
-        )
-        trainer.fit(module, datamodule=data, ckpt_path=_last_checkpoint(folder), weights_only=True)
-    return parameters_of(module.twin)
+    checks.number("checkpoint_every", checkpoint_every, 0)
+    machines = _machines(device, devices, num_nodes, strategy)
+    check_precision(precision, machines["accelerator"], state.params.dtype)
+    check_smallest_batch(network, recipe, x, state.params.dtype, devices * num_nodes)
+    identify(state, network, recipe, x, y, validation)
+    if not is_done(state, recipe, len(x)):
+        module = ChunkedTwin(network, recipe, state, outputs(network, x, state.params.dtype)[-1])
+        data = ChunkedData(recipe, x, y, validation, chunk, state.progress.step)
+        recording = Recording(on_record, checkpoint, checkpoint_every)
+        board = False if tensorboard is None else TensorBoardLogger(tensorboard, name="", version="")
+        exact = "64-true" if state.params.dtype == np.float64 else "32-true"
+        number = "bf16-mixed" if precision == "bf16" else exact
+        options = {**machines, "precision": number, "logger": board, "callbacks": [recording], **_OPTIONS}
+        with _quiet(), _tf32(precision == "tf32"), _ended(module, state, recording, machines):
+            _train(module, data, recipe.steps_per_epoch(len(x)), options)
+    if recipe.early_stopping is not None and state.best is not None:
+        state.params.vector[:] = state.best
 
 
-def _check_machines(device: str | torch.device, devices: int, num_nodes: int, strategy: str) -> torch.device:
-    """The device; a TypeError or ValueError unless Lightning can start so many processes there."""
+def _train(module: ChunkedTwin, data: ChunkedData, per_epoch: int, options: dict[str, Any]) -> None:
+    """Run Lightning from the data's first step on, which may be within an epoch."""
+    trainer = L.Trainer(
+        max_epochs=module.recipe.epochs,
+        limit_val_batches=None if data.validation is not None else 0,
+        reload_dataloaders_every_n_epochs=int(data.start % per_epoch > 0),  # since its first epoch has fewer batches
+        **options,
+    )
+    trainer._signal_connector = NoSignals()  # type: ignore[assignment]
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    epochs.processed = epochs.completed = data.start // per_epoch
+    trainer.fit(module, datamodule=data)
+
+
+def is_done(state: State, recipe: Recipe, n: int) -> bool:
+    """Whether there is nothing left to train on ``n`` samples."""
+    stopped = recipe.early_stopping is not None and state.progress.stopped
+    return stopped or state.progress.step >= recipe.epochs * recipe.steps_per_epoch(n)
+
+
+@contextmanager
+def _ended(module: ChunkedTwin, state: State, recording: Recording, machines: dict[str, Any]) -> Iterator[None]:
+    """A training within it, whose end, its own or by a signal, is then that of ``state``."""
+    spawned, several = machines["strategy"] == "ddp_spawn", machines["strategy"] != "auto"
+    with ExitStack() as stack:
+        recording.stop = stack.enter_context(interruptible())
+        if spawned:
+            stack.enter_context(passed_on(recording.stop))
+            recording.failures = multiprocessing.get_context("spawn").SimpleQueue()
+            if recording.checkpoint is None:
+                folder = stack.enter_context(tempfile.TemporaryDirectory())
+                recording.checkpoint = Path(folder) / "training.safetensors"
+        elif several:
+            launched = int(os.environ.get("LOCAL_RANK", 0)) > 0  # by the first process, or by torchrun
+            stack.enter_context(watched(os.getppid() if launched else None))
+        try:
+            yield
+        except Interrupted:
+            _become(state, module.state())
+            raise
+        except SystemExit as error:  # what Lightning makes of a second Ctrl-C
+            raise KeyboardInterrupt from error
+        except Exception as error:
+            found = explained(error, recording.stop, recording.failures) if several else error
+            if found is error:
+                raise
+            raise found from error
+        told = recording.checkpoint if spawned else None
+        _become(state, module.state() if told is None else load_state(told, module.network))
+        if recording.stop.number:  # it came after the last record
+            raise Interrupted(recording.stop.number)
+
+
+def _become(state: State, end: State) -> None:
+    """Let ``state`` be ``end``, where its arrays are."""
+    end = end.to(state.params.device)
+    state.params.vector[:] = end.params.vector
+    state.slots, state.progress, state.best = end.slots, end.progress, end.best
+
+
+def _machines(device: str | torch.device, devices: int, num_nodes: int, strategy: str) -> dict[str, Any]:
+    """What a Trainer is told of devices; a TypeError or ValueError unless it can start so many processes there."""
     checks.whole("devices", devices, 1)
     checks.whole("num_nodes", num_nodes, 1)
     checks.choice("strategy", strategy, dict.fromkeys(("auto", "ddp", "ddp_spawn")))
     found = check_device(device)
     if devices > 1 and found.index is not None:
         raise ValueError(f"devices is {devices} with device {str(found)!r}, expected device {found.type!r}")
-    return found
-
-
-def _outputs(folder: str | Path | None, recording: Callback, checkpoint_every: float) -> dict[str, Any]:
-    """What a Trainer writes: nothing without a folder."""
-    if folder is None:
-        return {"callbacks": [recording], "logger": False, "enable_checkpointing": False}
-    logger = TensorBoardLogger(folder, name="", version="tensorboard")
-    return {"callbacks": [recording, LastCheckpoint(Path(folder), checkpoint_every)], "logger": logger}
+    return {
+        "accelerator": found.type,
+        "devices": devices if found.index is None else [found.index],
+        "num_nodes": num_nodes,
+        "strategy": "ddp_spawn" if devices > 1 and strategy == "auto" else strategy,
+    }
 
 
 _OPTIONS: dict[str, Any] = {
     "num_sanity_val_steps": 0,
     "use_distributed_sampler": False,  # ChunkedData gives every process its share
+    "enable_checkpointing": False,  # Recording saves the training
     "enable_progress_bar": False,
     "enable_model_summary": False,
     "log_every_n_steps": 1,
@@ -131,15 +184,29 @@ _OPTIONS: dict[str, Any] = {
 
 
 class Recording(Callback):
-    """Makes a record of every chunk at its end, and of all processes; stops a training that diverges or is done."""
+    """Makes a record of every chunk at its end, and of all processes; saves the training; stops it when it is done."""
 
-    def __init__(self, on_record: Callable[[Record], object] | None) -> None:
-        self.on_record = on_record
+    def __init__(
+        self, on_record: Callable[[Record], object] | None, checkpoint: str | Path | None, seconds: float
+    ) -> None:
+        self.on_record, self.checkpoint, self.seconds, self.saved = on_record, checkpoint, seconds, time.monotonic()
+        self.stop = Stop()
+        self.home = os.getpid()  # of the process that called fit()
+        self.failures: Any = None  # a queue from the processes that it spawned
         self.recorded = 0  # steps of the epoch
+
+    @property
+    def spawned(self) -> bool:
+        """Whether this is a process that Lightning made, with a copy of this object."""
+        return os.getpid() != self.home
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:  # noqa: ARG002
         if trainer.world_size > 1:
-            _hush()  # this is a process of its own
+            _hush()
+        if self.spawned:
+            self.within = ExitStack()  # until the process ends
+            self.stop = self.within.enter_context(interruptible())
+            self.within.enter_context(watched(self.home))
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         self.recorded = 0
@@ -159,8 +226,16 @@ class Recording(Callback):
         self._record(trainer, pl_module, ends=True)
 
     def _record(self, trainer: L.Trainer, module: Any, ends: bool) -> None:
+        try:
+            self._take(trainer, module, ends)
+        except Exception as error:
+            if self.spawned:
+                self.failures.put(error)  # the process itself tells no more than that it failed
+            raise
+
+    def _take(self, trainer: L.Trainer, module: Any, ends: bool) -> None:
         recipe, taken, self.recorded = module.recipe, module.taken[self.recorded :], len(module.taken)
-        first = trainer.global_step - len(taken)
+        first = module.progress.step
         losses = trainer.strategy.reduce(torch.stack([step.loss for step in taken]), reduce_op="mean").tolist()
         lrs = [recipe.lr(first + i) for i in range(len(taken))]
         steps = Steps(first, trainer.current_epoch, ends, [step.indices for step in taken], lrs)
@@ -168,24 +243,19 @@ class Recording(Callback):
         trainer.should_stop = trainer.should_stop or module.progress.stopped
         if trainer.is_global_zero and self.on_record is not None:
             self.on_record(made)
+        last = trainer.should_stop or (ends and trainer.current_epoch + 1 == trainer.max_epochs)
+        number = agreed(self.stop, trainer)
+        if number or last or (ends and time.monotonic() - self.saved >= self.seconds):
+            self._save(trainer, module)
+        if number:
+            trainer.strategy.barrier()  # whoever left now would take its peers down
+            raise SystemExit(128 + number) if self.spawned else Interrupted(number)
 
-
-class LastCheckpoint(ModelCheckpoint):
-    """A checkpoint at the end of an epoch, if the one before is ``seconds`` old, and at the end of the training."""
-
-    def __init__(self, folder: Path, seconds: float) -> None:
-        super().__init__(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-        self.seconds, self.saved = seconds, time.monotonic()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        pass  # all that it remembers is where the folder was, which may have moved
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        due = last or time.monotonic() - self.saved >= self.seconds
-        if trainer.strategy.broadcast(due):  # all processes save, or none
-            super().on_train_epoch_end(trainer, pl_module)
-            self.saved = time.monotonic()
+    def _save(self, trainer: L.Trainer, module: Any) -> None:
+        orphan = self.spawned and is_orphan(self.home)  # then another process may have gone on with the training
+        if trainer.is_global_zero and self.checkpoint is not None and not orphan:
+            save_state(self.checkpoint, module.state())
+        self.saved = time.monotonic()
 
 
 @contextmanager
@@ -218,5 +288,4 @@ def _hush() -> None:
     for logger in _LOGGERS:
         logger.setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*[Cc]heckpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # Lightning 2.6 beside torch 2.15

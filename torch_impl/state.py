@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +24,7 @@ class TwinState:
     optimizer: torch.optim.Optimizer
     progress: Progress
     best: dict[str, torch.Tensor] | None = None  # the parameters of the best epoch, by name, with early stopping
+    training: dict[str, str] = field(default_factory=dict)  # as scratch's
 
     @classmethod
     def start(cls, network: Network, recipe: Recipe, state: State, device: str | torch.device = "cpu") -> TwinState:
@@ -36,12 +37,7 @@ class TwinState:
         module = twin(network, state.params.to("cpu"), device)
         optimizer = torch_optimizer(recipe.optimizer, module)
         copy_to_optimizer(state.slots, state.progress.step, optimizer)
-        started = cls(module, optimizer, replace(state.progress))
-        if state.best is not None:
-            best = state.params.to("cpu")
-            best.vector[:] = state.best
-            started.best = {name: torch.from_numpy(value.copy()).to(device) for name, value in best.items()}
-        return started
+        return cls(module, optimizer, replace(state.progress), best_of(state, device), dict(state.training))
 
     def check(self, network: Network, recipe: Recipe) -> None:
         """Raise ValueError unless the module is the network's twin and the optimizer the recipe's counterpart."""
@@ -58,7 +54,7 @@ class TwinState:
         """A copy of it in NumPy, which scratch can go on with, or save."""
         params = parameters_of(self.module)
         slots = slots_of(self.optimizer, recipe.optimizer.slots(params.trained))
-        state = State(params, slots, replace(self.progress))
+        state = State(params, slots, replace(self.progress), training=dict(self.training))
         if self.best is not None:
             best = params.copy()
             for name, value in self.best.items():
@@ -73,3 +69,12 @@ class TwinState:
     def restore_best(self) -> None:
         """Put them back, if some were noted."""
         restore(self.module, self.best)
+
+
+def best_of(state: State, device: str | torch.device) -> dict[str, torch.Tensor] | None:
+    """The best epoch's parameters, by name, on that device; None where none were noted."""
+    if state.best is None:
+        return None
+    best = state.params.to("cpu")
+    best.vector[:] = state.best
+    return {name: torch.from_numpy(value.copy()).to(device) for name, value in best.items()}

@@ -9,6 +9,7 @@ import numpy as np
 from scratch import Network, Recipe, checks
 from scratch.device import Precision, check_precision
 from scratch.epochs import WholeEpochs
+from scratch.identity import identify
 from scratch.train import check_data, outputs, train
 from torch_impl.engine import TorchEngine
 from torch_impl.state import TwinState
@@ -48,6 +49,7 @@ def fit(
     dtype = str(weight.dtype).removeprefix("torch.")
     check_data(network, recipe, x, y, dtype, validation)
     check_precision(precision, weight.device.type, np.dtype(dtype))
+    identify(state, network, recipe, x, y, validation)
     own_masks = capture and network.stochastic
     engine: Any = TorchEngine(network, recipe, x, y, state, validation, precision, own_masks)
     if capture:

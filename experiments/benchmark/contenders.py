@@ -75,7 +75,7 @@ def lightning_twin(work: Work) -> np.ndarray:
 
     split = Split(work.x, work.y, work.y.astype(np.int64).ravel())
     folder = RunFolder(work.folder)
-    observer = Observer("lightning", Data(split, None, split), work.recipe.epochs, folder, None, 0)
+    observer = Observer("lightning", Data(split, None, split), work.recipe.epochs, folder, 0)
     next(work.turns)
 
     def on_record(record: scratch.Record) -> None:
@@ -83,11 +83,13 @@ def lightning_twin(work: Work) -> np.ndarray:
         if record.epoch_ends and (record.epoch + 1) % work.case.epochs == 0:
             next(work.turns, None)
 
-    params = lit_train.fit(
-        work.network, work.recipe, work.x, work.y, work.initial,
-        on_record=on_record, folder=folder.lightning, device=work.case.device, chunk=16, checkpoint_every=5.0,
+    state = scratch.State.start(work.initial, work.recipe)
+    lit_train.fit(
+        work.network, work.recipe, work.x, work.y, state,
+        on_record=on_record, checkpoint=folder.checkpoint("lightning"), checkpoint_every=5.0,
+        tensorboard=folder.tensorboard, device=work.case.device, chunk=16,
     )  # fmt: skip
-    return work.classes(params)
+    return work.classes(state.params)
 
 
 def lightning_as_usual(work: Work) -> np.ndarray:

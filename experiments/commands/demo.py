@@ -34,7 +34,8 @@ def run(options: Namespace) -> int:
         report.console.rule(name, align="left")
         config = task(seed=options.seed, out=str(out / name))
         experiment = Experiment.of(config)
-        train_and_report(experiment, RunFolder.create(config))
+        with RunFolder.create(config) as folder:
+            train_and_report(experiment, folder)
     report.console.rule(align="left")
     report.console.print(
         f"All done in {time.perf_counter() - start:.0f} s. The pictures are in [bold]{out}[/].\n"

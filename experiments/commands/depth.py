@@ -12,11 +12,10 @@ import scratch
 from experiments import report
 from experiments.command_line import PROGRAM, add_text
 from experiments.experiment import Experiment, TrainedTwin
-from experiments.interrupts import Interrupted
 from experiments.run_folder import RunFolder, dated
 from experiments.tasks import Digits
 from experiments.training import train
-from scratch import checks
+from scratch import Interrupted, checks
 from scratch.engine import gradient
 from scratch.parameters import is_weight
 
@@ -57,13 +56,13 @@ def run(options: Namespace) -> int:
         for name, changes in VARIANTS.items():
             path = out / name.replace(", ", "-").replace(" ", "-")
             experiment = Experiment.of(replace(shared, out=str(path), **changes))
-            folder = RunFolder.create_or_resume(experiment.config)
-            report.console.print(name)
-            trained[name] = train(experiment, folder)
+            with RunFolder.create_or_resume(experiment.config) as folder:
+                report.console.print(name)
+                trained[name] = train(experiment, folder)
             norms[name] = gradient_norms(experiment)
     except Interrupted as stop:
         again = shlex.join([*options.typed, *([] if options.out else ["--out", str(out)])])
-        raise Interrupted(f"Go on with\n\n    {PROGRAM} {again}\n") from stop
+        raise Interrupted(stop.number, f"Go on with\n\n    {PROGRAM} {again}\n") from stop
     show(trained, norms)
 
     from experiments import plots  # matplotlib takes a second

@@ -11,11 +11,10 @@ from jsonargparse import ArgumentParser, Namespace
 from experiments import report
 from experiments.command_line import PROGRAM, add_text
 from experiments.experiment import Experiment, TrainedTwin
-from experiments.interrupts import Interrupted
 from experiments.run_folder import RunFolder, dated
 from experiments.tasks import TASKS
 from experiments.training import train
-from scratch import checks
+from scratch import Interrupted, checks
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -41,7 +40,7 @@ def run(options: Namespace) -> int:
             lines += task_lines(task, options.seeds, out)
     except Interrupted as stop:
         again = f"{PROGRAM} results --tasks {' '.join(options.tasks)} --seeds {options.seeds} --out {out}"
-        raise Interrupted(f"Go on with\n\n    {again}\n") from stop
+        raise Interrupted(stop.number, f"Go on with\n\n    {again}\n") from stop
     machine = f"{platform.machine()}, {torch.get_num_threads()} CPU threads"
     print(f"{time.strftime('%Y-%m-%d')}, {machine}, NumPy {np.__version__}, torch {torch.__version__}\n")
     for line in lines:
@@ -54,9 +53,9 @@ def task_lines(task: str, seeds: int, out: Path) -> list[list[str]]:
     trained = []
     for seed in range(seeds):
         experiment = Experiment.of(TASKS[task](seed=seed, out=str(out / f"{task}-seed{seed}")))
-        folder = RunFolder.create_or_resume(experiment.config)
-        report.console.print(f"{task}, seed {seed}")
-        trained.append(train(experiment, folder))
+        with RunFolder.create_or_resume(experiment.config) as folder:
+            report.console.print(f"{task}, seed {seed}")
+            trained.append(train(experiment, folder))
     return [[task, report.network_line(experiment), *_cells(twins)] for twins in zip(*trained, strict=True)]
 
 

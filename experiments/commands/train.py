@@ -1,22 +1,26 @@
 """The commands that are named after the tasks: train both twins on one, and show how they do."""
 
 import dataclasses
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
+import yaml
 from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
 from experiments import report, training
 from experiments.command_line import PROGRAM, Command, CommandLine, add_text
 from experiments.config import Config
 from experiments.experiment import Experiment, TrainedTwin
-from experiments.interrupts import Interrupted
 from experiments.run_folder import RunFolder
 from experiments.tasks import TASKS
+from scratch import Interrupted, State
 
 # What may differ when a run is resumed; with anything else changed it would be another run.
 FREE_ON_RESUME = {"impl", "device", "devices", "num_nodes", "strategy", "data_dir", "checkpoint_every"}
+# What a config.yaml may not say: a folder of somebody else's would lead to other places of this machine.
+NOT_THE_RUNS = {"out", "data_dir", "config", "resume"}
 # What compare sets for the task: all implementations, as exact as can be, with one source of masks.
 COMPARING = {"impl": "all", "dtype": "float64", "capture": False}
 
@@ -59,14 +63,18 @@ def train(task: type[Config], options: Namespace, words: int, comparing: bool = 
     config, resumed = config_of(task, options, words, comparing)
     experiment = Experiment.of(config)
     if not training.is_first_process():
-        training.join(experiment, RunFolder(resumed or Path(config.out or "runs")))
+        folder = RunFolder(resumed or Path(config.out or "runs"))
+        first = State.start(experiment.initial, experiment.recipe)
+        start = first if resumed is None else training.start_of("lightning", experiment, folder)
+        training.join(experiment, start, folder)
         return []
-    folder = RunFolder(resumed) if resumed is not None else RunFolder.create(config)
-    try:
-        return train_and_report(experiment, folder)
-    except Interrupted as stop:
-        again = f"{PROGRAM} {' '.join(options.typed[:words])} --resume {folder.path}"
-        raise Interrupted(f"Go on from the last checkpoint with\n\n    {again}\n") from stop
+    with RunFolder.create(config) if resumed is None else RunFolder(resumed).resumed() as folder:
+        try:
+            return train_and_report(experiment, folder)
+        except Interrupted as stop:
+            data = ["--data-dir", config.data_dir] if config.data_dir is not None else []
+            again = shlex.join([*options.typed[:words], "--resume", str(folder.path), *data])
+            raise Interrupted(stop.number, f"Go on from the last checkpoint with\n\n    {PROGRAM} {again}\n") from stop
 
 
 def train_and_report(experiment: Experiment, folder: RunFolder) -> list[TrainedTwin]:
@@ -98,13 +106,13 @@ def config_of(task: type[Config], options: Namespace, words: int, comparing: boo
         raise ValueError(f"resume is {options.resume!r}, expected the folder of a run, with its config.yaml")
     if options.out is not None:
         raise ValueError(f"out is {options.out!r}, expected none: a resumed run stays in its folder")
-    values = folder.saved_config()
+    values = {key: value for key, value in folder.saved_config().items() if key not in NOT_THE_RUNS}
     if values.get("task") != name:
         raise ValueError(f"resume is {options.resume!r}, a run of {values.get('task')!r}, expected one of {name!r}")
     parser = CommandLine(prog=PROGRAM)
     add_options(parser, task, comparing)
     # The run's own options first, so that what was typed comes on top, and can be checked.
-    resumed = parser.parse_args(["--config", str(folder.config), *options.typed[words:]])
+    resumed = parser.parse_args(["--config", yaml.safe_dump(values), *options.typed[words:]])
     for name, value in values.items():
         if name not in FREE_ON_RESUME and resumed[name] != value:
             raise ValueError(

@@ -1,6 +1,7 @@
 """The command line, as a person would use it."""
 
 import csv
+import os
 import re
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from experiments.__main__ import main
 from experiments.commands.depth import gradient_norms
 from experiments.experiment import Experiment
 from experiments.run_folder import RunFolder
-from experiments.tasks import TASKS, Digits, Moons
+from experiments.tasks import TASKS, XOR, Digits, Moons
 
 ROOT = Path(__file__).parent.parent.parent
 QUICK = ["--samples", "100", "--epochs", "3", "--hidden", "8"]
@@ -42,8 +43,8 @@ def test_a_run_leaves_everything_in_its_folder(impl, tmp_path, capsys):
     assert [(row["impl"], int(row["epoch"])) for row in rows(out)] == [(i, e) for i in impls for e in (1, 2, 3)]
     pictures = {"learning-curves.png", "decision-boundary.png"}
     weights = {f"{i}.safetensors" for i in impls}
-    states = {"scratch-training.safetensors", "torch-training.safetensors", *["lightning"] * (impl == "all")}
-    assert {p.name for p in out.iterdir()} == {"config.yaml", "metrics.csv"} | pictures | weights | states
+    states = {f"{i}-training.safetensors" for i in impls} | {name for name in ["tensorboard"] if impl == "all"}
+    assert {p.name for p in out.iterdir()} == {".lock", "config.yaml", "metrics.csv"} | pictures | weights | states
     printed = capsys.readouterr().out
     for words in (
         "moons: 60 train, 20 validation, 20 test",
@@ -59,7 +60,7 @@ def test_config_yaml_holds_every_option_and_makes_the_same_run(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     assert main(["moons", *QUICK, "--seed", "4", "--impl", "scratch", "--out", str(first)]) == 0
     config = yaml.safe_load((first / "config.yaml").read_text())
-    assert config.keys() - {"task"} == vars(Moons()).keys() - {"out"}
+    assert config.keys() - {"task"} == vars(Moons()).keys() - {"out", "data_dir"}
     assert main(["moons", "--config", str(first / "config.yaml"), "--out", str(second)]) == 0
     a, b = ((p / "scratch.safetensors").read_bytes() for p in (first, second))
     assert a == b
@@ -224,20 +225,78 @@ def test_a_training_that_is_killed_and_resumed_ends_with_the_same_weights(impl, 
         assert [row[name] for row in rows(killed)] == [row[name] for row in rows(whole)]
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    arguments = ["moons", *LONG, "--impl", "scratch", "--checkpoint-every", "1000"]
+@pytest.mark.parametrize(
+    ("impl", "number", "status"),
+    [
+        ("scratch", signal.SIGINT, 130),
+        ("torch", signal.SIGHUP, 129),
+        ("lightning", signal.SIGTERM, 143),
+    ],
+)
+def test_a_signal_saves_and_says_how_to_go_on(impl, number, status, tmp_path):
+    whole, stopped = tmp_path / "whole", tmp_path / "stop ped"
+    arguments = ["moons", *LONG, "--impl", impl, "--checkpoint-every", "1000"]
     assert main([*arguments, "--out", str(whole)]) == 0
-    process = command(*arguments, "--epochs", "40", "--out", stopped)
+    process = command(*arguments, "--out", stopped)
     wait_for(lambda: (stopped / "metrics.csv").exists() and len(rows(stopped)) >= 5, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"python -m experiments moons --resume {stopped}" in printed
+    assert process.returncode == status, printed
+    assert f"python -m experiments moons --resume '{stopped}'" in printed
     assert "Traceback" not in printed
+    state = scratch.load_state(stopped / f"{impl}-training.safetensors", network_of(stopped))
+    assert 0 < state.progress.step < 160
     assert main(["moons", "--resume", str(stopped)]) == 0
-    a, b = (scratch_weights(folder, "scratch") for folder in (whole, stopped))
+    a, b = (scratch_weights(folder, impl) for folder in (whole, stopped))
     np.testing.assert_array_equal(a.vector, b.vector)
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path, capsys):
+    out = tmp_path / "run"
+    with RunFolder.create(XOR(out=str(out), epochs=2)) as folder:
+        (out / ".scratch-training.safetensors.1234.part").write_bytes(b"what a crash left")
+        for command in (["xor", "--resume", str(out)], ["xor", "--out", str(out)]):
+            assert main(command) == 2
+            assert re.search("another process trains in|which is not empty", capsys.readouterr().err)
+    assert main(["xor", "--resume", str(folder.path)]) == 0
+    assert not list(out.glob(".*.part"))
+
+
+@pytest.mark.parametrize("kind", ["link to a file", "link to a folder", "pipe"])
+@pytest.mark.parametrize("name", ["metrics.csv", "config.yaml", "scratch-training.safetensors", "tensorboard/x"])
+def test_nothing_leads_out_of_a_run_of_somebody_elses(kind, name, tmp_path, capsys):
+    out, outside = tmp_path / "run", tmp_path / "outside"
+    with RunFolder.create(XOR(out=str(out), epochs=2)):
+        pass
+    outside.mkdir()
+    (outside / "precious").write_text("precious")
+    path = out / name
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(outside / "precious" if kind == "link to a file" else outside)
+    assert main(["xor", "--resume", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert f"{path} is a link, or no plain file" in error or "expected the folder of a run" in error
+    assert [p.name for p in outside.iterdir()] == ["precious"]
+    assert (outside / "precious").read_text() == "precious"
+
+
+def test_a_config_of_somebody_elses_leads_nowhere_either(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "run"
+    with RunFolder.create(XOR(out=str(out), epochs=2)) as folder:
+        pass
+    elsewhere = tmp_path / "elsewhere.yaml"
+    elsewhere.write_text("epochs: 1")
+    said = folder.config.read_text()
+    places = f"out: {tmp_path}/other\ndata_dir: {tmp_path}/data\nconfig: {elsewhere}\nresume: {tmp_path}/third\n"
+    folder.config.write_text(said + places)
+    assert main(["xor", "--resume", str(out)]) == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere.yaml", "run"]
+    assert rows(out)[-1]["epoch"] == "2"
 
 
 def test_a_resumed_run_keeps_its_options(tmp_path, capsys):
@@ -300,10 +359,13 @@ def test_two_processes_train_as_one_from_the_command_line(installed, tmp_path):
     np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
 
 
-def scratch_weights(folder, impl):
+def network_of(folder):
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    network = TASKS[config.pop("task")](**{**config, "hidden": tuple(config["hidden"])}).network(2)
-    return scratch.load_parameters(folder / f"{impl}.safetensors", network)
+    return TASKS[config.pop("task")](**{**config, "hidden": tuple(config["hidden"])}).network(2)
+
+
+def scratch_weights(folder, impl):
+    return scratch.load_parameters(folder / f"{impl}.safetensors", network_of(folder))
 
 
 def wait_for(condition, process):
@@ -331,7 +393,7 @@ def test_only_the_first_process_of_ddp_is_to_be_seen(name, tmp_path, monkeypatch
 
     monkeypatch.chdir(tmp_path)
     joined = []
-    monkeypatch.setattr(training, "join", lambda experiment, folder: joined.append(experiment.config.impl))
+    monkeypatch.setattr(training, "join", lambda experiment, start, folder: joined.append(experiment.config.impl))
     monkeypatch.setenv(name, "1")
     assert main(["xor", "--impl", "lightning", "--devices", "2", "--strategy", "ddp"]) == 0
     assert joined == ["lightning"]

@@ -128,12 +128,9 @@ def test_early_stopping_stops_and_puts_the_best_weights_back(rng):
 def test_a_best_epoch_is_heeded_by_early_stopping_alone(rng):
     x, y = problem(rng)
     state = start(rng, recipe())
-    list(fit(NETWORK, recipe(early_stopping=EarlyStopping(1)), x, y, state, (x, y)))
-    assert state.best is not None
-    state.progress.stopped = True
-    before = state.params.vector.copy()
-    assert len(list(fit(NETWORK, recipe(epochs=8, schedule=scratch.Constant()), x, y, state))) > 0
-    assert np.abs(state.params.vector - before).max() > 0
+    state.best, state.progress.stopped = np.zeros_like(state.params.vector), True
+    assert len(list(fit(NETWORK, recipe(), x, y, state))) > 0
+    assert np.abs(state.params.vector).max() > 0
 
 
 def test_a_loop_of_ones_own_moves_running_statistics(rng):

@@ -26,6 +26,15 @@ def by_scratch(r, validation=None, dtype="float64", network=NETWORK):
     return state, list(scratch.fit(network, r, x, y, state, validation))
 
 
+def by_lightning(network, r, x, y, params, validation=None, **options):
+    """What lit_train.fit comes to, from these parameters or the checkpoint that is there."""
+    checkpoint = options.get("checkpoint")
+    start = State.start(params, r)
+    state = scratch.load_state(checkpoint, network) if checkpoint and checkpoint.is_file() else start
+    lit_train.fit(network, r, x, y, state, validation, **options)
+    return state.params
+
+
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 @pytest.mark.parametrize("optimizer", [None, Adam(0.02)], ids=str)
 def test_the_training_is_equal_to_scratchs_step_by_step(optimizer, network):
@@ -33,7 +42,7 @@ def test_the_training_is_equal_to_scratchs_step_by_step(optimizer, network):
     x, y, validation = data(network=network)
     state, ours = by_scratch(r, validation, network=network)
     theirs = []
-    params = lit_train.fit(network, r, x, y, initial(network=network), validation, on_record=theirs.append)
+    params = by_lightning(network, r, x, y, initial(network=network), validation, on_record=theirs.append)
     np.testing.assert_allclose(params.vector, state.params.vector, rtol=0, atol=1e-12)
     for a, b in zip(ours, theirs, strict=True):
         assert (a.step, a.epoch, a.epoch_ends, a.lr) == (b.step, b.epoch, b.epoch_ends, b.lr)
@@ -74,7 +83,7 @@ def test_trainings_are_equal_with_float_targets(loss, tmp_path):
     state = State.start(initial(), r)
     ours = list(scratch.fit(NETWORK, r, x, y, state, (x, y)))
     theirs = []
-    params = lit_train.fit(NETWORK, r, x, y, initial(), (x, y), on_record=theirs.append)
+    params = by_lightning(NETWORK, r, x, y, initial(), (x, y), on_record=theirs.append)
     np.testing.assert_allclose(params.vector, state.params.vector, rtol=0, atol=1e-12)
     assert ours[-1].validation.loss == pytest.approx(theirs[-1].validation.loss, rel=1e-12)
 
@@ -86,7 +95,7 @@ def test_several_steps_to_a_chunk_are_the_same_training(chunk):
     state = State.start(initial(), r)
     ours = list(scratch.fit(NETWORK, r, x, y, state, validation))
     theirs = []
-    params = lit_train.fit(NETWORK, r, x, y, initial(), validation, on_record=theirs.append, chunk=chunk)
+    params = by_lightning(NETWORK, r, x, y, initial(), validation, on_record=theirs.append, chunk=chunk)
     np.testing.assert_allclose(params.vector, state.params.vector, rtol=0, atol=1e-12)
     ends = [step for step in range(1, 19) if step % 3 == 0 or step % 3 % chunk == 0]
     assert [record.step for record in theirs] == ends
@@ -102,8 +111,8 @@ def test_metrics_are_logged_for_tensorboard(tmp_path):
 
     x, y, validation = data()
     records = []
-    lit_train.fit(NETWORK, recipe(epochs=3), x, y, initial(), validation, on_record=records.append, folder=tmp_path)
-    logged = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    by_lightning(NETWORK, recipe(epochs=3), x, y, initial(), validation, on_record=records.append, tensorboard=tmp_path)
+    logged = EventAccumulator(str(tmp_path)).Reload()
     losses = [event.value for event in logged.Scalars("val_loss")]
     assert losses == pytest.approx([r.validation.loss for r in records if r.epoch_ends], rel=1e-6)
     seen = [
@@ -123,30 +132,15 @@ def test_metrics_are_logged_for_tensorboard(tmp_path):
 
 
 @pytest.mark.parametrize("network", [NETWORK, NORMED], ids=["mlp", "norms"])
-@pytest.mark.parametrize("kept", [True, False], ids=["folder", "no folder"])
-def test_it_stops_early_with_the_best_weights(kept, network, tmp_path):
+def test_it_stops_early_with_the_best_weights(network, tmp_path):
     r = recipe(epochs=100, early_stopping=EarlyStopping(3), schedule=scratch.Constant())
     x, y, validation = data()
     state, ours = by_scratch(r, validation, network=network)
-    theirs, folder = [], tmp_path / "run" if kept else None
-    start = initial(network=network)
-    params = lit_train.fit(network, r, x, y, start, validation, on_record=theirs.append, folder=folder)
-    assert len(ours) == len(theirs) < 300
-    np.testing.assert_allclose(params.vector, state.params.vector, rtol=0, atol=1e-12)
-    if kept:  # it goes no further, wherever its folder is
-        (tmp_path / "run").rename(tmp_path / "moved")
-        again = lit_train.fit(network, r, x, y, start, validation, on_record=theirs.append, folder=tmp_path / "moved")
-        assert len(ours) == len(theirs)
-        np.testing.assert_array_equal(again.vector, params.vector)
-
-
-def test_a_checkpoint_of_another_training_is_named(tmp_path):
-    r = recipe(optimizer=Adam(0.02))
-    x, y, _ = data()
-    lit_train.fit(NETWORK, r, x, y, initial(), folder=tmp_path)
-    for network, other in ((NETWORK, recipe(optimizer=Adam(0.02, betas=(0.5, 0.5)))), (NORMED, r)):
-        with pytest.raises(ValueError, match="the checkpoint is of a training of .*, expected"):
-            lit_train.fit(network, other, x, y, initial(network=network), folder=tmp_path)
+    theirs, start, path = [], initial(network=network), tmp_path / "training.safetensors"
+    for _ in range(2):  # the second one goes no further
+        params = by_lightning(network, r, x, y, start, validation, on_record=theirs.append, checkpoint=path)
+        assert len(ours) == len(theirs) < 300
+        np.testing.assert_allclose(params.vector, state.params.vector, rtol=0, atol=1e-12)
 
 
 def test_classes_at_every_position_of_a_sequence():
@@ -159,7 +153,7 @@ def test_classes_at_every_position_of_a_sequence():
         state = State.start(start, r)
         ours = list(scratch.fit(network, r, x, targets, state, (x, targets)))
         theirs = []
-        params = lit_train.fit(network, r, x, targets, start, (x, targets), on_record=theirs.append)
+        params = by_lightning(network, r, x, targets, start, (x, targets), on_record=theirs.append)
         np.testing.assert_allclose(params.vector, state.params.vector, rtol=0, atol=1e-12)
         assert theirs[-1].logits.shape == ours[-1].logits.shape == (7, 3, 3)
 
@@ -168,32 +162,46 @@ class Stop(Exception):  # noqa: N818
     pass
 
 
-def test_a_resumed_training_is_the_same_bit_for_bit(tmp_path):
-    r = recipe(early_stopping=EarlyStopping(50))
-    x, y, validation = data("float32")
-    whole = lit_train.fit(NETWORK, r, x, y, initial("float32"), validation, folder=tmp_path / "whole")
+@pytest.mark.parametrize("killed", [11, 12], ids=["within an epoch", "at its end"])
+@pytest.mark.parametrize("network", [NETWORK, NORMED], ids=["mlp", "norms"])
+def test_a_resumed_training_is_the_same_bit_for_bit(killed, network, tmp_path):
+    r = recipe(early_stopping=EarlyStopping(50), optimizer=Adam(0.02))
+    x, y, validation = data("float32", network)
+    start, path = initial("float32", network), tmp_path / "training.safetensors"
+    whole = by_lightning(network, r, x, y, start, validation)
 
     def kill(record):
-        if record.step == 11:
+        if record.step == killed:
             raise Stop
 
     with pytest.raises(Stop):
-        lit_train.fit(NETWORK, r, x, y, initial("float32"), validation, on_record=kill, folder=tmp_path / "part")
-    assert lit_train.steps_done(tmp_path / "part") == 9
+        by_lightning(network, r, x, y, start, validation, on_record=kill, checkpoint=path)
+    assert scratch.load_state(path, network).progress.step == 9
     steps = []
-    resumed = lit_train.fit(
-        NETWORK,
-        r,
-        x,
-        y,
-        initial("float32"),
-        validation,
-        on_record=lambda r: steps.append(r.step),
-        folder=tmp_path / "part",
-    )
+    options = {"on_record": lambda r: steps.append(r.step), "checkpoint": path, "tensorboard": tmp_path / "board"}
+    resumed = by_lightning(network, r, x, y, start, validation, **options)
     assert steps == list(range(10, 19))
     np.testing.assert_array_equal(resumed.vector, whole.vector)
-    assert list((tmp_path / "part" / "tensorboard").iterdir())
+    assert list((tmp_path / "board").iterdir())
+
+
+@pytest.mark.parametrize("step", [2, 9, 11, 18])
+def test_any_twin_goes_on_where_another_was(step):
+    """From any step on, not from ends of epochs alone."""
+    r = recipe(optimizer=Adam(0.02))
+    x, y, validation = data()
+    whole, _ = by_scratch(r, validation)
+    state = State.start(initial(), r)
+    for record in scratch.fit(NETWORK, r, x, y, state, validation):
+        if record.step == step:
+            break
+    steps = []
+    lit_train.fit(NETWORK, r, x, y, state, validation, on_record=lambda r: steps.append(r.step))
+    assert steps == list(range(step + 1, 19))
+    np.testing.assert_allclose(state.params.vector, whole.params.vector, rtol=0, atol=1e-12)
+    assert state.progress == whole.progress
+    for key, slot in whole.slots.items():
+        np.testing.assert_allclose(state.slots[key], slot, rtol=0, atol=1e-12)
 
 
 def test_two_processes_train_as_one(tmp_path):
@@ -213,8 +221,9 @@ def test_two_processes_train_as_one(tmp_path):
 
             if __name__ == "__main__":
                 x, y, validation = data()
-                params = lit_train.fit(NETWORK, RECIPE, x, y, initial(), validation, devices=2, chunk=2)
-                scratch.save_parameters(sys.argv[1], params)
+                state = scratch.State.start(initial(), RECIPE)
+                lit_train.fit(NETWORK, RECIPE, x, y, state, validation, devices=2, chunk=2)
+                scratch.save_parameters(sys.argv[1], state.params)
             """
         )
     )
@@ -238,17 +247,17 @@ def environment():
 def test_bad_input_is_named():
     x, y, _ = data()
     with pytest.raises(TypeError, match="x has dtype float32"):
-        lit_train.fit(NETWORK, recipe(), x.astype("float32"), y, initial())
+        by_lightning(NETWORK, recipe(), x.astype("float32"), y, initial())
     with pytest.raises(ValueError, match="device is 'cuda:99'"):
-        lit_train.fit(NETWORK, recipe(), x, y, initial(), device="cuda:99")
+        by_lightning(NETWORK, recipe(), x, y, initial(), device="cuda:99")
     with pytest.raises(ValueError, match="strategy is 'fsdp', expected one of 'auto', 'ddp', 'ddp_spawn'"):
-        lit_train.fit(NETWORK, recipe(), x, y, initial(), strategy="fsdp")
+        by_lightning(NETWORK, recipe(), x, y, initial(), strategy="fsdp")
     with pytest.raises(ValueError, match="precision is 'bf16' with float64 on cpu"):
-        lit_train.fit(NETWORK, recipe(), x, y, initial(), precision="bf16")
+        by_lightning(NETWORK, recipe(), x, y, initial(), precision="bf16")
     with pytest.raises(ValueError, match="chunk is 0, expected at least 1"):
-        lit_train.fit(NETWORK, recipe(), x, y, initial(), chunk=0)
+        by_lightning(NETWORK, recipe(), x, y, initial(), chunk=0)
     with pytest.raises(ValueError, match="validation is None"):
-        lit_train.fit(NETWORK, recipe(early_stopping=EarlyStopping(2)), x, y, initial())
+        by_lightning(NETWORK, recipe(early_stopping=EarlyStopping(2)), x, y, initial())
 
 
 def test_a_loss_that_diverges_stops_the_training():
@@ -257,4 +266,4 @@ def test_a_loss_that_diverges_stops_the_training():
     params = scratch.initial_parameters(network, np.random.default_rng(0))
     r = recipe(loss=MSE(), optimizer=SGD(1e4), epochs=100, max_norm=None, schedule=scratch.Constant())
     with pytest.raises(DivergenceError, match=r"the loss is (nan|inf) at step \d+"):
-        lit_train.fit(network, r, x, np.ones((23, 3)), params)
+        by_lightning(network, r, x, np.ones((23, 3)), params)
