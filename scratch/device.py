@@ -7,6 +7,7 @@ where its parameters are is where it computes.
 from __future__ import annotations
 
 import importlib
+import threading
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     Array = NDArray[Any]  # NumPy's, or CuPy's, whose arrays answer the same calls
 
 Precision = Literal["float32", "tf32", "bf16"]
+
+# Held while a training computes on a GPU, scratch's or torch's, a step or an epoch at a time: the precision of products
+# and the capturing of a graph concern the whole process, so its trainings take turns there.
+TURN = threading.RLock()
 
 
 def check_device(device: str) -> str:
@@ -96,15 +101,16 @@ def bytes_held() -> int:
 def computing(device: str, precision: Precision = "float32") -> Iterator[None]:
     """Compute on the device, on a stream of its own, with float32 matrix products in this precision.
 
-    ``tf32`` and ``bf16`` round the factors to 10 and 7 bits and sum in float32. The CPU knows only float32.
+    ``tf32`` and ``bf16`` round the factors to 10 and 7 bits and sum in float32. The CPU knows only float32. On a GPU
+    other threads wait for their turn.
     """
     if device == "cpu":
         yield
         return
     products = importlib.import_module("cupy._core._routines_linalg")
     name = {"float32": "COMPUTE_TYPE_FP32", "tf32": "COMPUTE_TYPE_TF32", "bf16": "COMPUTE_TYPE_BF16"}[precision]
-    before = products.get_compute_type(np.float32)
-    with _on(device), _cupy().cuda.Stream(non_blocking=True) as stream:
+    with TURN, _on(device), _cupy().cuda.Stream(non_blocking=True) as stream:
+        before = products.get_compute_type(np.float32)
         _cupy().cuda.Stream.null.synchronize()  # where the arrays were made; this stream would not wait for it
         products.set_compute_type(np.float32, getattr(products, name))
         try:

@@ -86,7 +86,7 @@ def copy_to_optimizer(slots: dict[str, Array], step: int, optimizer: torch.optim
         end = start + p.numel()
         values = {key: torch.from_numpy(v[start:end].copy()).view(p.shape).to(p.device) for key, v in slots.items()}
         if not isinstance(optimizer, torch.optim.SGD):  # the one that does not count its steps
-            values["step"] = torch.tensor(float(step), device=p.device if counts_there else "cpu")
+            values["step"] = torch.tensor(float(step), dtype=torch.float32, device=p.device if counts_there else "cpu")
         optimizer.state[p] = values
         start = end
 

@@ -30,17 +30,23 @@ if TYPE_CHECKING:
     from scratch.losses import Loss
     from scratch.optim import Optimizer, Penalty
 
+    Masks = Generator | torch.Generator  # what masks are drawn from: NumPy's as scratch's are, or where the tensors are
     TorchLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class SharedDropout(nn.Dropout):
-    """Dropout that applies the very mask that ``scratch.Dropout`` would draw from the same generator."""
+    """Dropout that applies the very mask that ``scratch.Dropout`` would draw from the same generator of NumPy's.
+
+    From one of torch's, on the device of x, it draws the mask there.
+    """
 
     takes_rng: ClassVar[bool] = True
 
-    def forward(self, x: torch.Tensor, rng: Generator | None = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, rng: Masks | None = None) -> torch.Tensor:
         if rng is None or not self.training or self.p == 0:
             return super().forward(x)
+        if isinstance(rng, torch.Generator):
+            return x * torch.empty_like(x).bernoulli_(1 - self.p, generator=rng).div_(1 - self.p)
         dtype = "float64" if x.dtype == torch.float64 else "float32"
         return x * torch.from_numpy(dropout_mask(rng, tuple(x.shape), self.p, dtype)).to(x)
 
@@ -50,8 +56,9 @@ class Twin(nn.Sequential):
 
     takes_rng: ClassVar[bool] = True
 
-    def forward(self, x: torch.Tensor, rng: Generator | None = None) -> torch.Tensor:
-        """The output for x (batch, …). In training mode, masks come from ``rng``, else from torch's own generator."""
+    def forward(self, x: torch.Tensor, rng: Masks | None = None) -> torch.Tensor:
+        """The output for x (batch, …). In training mode, masks come from ``rng``, a generator of NumPy's or of torch's,
+        else from torch's global one."""
         for module in self:
             x = run(module, x, rng)
         return x
@@ -66,7 +73,7 @@ class TwinResidual(nn.Module):
         super().__init__()
         self.inner, self.shortcut = inner, shortcut
 
-    def forward(self, x: torch.Tensor, rng: Generator | None = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, rng: Masks | None = None) -> torch.Tensor:
         y = run(self.inner, x, rng)
         return y + (x if self.shortcut is None else run(self.shortcut, x, rng))
 
@@ -78,7 +85,7 @@ class TwinBatchNorm(nn.BatchNorm1d):
         pass
 
 
-def run(module: nn.Module, x: torch.Tensor, rng: Generator | None) -> torch.Tensor:
+def run(module: nn.Module, x: torch.Tensor, rng: Masks | None) -> torch.Tensor:
     """The output of a module, which gets ``rng`` if it takes one."""
     return module(x, rng) if getattr(module, "takes_rng", False) else module(x)
 
@@ -205,8 +212,10 @@ def torch_optimizer(optimizer: Optimizer, module: nn.Module) -> torch.optim.Opti
 
 def torch_penalty(penalty: Penalty, module: nn.Module) -> torch.Tensor:
     """l1 Σ|w| + l2/2 Σw²  over the weights of ``module``."""
-    weights = [W for W in module.parameters() if is_weight(W)]
-    return sum((penalty.l1 * W.abs().sum() + penalty.l2 / 2 * W.square().sum() for W in weights), torch.tensor(0.0))
+    parameters = list(module.parameters())
+    weights = [W for W in parameters if is_weight(W)]
+    zero = torch.zeros((), dtype=parameters[0].dtype)  # torch's default dtype is the process's, and may be another
+    return sum((penalty.l1 * W.abs().sum() + penalty.l2 / 2 * W.square().sum() for W in weights), zero)
 
 
 def _known(registry: dict[type, Any], record: Any, name: str) -> Any:

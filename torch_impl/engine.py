@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,17 +13,17 @@ from scratch.batches import mask_rng, shift_rng
 from scratch.engine import EVALUATION_BATCH, Evaluation
 from torch_impl.convert import tensor
 from torch_impl.counterparts import Twin, torch_loss, torch_penalty
-from torch_impl.device import Captured
+from torch_impl.device import Captured, computing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from numpy.random import Generator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from scratch import Network, Recipe
     from scratch.batches import Steps
     from scratch.device import Array, Precision
     from scratch.losses import Loss
+    from torch_impl.counterparts import Masks
     from torch_impl.state import TwinState
 
 
@@ -44,12 +43,13 @@ class TorchEngine:
         precision: Precision = "float32",
         own_masks: bool = False,
     ) -> None:
-        """With ``own_masks`` torch's generator is seeded for every epoch, and left as it was."""
+        """With ``own_masks`` they come from a generator of torch's on the device, which is seeded for every epoch."""
         self.network, self.recipe, self.state, self.precision = network, recipe, state, precision
-        self.progress, self.own_masks, self.loss = state.progress, own_masks, torch_loss(recipe.loss)
+        self.progress, self.loss = state.progress, torch_loss(recipe.loss)
         self.keep_best, self.restore_best = state.keep_best, state.restore_best
         self.parameters = list(state.module.parameters())
         self.device = self.parameters[0].device
+        self.masks = torch.Generator(self.device) if own_masks else None  # of its own: others draw from torch's
         self.width, self.columns = x.shape[-1], self.move(np.arange(x.shape[-1]))
         self.x, self.y = self.move(x if recipe.augment is None else recipe.augment.padded(x)), self.move(y)
         self.validation = None if validation is None else (self.move(validation[0]), self.move(validation[1]))
@@ -72,9 +72,7 @@ class TorchEngine:
             self.update(lr)
         return losses, logits
 
-    def gradient(
-        self, x: torch.Tensor, y: torch.Tensor, rng: Generator | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def gradient(self, x: torch.Tensor, y: torch.Tensor, rng: Masks | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Let autograd put ∂(loss + penalty)/∂parameters into every ``.grad``; return the loss and the logits."""
         module, recipe = self.state.module.train(), self.recipe
         self.state.optimizer.zero_grad()
@@ -103,7 +101,7 @@ class TorchEngine:
         x, y = self.x.index_select(0, batch), self.y.index_select(0, batch)
         if self.recipe.augment is not None:
             x = x.index_select(1, start + self.columns)
-        seen = self.gradient(x, y)
+        seen = self.gradient(x, y, self.masks)
         self.update(self.lr.copy_(lr[0]) if self.capturable else lr.item())
         return seen
 
@@ -114,21 +112,12 @@ class TorchEngine:
         return self.device.type == "cuda" and bool(options.get("capturable") or options.get("fused"))
 
     def captured(self, function: Callable[[], None]) -> Callable[[], None]:
-        return Captured(function) if self.capturable else function
+        return Captured(function, self.masks) if self.capturable else function
 
-    @contextmanager
-    def computing(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            if self.own_masks:
-                stack.enter_context(torch.random.fork_rng([self.device] if self.device.type == "cuda" else []))
-                torch.manual_seed(int(mask_rng(self.recipe.seed, self.progress.step).integers(2**63)))
-            if self.precision == "tf32":
-                stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
-                torch.set_float32_matmul_precision("high")
-            if self.precision == "bf16":
-                # A cache of rounded weights would outlive the step that a graph replays.
-                stack.enter_context(torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False))
-            yield
+    def computing(self) -> AbstractContextManager[None]:
+        if self.masks is not None:
+            self.masks.manual_seed(int(mask_rng(self.recipe.seed, self.progress.step).integers(2**63)))
+        return computing(self.device, self.precision)
 
     def move(self, a: Array) -> torch.Tensor:
         return tensor(a).to(self.device)
@@ -137,7 +126,10 @@ class TorchEngine:
         return a.cpu().numpy().copy()
 
     def evaluate(self) -> Evaluation | None:
-        return None if self.validation is None else evaluate(self.state.module, self.recipe.loss, *self.validation)
+        if self.validation is None:
+            return None
+        with computing(self.device):
+            return evaluate(self.state.module, self.recipe.loss, *self.validation)
 
 
 @torch.no_grad()

@@ -77,7 +77,8 @@ class LitTwin(L.LightningModule):
 def loader(recipe: Recipe, x: Array, y: Array) -> DataLoader[Batch]:
     """A DataLoader of scratch's minibatches, in scratch's order."""
     data: Any = TensorDataset(tensor(x), tensor(y))
-    return DataLoader(data, batch_size=None, sampler=Minibatches(recipe, len(x)))
+    own = torch.Generator()  # else a DataLoader takes a seed for workers, of which it has none, from torch's global one
+    return DataLoader(data, batch_size=None, sampler=Minibatches(recipe, len(x)), generator=own)
 
 
 class Minibatches(Sampler[torch.Tensor]):

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import tempfile
 import time
-import warnings
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -27,6 +24,7 @@ from scratch.train import check_data, check_smallest_batch, outputs, record
 from torch_impl.device import check_device
 from torch_impl.lit_chunks import ChunkedData, ChunkedTwin
 from torch_impl.lit_processes import NoSignals, agreed, explained, is_orphan, passed_on, watched
+from torch_impl.lit_shared import QUIET, InTurn, hush
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,10 +86,9 @@ def fit(
         data = ChunkedData(recipe, x, y, validation, chunk, state.progress.step)
         recording = Recording(on_record, checkpoint, checkpoint_every)
         board = False if tensorboard is None else TensorBoardLogger(tensorboard, name="", version="")
-        exact = "64-true" if state.params.dtype == np.float64 else "32-true"
-        number = "bf16-mixed" if precision == "bf16" else exact
-        options = {**machines, "precision": number, "logger": board, "callbacks": [recording], **_OPTIONS}
-        with _quiet(), _tf32(precision == "tf32"), _ended(module, state, recording, machines):
+        steps = InTurn(torch.device(machines["accelerator"]), precision)
+        options = {**machines, "plugins": [steps], "logger": board, "callbacks": [recording], **_OPTIONS}
+        with QUIET, _ended(module, state, recording, machines):
             _train(module, data, recipe.steps_per_epoch(len(x)), options)
     if recipe.early_stopping is not None and state.best is not None:
         state.params.vector[:] = state.best
@@ -202,7 +199,7 @@ class Recording(Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:  # noqa: ARG002
         if trainer.world_size > 1:
-            _hush()
+            hush()
         if self.spawned:
             self.within = ExitStack()  # until the process ends
             self.stop = self.within.enter_context(interruptible())
@@ -256,36 +253,3 @@ class Recording(Callback):
         if trainer.is_global_zero and self.checkpoint is not None and not orphan:
             save_state(self.checkpoint, module.state())
         self.saved = time.monotonic()
-
-
-@contextmanager
-def _tf32(wanted: bool) -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if wanted else before)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's tips and its advice on loader workers, which data in memory do not need."""
-    levels = {logger: logger.level for logger in _LOGGERS}
-    try:
-        with warnings.catch_warnings():
-            _hush()
-            yield
-    finally:
-        for logger, level in levels.items():
-            logger.setLevel(level)
-
-
-_LOGGERS = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-
-
-def _hush() -> None:
-    for logger in _LOGGERS:
-        logger.setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # Lightning 2.6 beside torch 2.15

@@ -37,9 +37,9 @@ def fit(
     tensors. The data are NumPy arrays; they are copied to the module's device once.
 
     With ``capture`` the host stays out of an epoch, for which it yields one record: on a GPU the whole step is captured
-    as a CUDA graph and replayed. Dropout's masks are then torch's own, drawn where the module is, from a seed that
-    follows from (seed, the step at which this epoch was begun). What torch can only run from the host (AdaGrad; SGD in
-    float64) is not captured.
+    as a CUDA graph and replayed. Dropout's masks are then drawn where the module is, from a torch.Generator of this
+    training, whose seed follows from (seed, the step at which this epoch was begun). What torch can only run from the
+    host (AdaGrad; SGD in float64) is not captured.
     """
     checks.instance("state", state, TwinState, "a TwinState, as TwinState.start() makes it")
     checks.instance("network", network, Network, "a Network, as mlp() makes it")
