@@ -135,6 +135,20 @@ class RunFolder:
             raise ValueError(f"{self.config} is damaged, expected options with their values")
         return values
 
+    def saved_as(self, config: Config) -> dict[str, Any]:
+        """The options in config.yaml, which are those that a config of this kind has, but for places on a machine.
+
+        Raises
+            ValueError: the file is damaged, or a link, or has other options
+        """
+        values = {name: value for name, value in self.saved_config().items() if name not in PLACES}
+        expected = config.as_dict()
+        for names, what in ((expected.keys() - values.keys(), "lacks"), (values.keys() - expected.keys(), "also has")):
+            if names:
+                said = ", ".join(sorted(map(str, names)))
+                raise ValueError(f"{self.config} {what} {said}: it is damaged, or of another version of twingrad")
+        return values
+
     @property
     def config(self) -> Path:
         return self.path / "config.yaml"
