@@ -9,14 +9,22 @@ import sys
 from collections.abc import Sequence
 
 from experiments import commands
-from experiments.command_line import PROGRAM, Command, CommandLine, add_command
+from experiments.command_line import PROGRAM, Command, CommandLine, add_command, flush_output, open_streams
 from experiments.interrupts import Interrupted
 from scratch import DivergenceError, __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command: 0 if it did what was asked, 1 if a training failed, 2 for bad input, 130 after Ctrl-C."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    open_streams()
+    try:
+        return run(list(sys.argv[1:] if arguments is None else arguments))
+    finally:
+        flush_output()
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command, in streams that take what is printed."""
     found = find_commands()
     parser = CommandLine(
         prog=PROGRAM,
@@ -36,9 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DivergenceError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except MemoryError as error:
+        print(f"error: the memory is not enough. {error}".rstrip(), file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 2  # as what is left in the pipe is flushed, it is said
     except (ValueError, OSError) as error:
         said = f"the config file is not UTF-8 text ({error})" if isinstance(error, UnicodeDecodeError) else error
-        print(f"error: {said}", file=sys.stderr)
+        print(f"error: {' '.join(str(said).split())}", file=sys.stderr)
         return 2
     except Interrupted as stop:
         print(f"Interrupted. {stop}".rstrip(" "))

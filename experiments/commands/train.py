@@ -1,6 +1,7 @@
 """The commands that are named after the tasks: train both twins on one, and show how they do."""
 
 import dataclasses
+from argparse import Action
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
@@ -8,10 +9,11 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
 from experiments import report, training
-from experiments.command_line import PROGRAM, Command, CommandLine, add_text
+from experiments.command_line import PROGRAM, Command, CommandLine, add_text, check_name
 from experiments.config import Config
 from experiments.experiment import Experiment, TrainedTwin
 from experiments.interrupts import Interrupted
+from experiments.options_file import read_options
 from experiments.run_folder import RunFolder
 from experiments.tasks import TASKS
 
@@ -24,7 +26,8 @@ COMPARING = {"impl": "all", "dtype": "float64", "capture": False}
 def add_options(parser: ArgumentParser, task: type[Config], comparing: bool = False) -> None:
     """Add the options of a task in groups. Those that do nothing for it are accepted, but not shown."""
     groups: dict[str, Any] = {"run": parser.add_argument_group("run")}
-    groups["run"].add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
+    yaml_file = "a YAML file of options, such as a run's config.yaml"
+    groups["run"].add_argument("--config", action=ConfigFile, metavar="FILE", help=yaml_file)
     add_text(groups["run"], "--resume", "go on with the run in this folder")
     parser.add_argument("--task", type=str, default=task.__name__.lower(), help=SUPPRESS)
     types, shared = get_type_hints(task), {f.name: f.metadata for f in dataclasses.fields(Config)}
@@ -46,6 +49,19 @@ def add_options(parser: ArgumentParser, task: type[Config], comparing: bool = Fa
         if group not in groups:
             groups[group] = parser.add_argument_group(group)
         groups[group].add_argument("--" + f.name.replace("_", "-"), type=kind, **more)
+
+
+class ConfigFile(Action):
+    """--config FILE: the options in the file, as if they stood there in its place."""
+
+    def __call__(self, parser: Any, cfg: Any, value: Any, option_string: str | None = None) -> None:  # noqa: ARG002
+        known = {action.dest: action for action in parser._actions if action.dest not in (self.dest, "help", "resume")}
+        options = read_options(Path(value), known)
+        for name, given in options.items():
+            if known[name].nargs == "+" and not isinstance(given, list):
+                raise ValueError(f"{name} is {given!r} in {value}, expected a list such as [8, 8]")
+        for name, given in parser.parse_object(options, defaults=False).items():
+            cfg[name] = given
 
 
 def run(options: Namespace, task: type[Config]) -> int:
@@ -76,6 +92,7 @@ def train_and_report(experiment: Experiment, folder: RunFolder) -> list[TrainedT
     report.header(experiment, folder)
     twins = training.train(experiment, folder)
     report.twins_table(twins)
+    report.loss_warnings(experiment, twins)
     if experiment.config.beside_perceptron:
         report.perceptron_line(experiment.data.train)
     plots.draw_all(experiment, twins, folder)
@@ -91,6 +108,7 @@ def config_of(task: type[Config], options: Namespace, words: int, comparing: boo
     Raises
         ValueError: an option is out of its range, a config file is another task's, or a run cannot be resumed so
     """
+    check_name("resume", options.resume)
     if options.resume is None:
         return _config(task, options), None
     name, folder = task.__name__.lower(), RunFolder(Path(options.resume))
@@ -119,7 +137,10 @@ def _config(task: type[Config], options: Namespace) -> Config:
         raise ValueError(f"the config file is of the task {options.task!r}, expected {task.__name__.lower()!r}")
     given = ((f.name, options[f.name]) for f in dataclasses.fields(task))
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given}
-    return task(**values)
+    try:
+        return task(**values)
+    except TypeError as error:  # a YAML file can hold anything
+        raise ValueError(str(error)) from error
 
 
 COMMANDS = {

@@ -120,11 +120,26 @@ def test_a_file_that_is_not_mnists_is_named_with_the_reason(what, message, tmp_p
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (Moons(samples=3), "samples is 3, expected at least 10"),
-        (Moons(noise=-0.1), "noise is -0.1"),
-        (Circles(samples=10.5), "samples is 10.5, expected an integer"),
+        (lambda: Moons(samples=3), "samples is 3, expected at least 10"),
+        (lambda: Moons(noise=-0.1), "noise is -0.1"),
+        (lambda: Circles(samples=10.5), "samples is 10.5, expected an integer"),
+        (
+            lambda: Moons(samples=10**12),
+            "samples is 1,000,000,000,000: that needs at least .* of memory, and .* are free",
+        ),
+        (lambda: Moons(hidden=8), "hidden is 8, expected a list of integers"),
+        (lambda: Moons(hidden=(8, None)), r"hidden\[1\] is None, expected an integer"),
+        (lambda: Moons(epochs=None), "epochs is None, expected an integer"),
+        (lambda: Moons(epochs=2**63), "epochs is 9223372036854775808, expected at most"),
+        (lambda: Moons(lr=True), "lr is True, expected a number"),
+        (lambda: Moons(lr=float("nan")), "lr is nan, expected a number at least 0"),
+        (lambda: Moons(nesterov="no"), "nesterov is 'no', expected true or false"),
+        (lambda: Moons(dtype="float16"), "dtype is 'float16', expected one of 'float32', 'float64'"),
+        (lambda: Moons(out="a\nb"), r"out is 'a\\nb', expected a name without control characters"),
+        (lambda: Moons(out=""), "out is '', expected a name"),
+        (lambda: Digits(shift=9), "shift is 9, expected at most 8, the images' side"),
     ],
 )
 def test_bad_input_is_named(task, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        task.load()
+        task()
