@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from experiments import commands
-from experiments.command_line import PROGRAM, Command, CommandLine, add_command, flush_output, open_streams
+from experiments.command_line import PROGRAM, Command, CommandLine, add_command, drop_output, open_streams
 from experiments.interrupts import Interrupted
 from scratch import DivergenceError, __version__
 
@@ -18,9 +18,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command: 0 if it did what was asked, 1 if a training failed, 2 for bad input, 130 after Ctrl-C."""
     open_streams()
     try:
-        return run(list(sys.argv[1:] if arguments is None else arguments))
-    finally:
-        flush_output()
+        try:
+            return run(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            sys.stdout.flush()
+    except OSError as error:  # run() has said the others
+        drop_output()
+        print(f"error: standard output could not be written ({error.strerror})", file=sys.stderr)
+        return 2
 
 
 def run(arguments: list[str]) -> int:
@@ -48,7 +53,7 @@ def run(arguments: list[str]) -> int:
         print(f"error: the memory is not enough. {error}".rstrip(), file=sys.stderr)
         return 2
     except BrokenPipeError:
-        return 2  # as what is left in the pipe is flushed, it is said
+        raise  # of standard output: main() says so
     except (ValueError, OSError) as error:
         said = f"the config file is not UTF-8 text ({error})" if isinstance(error, UnicodeDecodeError) else error
         print(f"error: {' '.join(str(said).split())}", file=sys.stderr)

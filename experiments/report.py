@@ -1,5 +1,7 @@
 """What a person reads in the terminal before and after a training: the header, the tables."""
 
+import errno
+import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -18,7 +20,7 @@ class PlainConsole(Console):
     """A console that leaves it to its caller what to do where nobody reads; rich's own exits without a word."""
 
     def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def make_console(stderr: bool = False) -> Console:

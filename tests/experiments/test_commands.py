@@ -1,8 +1,11 @@
 """Wrong commands end with status 2 and one line, before any work; names are printed as they are."""
 
+import io
+import os
 import random
 import re
 import resource
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +122,47 @@ def test_a_loss_that_has_grown_ends_with_a_warning(tmp_path, capsys):
     assert "Train with a smaller learning rate (--lr)" in said
     assert main(["moons", *options, "--lr", "0.01", "--out", str(tmp_path / "fallen")]) == 0
     assert "Warning" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize("command", ["backprop-by-hand", "xor --epochs 1"])
+def test_a_terminal_without_the_letters_is_written_others(command, encoding, tmp_path, monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding))
+    assert main(command.split()) == 0
+    assert len(written.getvalue().decode(encoding).splitlines()) > 10
+
+
+def test_a_pipe_that_nobody_reads_ends_with_2_and_a_sentence(monkeypatch, capsys):
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as broken:  # noqa: PTH123 - a descriptor
+        monkeypatch.setattr(sys, "stdout", broken)
+        assert main(["backprop-by-hand"]) == 2
+    assert capsys.readouterr().err == "error: standard output could not be written (Broken pipe)\n"
+
+
+def test_streams_that_are_closed_are_no_hindrance(monkeypatch):
+    for name in ("stdin", "stdout"):
+        monkeypatch.setattr(sys, name, None)
+    assert main(["backprop-by-hand"]) == 0
+    sys.stdin.close()
+    sys.stdout.close()
+
+
+@pytest.mark.xfail(strict=True, reason="weights that the very last update makes infinite end with 2")
+def test_a_divergence_at_the_last_step_ends_with_1(tmp_path):
+    options = [
+        "--optimizer",
+        "sgd",
+        "--lr",
+        "1e300",
+        "--epochs",
+        "1",
+        "--impl",
+        "scratch",
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    assert main(["xor", *options]) == 1
