@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from experiments import commands
-from experiments.command_line import PROGRAM, Command, CommandLine, add_command
+from experiments.command_line import PROGRAM, Command, CommandLine, add_command, drop_output, open_streams
 from experiments.training import is_first_process
 from scratch import DivergenceError, Interrupted, __version__
 
@@ -20,7 +20,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns 0 if it did what was asked, 1 if a training failed, 2 for bad input; 130 after Ctrl-C, 143 after SIGTERM,
     129 after SIGHUP.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    open_streams()
+    try:
+        try:
+            return run(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            sys.stdout.flush()
+    except OSError as error:  # run() has said the others
+        drop_output()
+        print(f"error: standard output could not be written ({error.strerror})", file=sys.stderr)
+        return 2
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command, in streams that take what is printed."""
     found = find_commands()
     parser = CommandLine(
         prog=PROGRAM,
@@ -40,9 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DivergenceError, ChildProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except MemoryError as error:
+        print(f"error: the memory is not enough. {error}".rstrip(), file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        raise  # of standard output: main() says so
     except (ValueError, OSError) as error:
         said = f"the config file is not UTF-8 text ({error})" if isinstance(error, UnicodeDecodeError) else error
-        print(f"error: {said}", file=sys.stderr)
+        print(f"error: {' '.join(str(said).split())}", file=sys.stderr)
         return 2
     except Interrupted as stop:
         if not is_first_process():

@@ -4,12 +4,16 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Literal
+from itertools import pairwise
+from types import NoneType
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 import scratch
 from experiments import data
+from experiments.command_line import check_name, check_whole
+from experiments.memory import check_memory
 from scratch import Network, Parameters, Recipe, checks
 from scratch.device import Precision
 from scratch.init import INITIALIZERS
@@ -53,6 +57,9 @@ def option(group: str, default: Any, text: str, choices: Mapping[str, Any] | Non
 RUN, NETWORK, TRAINING, DATA, DEVICE, MACHINES = (
     partial(option, group) for group in ("run", "network", "training", "data", "device", "several machines")
 )
+
+
+PLACES = ("out", "data_dir")  # options that are places on a machine, which config.yaml says nothing of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,18 +120,24 @@ class Config:
     checkpoint_every: float = RUN(5.0, "seconds between checkpoints, which are written at the end of an epoch")
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         checks.choice("impl", self.impl, IMPL_CHOICES)
         for name in ("lr", "checkpoint_every"):
             checks.number(name, getattr(self, name), 0)
         for name in ("warmup", "dropout", "input_dropout", "label_smoothing"):
             checks.number(name, getattr(self, name), 0, below=1)
-        checks.number("bias", self.bias, -np.inf)
+        checks.number("bias", self.bias, -np.finfo(np.float64).max)
         for name in ("epochs", "batch_size", "devices", "num_nodes"):
             checks.whole(name, getattr(self, name), 1)
         for name in ("seed", "shift"):
             checks.whole(name, getattr(self, name), 0)
         for i, width in enumerate(self.hidden):
-            checks.whole(f"hidden[{i}]", width, 1)
+            check_whole(f"hidden[{i}]", width, 1)
+        if self.image_shape is not None and self.shift > min(self.image_shape):
+            raise ValueError(f"shift is {self.shift}, expected at most {min(self.image_shape)}, the images' side")
+        if self.devices * self.num_nodes > self.batch_size:
+            processes = f"devices × num_nodes is {self.devices * self.num_nodes}"
+            raise ValueError(f"{processes}, expected at most {self.batch_size}, the samples of a batch")
         if self.devices > 1 and self.impl != "lightning":
             raise ValueError(f"devices is {self.devices} with impl {self.impl!r}, expected impl 'lightning'")
         if self.num_nodes > 1 and (self.impl, self.strategy) != ("lightning", "ddp"):
@@ -138,6 +151,30 @@ class Config:
             if name != "data_dir" and getattr(self, name):
                 raise ValueError(f"{name} is {getattr(self, name):g}, but {self.task} has {why}, expected 0")
         self.recipe(samples=1)  # what is wrong with the rest shows now, not after the data were read
+
+    def _check_kinds(self) -> None:
+        """Raise TypeError or ValueError unless every option is of its kind."""
+        for name, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is ClassVar:
+                continue
+            value = getattr(self, name)
+            kinds = get_args(kind) if NoneType in get_args(kind) else (kind,)
+            if value is None and NoneType in kinds:
+                continue
+            if kinds[0] is bool and not isinstance(value, bool):
+                raise TypeError(f"{name} is {value!r}, expected true or false")
+            if kinds[0] is int:
+                check_whole(name, value, 0)
+            if kinds[0] is float and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise TypeError(f"{name} is {value!r}, expected a number")
+            if kinds[0] is str and not isinstance(value, str):
+                raise TypeError(f"{name} is {value!r}, expected a word")
+            if get_origin(kind) is Literal:
+                checks.choice(name, value, dict.fromkeys(get_args(kind)))
+            if get_origin(kind) is tuple and not isinstance(value, tuple | list):
+                raise TypeError(f"{name} is {value!r}, expected a list of integers")
+        for name in ("out", "data_dir"):
+            check_name(name, getattr(self, name))
 
     @property
     def task(self) -> str:
@@ -165,7 +202,8 @@ class Config:
     def as_dict(self) -> dict[str, Any]:
         """The options as config.yaml holds them: all but ``out`` and ``data_dir``, which are places on a machine."""
         values = dataclasses.asdict(self)
-        del values["out"], values["data_dir"]
+        for name in PLACES:
+            del values[name]
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         return {"task": self.task, **plain}
 
@@ -184,6 +222,18 @@ class Config:
         dropout = {"dropout": self.dropout, "input_dropout": self.input_dropout}
         return scratch.mlp(sizes, activation, **dropout, norm=norm, residual=self.residual)
 
+    def check_memory(self, n_in: int, samples: int) -> None:
+        """Raise ValueError unless there is memory to train: for what is as long as the parameters, and for a batch."""
+        sizes = [n_in, *self.hidden, self.n_out]
+        parameters = sum((a + 1) * b for a, b in pairwise(sizes))
+        copies = 3 + len(
+            self.optimizer_record().slots(np.zeros(1))
+        )  # the initial ones, the trained ones, the gradients
+        numbers = copies * parameters + min(self.batch_size, samples) * sum(sizes)
+        widths = "-".join(map(str, sizes)) if len(sizes) < 12 else f"{len(sizes) - 1} layers"
+        what = f"a network of {widths}, with {parameters:,} parameters, their gradients and the optimizer's state,"
+        check_memory(what, numbers * np.dtype(self.dtype).itemsize)
+
     def initial_parameters(self, network: Network) -> Parameters:
         rng = np.random.default_rng((self.seed, 2))  # 0 and 1 are the batches and the masks (scratch.train)
         return scratch.initial_parameters(network, rng, weights=self.weights, bias=self.bias, dtype=self.dtype)
@@ -192,7 +242,7 @@ class Config:
         """How to train on so many samples."""
         return scratch.Recipe(
             loss=scratch.BCEWithLogits() if self.n_out == 1 else scratch.CrossEntropy(self.label_smoothing),
-            optimizer=self._optimizer(),
+            optimizer=self.optimizer_record(),
             epochs=self.epochs,
             batch_size=self.batch_size,
             schedule=self._schedule(-(-samples // self.batch_size) * self.epochs),
@@ -203,7 +253,7 @@ class Config:
             seed=self.seed,
         )
 
-    def _optimizer(self) -> Optimizer:
+    def optimizer_record(self) -> Optimizer:
         cls: Any = checks.choice("optimizer", self.optimizer, OPTIMIZER_CHOICES)
         names = {f.name for f in dataclasses.fields(cls)}
         given = {"momentum": self.momentum, "nesterov": self.nesterov}

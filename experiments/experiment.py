@@ -12,7 +12,7 @@ import scratch
 from experiments.config import Config
 from experiments.data import Data
 from experiments.run_folder import Row
-from scratch import Network, Parameters, Recipe
+from scratch import Network, Parameters, Recipe, checks
 from scratch.device import Precision, check_precision, is_available
 from scratch.engine import Evaluation
 from scratch.train import check_data, check_smallest_batch
@@ -56,13 +56,23 @@ class Experiment:
         data = config.load()
         if config.patience is not None and data.validation is None:
             raise ValueError(f"patience is {config.patience}, but {config.task} has no validation data to watch")
+        config.check_memory(data.train.x.shape[1], len(data.train.x))
         network = config.network(data.train.x.shape[1])
         initial = config.initial_parameters(network)
         made = cls(config, data, network, config.recipe(len(data.train.x)), initial, device, scratch_device)
         x, y, validation = made.training_data
         check_data(network, made.recipe, x, y, initial.dtype, validation)  # before a folder is made
+        made.check_test()
         check_smallest_batch(network, made.recipe, x, initial.dtype, config.devices * config.num_nodes)
         return made
+
+    def check_test(self) -> None:
+        """Raise TypeError or ValueError unless the test data are as the training data must be."""
+        test, dtype = self.data.test, self.initial.dtype
+        self.network.check_input("test x", test.x, dtype)
+        checks.finite("test x", test.x)
+        self.recipe.loss.check_targets(test.y, (len(test.x), self.config.n_out), dtype, "test y")
+        checks.class_array("test labels", test.labels, (len(test.x),), self.config.n_classes)
 
     def precision(self, device: str) -> Precision:
         """That of matrix products on a device: the one that was asked for is for GPUs."""

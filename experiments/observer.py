@@ -99,9 +99,9 @@ class EpochBar:
         self.shown = 0.0
         self.validation = ""  # of the last epoch that has one
         self.progress = Progress(
-            TextColumn("{task.description:<9}"),
+            TextColumn("{task.description:<9}", markup=False),
             BarColumn(bar_width=8),
-            TextColumn("{task.completed}/{task.total}{task.fields[numbers]}"),
+            TextColumn("{task.completed}/{task.total}{task.fields[numbers]}", markup=False),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
             refresh_per_second=4,  # each time takes milliseconds from a training in Python

@@ -1,8 +1,11 @@
 """Every picture. The only file that imports matplotlib; it draws on figures of its own, so no display is needed."""
 
+import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -16,9 +19,11 @@ from experiments.benchmark.timing import CaseTimings
 from experiments.experiment import Experiment, TrainedTwin
 from experiments.run_folder import Row, RunFolder
 from scratch.activations import sigmoid
+from scratch.checkpoint import write_atomically
 
 BLUE, ORANGE, GREY = "#1f6feb", "#e8710a", "#57606a"
 DPI = 150
+matplotlib.rcParams["text.parse_math"] = False  # no name acts as markup
 
 
 def draw_all(experiment: Experiment, twins: Sequence[TrainedTwin], folder: RunFolder) -> None:
@@ -32,7 +37,14 @@ def draw_all(experiment: Experiment, twins: Sequence[TrainedTwin], folder: RunFo
         figures["confusion-matrix"] = confusion_matrices(experiment, twins)
         figures["most-wrong"] = most_wrong(experiment, twins[0])
     for name, figure in figures.items():
-        figure.savefig(folder.path / f"{name}.png", dpi=DPI)
+        save(figure, folder.path / f"{name}.png")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture as PNG, the whole of it or nothing."""
+    image = io.BytesIO()
+    figure.savefig(image, dpi=DPI, format="png")
+    write_atomically(path, image.getvalue())
 
 
 def learning_curves(histories: Sequence[list[Row]]) -> Figure:

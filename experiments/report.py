@@ -1,17 +1,39 @@
 """What a person reads in the terminal before and after a training: the header, the tables."""
 
+import errno
+import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import scratch
 from experiments.data import Split
 from experiments.experiment import Experiment, TrainedTwin
 from experiments.run_folder import RunFolder
+from scratch.engine import gradient
 
-console = Console(highlight=False)
+
+class PlainConsole(Console):
+    """A console that leaves it to its caller what to do where nobody reads; rich's own exits without a word."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def make_console(stderr: bool = False) -> Console:
+    """A console that prints text as it is: no folder's name, no option acts as markup. :func:`bold` is what is bold."""
+    return PlainConsole(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def bold(*parts: str) -> Text:
+    """Text whose 2nd, 4th, … part is bold."""
+    return Text.assemble(*((part, "bold" if i % 2 else "") for i, part in enumerate(parts)))
+
+
+console = make_console()
 
 
 def make_table(title: str | None, *columns: str, left: Sequence[str] = ("",)) -> Table:
@@ -42,7 +64,7 @@ def header(experiment: Experiment, folder: RunFolder) -> None:
     }
     grid = Table.grid(padding=(0, 2))
     for name, text in lines.items():
-        grid.add_row(f"[bold]{name}", text)
+        grid.add_row(bold("", name), text)
     console.print(grid)
     console.print()
 
@@ -97,9 +119,26 @@ def twins_table(twins: Sequence[TrainedTwin]) -> None:
     if len(twins) > 1:
         weights = twins[0].params.trained
         console.print(
-            f"The largest difference of any weight is [bold]{largest_difference(twins):.1e}[/] ({weights.dtype}; the "
-            f"largest weight is {np.abs(weights).max():.2g})."
+            bold(
+                "The largest difference of any weight is ",
+                f"{largest_difference(twins):.1e}",
+                f" ({weights.dtype}; the largest weight is {np.abs(weights).max():.2g}).",
+            )
         )
+
+
+def loss_warnings(experiment: Experiment, twins: Sequence[TrainedTwin]) -> None:
+    """Say so where a training loss is larger at the end than before the training, on the first of the samples."""
+    x, y, _ = experiment.training_data
+    initial, first = experiment.initial, slice(1000)
+    loss, _, _ = gradient(experiment.network, experiment.recipe, initial, x[first], y[first], initial.gradients())
+    for twin in twins:
+        if twin.rows and not twin.rows[-1].train_loss <= loss:
+            console.print(
+                f"Warning: the training loss of {twin.impl} has grown from {loss:.4g} before the training to "
+                f"{twin.rows[-1].train_loss:.4g}. Train with a smaller learning rate (--lr), a warm-up (--warmup) or "
+                "clipped gradients (--max-norm)."
+            )
 
 
 def largest_difference(twins: Sequence[TrainedTwin]) -> float:
@@ -119,4 +158,4 @@ def perceptron_line(split: Split) -> None:
 def contents(folder: RunFolder) -> None:
     """Say where the run is and what is in it."""
     names = sorted(p.name + "/" * p.is_dir() for p in folder.path.iterdir())
-    console.print(f"\n[bold]{folder.path}[/] holds {', '.join(names)}\n", soft_wrap=True)
+    console.print(bold("\n", str(folder.path), f" holds {', '.join(names)}\n"), soft_wrap=True)

@@ -16,6 +16,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from experiments.config import Config
+from experiments.options_file import read_options
 from scratch.checkpoint import unfinished, write_atomically
 
 LOCK = ".lock"
@@ -127,27 +128,7 @@ class RunFolder:
             ValueError: the file is damaged, or a link
         """
         self.check_own()
-        try:
-            values = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-            raise ValueError(f"{self.config} is damaged, expected YAML ({' '.join(str(error).split())})") from error
-        if not isinstance(values, dict):
-            raise ValueError(f"{self.config} is damaged, expected options with their values")
-        return values
-
-    def saved_as(self, config: Config) -> dict[str, Any]:
-        """The options in config.yaml, which are those that a config of this kind has, but for places on a machine.
-
-        Raises
-            ValueError: the file is damaged, or a link, or has other options
-        """
-        values = {name: value for name, value in self.saved_config().items() if name not in PLACES}
-        expected = config.as_dict()
-        for names, what in ((expected.keys() - values.keys(), "lacks"), (values.keys() - expected.keys(), "also has")):
-            if names:
-                said = ", ".join(sorted(map(str, names)))
-                raise ValueError(f"{self.config} {what} {said}: it is damaged, or of another version of twingrad")
-        return values
+        return read_options(self.config)
 
     @property
     def config(self) -> Path:

@@ -8,6 +8,7 @@ import numpy as np
 from experiments import data
 from experiments.config import DATA, Config
 from experiments.data import Data, Split
+from experiments.memory import check_memory
 from scratch import checks
 
 
@@ -37,6 +38,10 @@ class Moons(Config):
     samples: int = DATA(1000, "points in all")
     noise: float = DATA(0.2, "standard deviation of the noise on them")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_points(self)
+
     def load(self) -> Data:
         from sklearn.datasets import make_moons
 
@@ -50,6 +55,10 @@ class Circles(Config):
     samples: int = DATA(1000, "points in all")
     noise: float = DATA(0.1, "standard deviation of the noise on them")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_points(self)
+
     def load(self) -> Data:
         """The outer circle has twice the radius of the inner one."""
         from sklearn.datasets import make_circles
@@ -57,9 +66,13 @@ class Circles(Config):
         return self.divided(*make_circles(**_points(self), factor=0.5))
 
 
-def _points(task: Moons | Circles) -> dict[str, Any]:
+def _check_points(task: Moons | Circles) -> None:
     checks.whole("samples", task.samples, 10)
     checks.number("noise", task.noise, 0)
+    check_memory(f"samples is {task.samples:,}: that", 8 * task.samples * np.dtype("float64").itemsize)  # parts, copies
+
+
+def _points(task: Moons | Circles) -> dict[str, Any]:
     return {"n_samples": task.samples, "noise": task.noise, "random_state": task.seed}
 
 

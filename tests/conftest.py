@@ -1,3 +1,4 @@
+import functools
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.data import mnist_problem
+from experiments.data import read_images
 from tests.installed import install
 
 
@@ -29,6 +30,14 @@ def _marks(request):
     if request.node.get_closest_marker("cuda") and not torch.cuda.is_available():
         pytest.skip("no CUDA GPU here")
     if request.node.get_closest_marker("mnist"):
-        problem = mnist_problem(Path(os.environ.get("TWINGRAD_DATA") or "data"))
+        problem = _mnist_problem(Path(os.environ.get("TWINGRAD_DATA") or "data"))
         if problem:
             pytest.skip(f"no MNIST: {problem}; set TWINGRAD_DATA to its folder")
+
+
+@functools.cache
+def _mnist_problem(folder):
+    try:
+        read_images(folder)
+    except (ValueError, FileNotFoundError) as error:
+        return str(error)

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from experiments.benchmark.cases import QUICK_SAMPLES, SIZES, Case
 from experiments.benchmark.contenders import BASELINE, CONTENDERS, RATE, product_flops
 from experiments.benchmark.worker import Worker
 from experiments.data import Data
+from experiments.report import make_console
 from experiments.tasks import TASKS
 from scratch import checks
 
@@ -95,8 +95,12 @@ def time_case(
             stack.callback(workers[-1].close)
         for worker in workers:  # they load at the same time, and train one after another
             worker.wait_until_ready()
-        columns = (TextColumn(f"{case.name:<12}"), BarColumn(bar_width=20), TextColumn("{task.description}"))
-        with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        columns = (
+            TextColumn(f"{case.name:<12}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.description}", markup=False),
+        )
+        with Progress(*columns, TimeRemainingColumn(), console=make_console(stderr=True), transient=True) as bar:
             task = bar.add_task("", total=case.turns * len(workers), completed=-1)
             for _ in range(case.turns):
                 for worker in workers:

@@ -30,7 +30,7 @@ class Worker:
         self.contender = contender
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
         same_packages = {"PYTHONPATH": os.pathsep.join(sys.path)}  # and with -P none of those in the current folder
-        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - close() closes it
+        self.log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - close() closes it
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "experiments.benchmark.worker", contender, str(folder)],
             stdin=subprocess.PIPE,

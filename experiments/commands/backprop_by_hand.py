@@ -8,7 +8,8 @@ import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 from rich.table import Table
 
-from experiments.report import console
+from experiments.command_line import check_whole
+from experiments.report import bold, console
 from scratch import checks
 
 GIVEN = ("x1", "x2", "t")
@@ -76,7 +77,7 @@ def run(options: Namespace) -> int:
             numbers = f"\n= {step.numbers}" if " " in step.formula or "(" in step.formula else ""
             table.add_row(step.symbol, step.formula + numbers, hand, autograd)
         console.print(table)
-    console.print(f"The largest difference of any number is [bold]{largest:.1e}[/].")
+    console.print(bold("The largest difference of any number is ", f"{largest:.1e}", "."))
     return 0
 
 
@@ -97,7 +98,7 @@ def draw(seed: int, lr: float) -> dict[str, float]:
     Raises
         ValueError: a negative seed or learning rate
     """
-    checks.whole("seed", seed, 0)
+    check_whole("seed", seed, 0)
     checks.number("lr", lr, 0)
     rng = np.random.default_rng(seed)
     tenths = rng.choice([*range(-9, 0), *range(1, 10)], 2 + len(WEIGHTS))

@@ -8,17 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 
 from experiments.benchmark import tables
 from experiments.benchmark.cases import QUICK_SIZES, SIZES
 from experiments.benchmark.contenders import contenders_for
 from experiments.benchmark.scaling import scaling
 from experiments.benchmark.timing import time_sizes
-from experiments.command_line import add_device, add_flag, add_json, add_text, check_file, write_json
+from experiments.command_line import (
+    add_device,
+    add_flag,
+    add_json,
+    add_text,
+    check_file,
+    check_name,
+    check_whole,
+    write_text,
+)
 from experiments.experiment import choose_device
+from experiments.report import bold, make_console
 from experiments.run_folder import dated, make_folder
-from scratch import checks
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -42,13 +50,17 @@ def run(options: Namespace) -> int:
 
     device = str(choose_device(options.device))
     check_file("json", options.json)
-    checks.whole("rounds", options.rounds, 5)
-    checks.whole("threads", options.threads, 1)
+    check_whole("rounds", options.rounds, 5)
+    check_whole("threads", options.threads, 1)
+    if options.threads > (os.cpu_count() or 1):
+        raise ValueError(f"threads is {options.threads}, expected at most {os.cpu_count()}, the machine's cores")
+    check_name("data_dir", options.data_dir)
+    check_name("out", options.out)
     parts = timings(options, device)
     found = tables.machine(options.threads, device)
     out = Path(options.out or dated("bench"))
     make_folder(out)  # now, so that no result is lost for want of one
-    console = Console(stderr=options.json == "-")
+    console = make_console(stderr=options.json == "-")
     console.print(tables.machine_line(found), "\n", soft_wrap=True)
     done = []
     for part in parts:
@@ -59,14 +71,13 @@ def run(options: Namespace) -> int:
         # After each size, so that Ctrl-C loses only the one that runs.
         values = {**found, "command": " ".join(options.typed), "results": [tables.as_dict(part) for part in done]}
         text = json.dumps(values, indent=1) + "\n"
-        (out / "bench.json").write_text(text, encoding="utf-8")
-        (out / "bench.md").write_text(tables.markdown(found, done), encoding="utf-8")
-        figure = plots.scaling(done) if options.scaling else plots.bench(done)
-        figure.savefig(out / "bench.png", dpi=plots.DPI)
+        write_text(str(out / "bench.json"), text)
+        write_text(str(out / "bench.md"), tables.markdown(found, done))
+        plots.save(plots.scaling(done) if options.scaling else plots.bench(done), out / "bench.png")
     if not options.scaling:
         console.print(tables.CAPTION, "\n", style="dim")
-    write_json(options.json, text)
-    console.print(f"[bold]{out}[/] holds bench.json, bench.md, bench.png", soft_wrap=True)
+    write_text(options.json, text)
+    console.print(bold("", str(out), " holds bench.json, bench.md, bench.png"), soft_wrap=True)
     return 1 if any(map(tables.problems, done)) else 0
 
 

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from experiments.command_line import Command, add_command
 from experiments.commands.train import add_options, train
 from experiments.experiment import TrainedTwin
-from experiments.report import console, largest_difference, make_table
+from experiments.report import bold, console, largest_difference, make_table
 from experiments.run_folder import Row
 from experiments.tasks import TASKS
 
@@ -37,7 +37,7 @@ def run(options: Namespace) -> int:
     rounded = twins[0].params.vector.dtype == np.float32
     if rounded:
         verdict = f" No verdict: float32 rounds too soon; in float64 they are held to {EQUAL:g}."
-    console.print(f"The largest difference of any weight is [bold]{largest:.1e}[/].{verdict}")
+    console.print(bold("The largest difference of any weight is ", f"{largest:.1e}", f".{verdict}"))
     return 0 if equal or rounded else 1
 
 

@@ -9,12 +9,11 @@ import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 
 from experiments import report
-from experiments.command_line import PROGRAM, add_text
+from experiments.command_line import PROGRAM, add_text, check_name, check_whole
 from experiments.commands.train import train_and_report
 from experiments.experiment import Experiment
-from experiments.run_folder import RunFolder, dated
+from experiments.run_folder import RunFolder, dated, make_folder
 from experiments.tasks import XOR, Digits, Moons
-from scratch import checks
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -26,9 +25,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Print the parities, then train on what needs no download."""
     start = time.perf_counter()
-    checks.whole("seed", options.seed, 0)
-    parity(options.seed)
+    check_whole("seed", options.seed, 0)
+    check_name("out", options.out)
     out = Path(options.out or dated("demo"))
+    make_folder(out)  # now, so that no work is lost for want of one
+    parity(options.seed)
     for task in (XOR, Moons, Digits):
         name = task.__name__.lower()
         report.console.rule(name, align="left")
@@ -38,9 +39,12 @@ def run(options: Namespace) -> int:
             train_and_report(experiment, folder)
     report.console.rule(align="left")
     report.console.print(
-        f"All done in {time.perf_counter() - start:.0f} s. The pictures are in [bold]{out}[/].\n"
-        "Next, MNIST with both twins (it is downloaded to ./data if it is nowhere else):\n\n"
-        f"    {PROGRAM} mnist\n",
+        report.bold(
+            f"All done in {time.perf_counter() - start:.0f} s. The pictures are in ",
+            str(out),
+            ".\nNext, MNIST with both twins (it is downloaded to ./data if it is nowhere else):\n\n"
+            f"    {PROGRAM} mnist\n",
+        ),
         soft_wrap=True,
     )
     return 0
@@ -60,7 +64,7 @@ def parity(seed: int) -> None:
     logits = rng.standard_normal((7, 5))
     losses = ((name, loss_parity(loss, logits, y)) for name, (loss, y) in every_loss(logits, rng).items())
     largest = max(largest, parity_table("Losses, likewise", losses))
-    report.console.print(f"The largest of them is [bold]{largest:.1e}[/]; a float64 holds 2.2e-16.\n")
+    report.console.print(report.bold("The largest of them is ", f"{largest:.1e}", "; a float64 holds 2.2e-16.\n"))
 
 
 def parity_table(title: str, rows: Iterable[tuple[str, Any]]) -> float:

@@ -10,12 +10,12 @@ from jsonargparse import ArgumentParser, Namespace
 
 import scratch
 from experiments import report
-from experiments.command_line import PROGRAM, add_text
+from experiments.command_line import PROGRAM, add_text, check_name, check_whole
 from experiments.experiment import Experiment, TrainedTwin
 from experiments.run_folder import RunFolder, dated
 from experiments.tasks import Digits
 from experiments.training import train
-from scratch import Interrupted, checks
+from scratch import Interrupted
 from scratch.engine import gradient
 from scratch.parameters import is_weight
 
@@ -27,6 +27,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "residual, layer norm": {"residual": True, "layer_norm": True},
     "residual, batch norm": {"residual": True, "batch_norm": True},
 }
+MOST_LAYERS = 1000
 SAMPLES = 256  # of the training data, to take gradients on
 
 
@@ -43,8 +44,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Train every variant with both twins, print the table, draw the picture."""
-    checks.whole("depth", options.depth, 1)
-    checks.whole("width", options.width, 1)
+    check_whole("depth", options.depth, 1)
+    check_whole("width", options.width, 1)
+    check_name("out", options.out)
+    if options.depth > MOST_LAYERS:
+        raise ValueError(f"depth is {options.depth}, expected at most {MOST_LAYERS}")
     out = Path(options.out or dated("depth"))
     shared = Digits(
         hidden=(options.width,) * options.depth, activation=options.activation, epochs=options.epochs, lr=options.lr,
@@ -59,6 +63,7 @@ def run(options: Namespace) -> int:
             with RunFolder.create_or_resume(experiment.config) as folder:
                 report.console.print(name)
                 trained[name] = train(experiment, folder)
+                report.loss_warnings(experiment, trained[name])
             norms[name] = gradient_norms(experiment)
     except Interrupted as stop:
         again = shlex.join([*options.typed, *([] if options.out else ["--out", str(out)])])
@@ -67,8 +72,9 @@ def run(options: Namespace) -> int:
 
     from experiments import plots  # matplotlib takes a second
 
-    plots.gradient_norms(norms, trained).savefig(out / "gradient-norms.png", dpi=plots.DPI)
-    report.console.print(f"\n[bold]{out}[/] holds gradient-norms.png, and a folder for each network", soft_wrap=True)
+    plots.save(plots.gradient_norms(norms, trained), out / "gradient-norms.png")
+    contents = " holds gradient-norms.png, and a folder for each network"
+    report.console.print(report.bold("\n", str(out), contents), soft_wrap=True)
     return 0
 
 

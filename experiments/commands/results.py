@@ -1,6 +1,7 @@
 """The table of docs/results.md: the default config of every task over several seeds, with both twins."""
 
 import platform
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 
 from experiments import report
-from experiments.command_line import PROGRAM, add_text
+from experiments.command_line import PROGRAM, add_text, check_name, check_whole
 from experiments.experiment import Experiment, TrainedTwin
 from experiments.run_folder import RunFolder, dated
 from experiments.tasks import TASKS
@@ -26,7 +27,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Train, and print the table as Markdown. Runs that ``out`` holds already are taken up again."""
-    checks.whole("seeds", options.seeds, 1)
+    check_whole("seeds", options.seeds, 1)
+    check_name("out", options.out)
     for task in options.tasks:
         checks.choice("tasks", task, TASKS)().load()
 
@@ -39,8 +41,8 @@ def run(options: Namespace) -> int:
         for task in dict.fromkeys(options.tasks):
             lines += task_lines(task, options.seeds, out)
     except Interrupted as stop:
-        again = f"{PROGRAM} results --tasks {' '.join(options.tasks)} --seeds {options.seeds} --out {out}"
-        raise Interrupted(stop.number, f"Go on with\n\n    {again}\n") from stop
+        again = ["results", "--tasks", *options.tasks, "--seeds", str(options.seeds), "--out", str(out)]
+        raise Interrupted(stop.number, f"Go on with\n\n    {PROGRAM} {shlex.join(again)}\n") from stop
     machine = f"{platform.machine()}, {torch.get_num_threads()} CPU threads"
     print(f"{time.strftime('%Y-%m-%d')}, {machine}, NumPy {np.__version__}, torch {torch.__version__}\n")
     for line in lines:
@@ -56,6 +58,7 @@ def task_lines(task: str, seeds: int, out: Path) -> list[list[str]]:
         with RunFolder.create_or_resume(experiment.config) as folder:
             report.console.print(f"{task}, seed {seed}")
             trained.append(train(experiment, folder))
+            report.loss_warnings(experiment, trained[-1])
     return [[task, report.network_line(experiment), *_cells(twins)] for twins in zip(*trained, strict=True)]
 
 

@@ -15,13 +15,13 @@ from typing import Any, Literal
 
 import numpy as np
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 
 import scratch
 from experiments.benchmark.tables import machine, machine_line
-from experiments.command_line import add_device, add_flag, add_json, check_file, write_json
+from experiments.command_line import add_device, add_flag, add_json, check_file, check_name, check_whole, write_text
 from experiments.data import Images, mnist_images
 from experiments.experiment import choose_device
+from experiments.report import bold, make_console
 from experiments.tasks import MNIST
 from scratch import checks
 from scratch.device import Precision, check_device, check_precision, to_device
@@ -44,8 +44,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Train with one seed after another, and print each run and their mean."""
     checks.number("target", options.target, 0, above=True)
-    checks.whole("runs", options.runs, 1)
+    check_whole("runs", options.runs, 1)
     check_file("json", options.json)
+    check_name("data_dir", options.data_dir)
 
     import torch
 
@@ -56,7 +57,7 @@ def run(options: Namespace) -> int:
     check_precision(options.precision, device, "float32")
     images = mnist_images(options.data_dir)
     found = machine(torch.get_num_threads(), device)
-    console = Console(stderr=options.json == "-", highlight=False)
+    console = make_console(stderr=options.json == "-")
     console.print(machine_line(found), soft_wrap=True)
     console.print(f"{recipe}, by {impl} on {device}, {options.precision}\n", soft_wrap=True)
     runs = []
@@ -67,15 +68,20 @@ def run(options: Namespace) -> int:
     mean = values["summary"]
     tested = f"{HELD_OUT:,} training images held out" if options.validate else "10,000 test images"
     console.print(
-        f"\n[bold]{mean['seconds']:.2f} ± {mean['seconds_sd']:.2f} s[/], "
-        f"[bold]{mean['accuracy']:.2f} ± {mean['accuracy_sd']:.2f} %[/] of the {tested}; "
-        f"{mean['reached']:.0%} of {len(runs)} runs reached {options.target:g} % (mean ± standard deviation).\n"
-        "Timed: from the images' bytes in memory to trained weights and the accuracy, copies to the device included. "
-        "Not timed: imports, reading the files, and one run before the first.",
+        bold(
+            "\n",
+            f"{mean['seconds']:.2f} ± {mean['seconds_sd']:.2f} s",
+            ", ",
+            f"{mean['accuracy']:.2f} ± {mean['accuracy_sd']:.2f} %",
+            f" of the {tested}; "
+            f"{mean['reached']:.0%} of {len(runs)} runs reached {options.target:g} % (mean ± standard deviation).\n"
+            "Timed: from the images' bytes in memory to trained weights and the accuracy, copies to the device "
+            "included. Not timed: imports, reading the files, and one run before the first.",
+        ),
         soft_wrap=True,
     )
     text = json.dumps({**found, "impl": impl, "device": device, "precision": options.precision, **values}, indent=1)
-    write_json(options.json, text + "\n")
+    write_text(options.json, text + "\n")
     return 0
 
 

@@ -1,12 +1,9 @@
 """Is a hand-written backward right, and if not, what is wrong? Exit status 0 right, 1 wrong, 2 not checked."""
 
-from pathlib import Path
-
 from jsonargparse import ArgumentParser, Namespace
 
-from experiments.command_line import add_text, check_file
-from experiments.report import console
-from scratch import checks
+from experiments.command_line import add_json, add_text, check_file, check_name, check_whole, write_text
+from experiments.report import make_console
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -15,16 +12,22 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("target", type=str | None, nargs="?", default=None, help=target)
     shapes = "shapes of the inputs, where the file has no sample_inputs(rng); y=7:3 are 7 classes out of 3"
     parser.add_argument("--shapes", type=str, nargs="+", default=[], metavar="NAME=7x5", help=shapes)
-    add_text(parser, "--json", "write the report there as JSON", metavar="FILE")
-    add_text(parser, "--html", "write the report there as a page", metavar="FILE")
+    add_json(parser)
+    add_text(parser, "--html", "write the report there as a page; - is standard output", metavar="FILE")
     parser.add_argument("--seed", type=int, default=0, help="of the inputs and upstream gradients")
 
 
 def run(options: Namespace) -> int:
     """Verify, print the report, and write it where it is asked for."""
-    checks.whole("seed", options.seed, 0)
+    check_whole("seed", options.seed, 0)
     check_file("json", options.json)
     check_file("html", options.html)
+    if options.html is not None and options.html == options.json:
+        raise ValueError(f"html is {options.html!r}, which is json's too, expected another file")
+    check_name("target", options.target)
+    for name in ("json", "html"):
+        if options.target is not None and options[name] == options.target.partition(":")[0]:
+            raise ValueError(f"{name} is {options[name]!r}, which is the file to verify, expected another one")
     if options.shapes and options.target is None:
         raise ValueError("shapes are given without a target, expected FILE.py or FILE.py:NAME before them")
 
@@ -34,9 +37,7 @@ def run(options: Namespace) -> int:
         verified = verify_scratch(options.seed)
     else:
         verified = verify_file(options.target, options.shapes, options.seed)
-    console.print(verified)
-    if options.json is not None:
-        Path(options.json).write_text(verified.to_json() + "\n", encoding="utf-8")
-    if options.html is not None:
-        Path(options.html).write_text(verified.to_html(), encoding="utf-8")
+    make_console(stderr="-" in (options.json, options.html)).print(verified)
+    write_text(options.json, verified.to_json() + "\n")
+    write_text(options.html, verified.to_html())
     return {"wrong": 1, "could not be checked": 2}.get(verified.verdict, 0)

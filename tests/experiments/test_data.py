@@ -1,10 +1,11 @@
-import shutil
+import random
 
 import numpy as np
 import pytest
 
-from experiments.data import MNIST_FILES
+from experiments.data import MNIST_FILES, read_images
 from experiments.tasks import MNIST, XOR, Circles, Digits, Moons
+from tests.faults.mnist import DAMAGES, faulty_mnist
 
 
 @pytest.mark.parametrize("task", [Moons, Circles])
@@ -76,24 +77,69 @@ def test_missing_mnist_names_the_folder_the_files_and_a_way_out(tmp_path, offlin
         assert words in str(error.value)
 
 
-def test_a_mnist_file_cut_short_is_named(tmp_path):
+def test_a_mnist_file_cut_short_is_named_and_no_download_is_tried(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.data._download", None)
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for name, size in MNIST_FILES.items():
-        (raw / name).write_bytes(bytes(min(size, 60_008)))
-    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte has 60,008 bytes, expected 47,040,016; delete it"):
+    (raw / "t10k-labels-idx1-ubyte").write_bytes(MNIST_FILES["t10k-labels-idx1-ubyte"].header)
+    with pytest.raises(ValueError, match=r"t10k-labels-idx1-ubyte has 8 bytes, expected 10,008; delete it"):
         MNIST(data_dir=str(tmp_path)).load()
-    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["", "MNIST", "MNIST/raw"])
+def test_a_place_where_mnist_cannot_be_put_is_no_failed_download(place, tmp_path):
+    (tmp_path / "data" / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "data" / place).write_text("a file")
+    with pytest.raises(ValueError, match=r"nothing can be written to .*(Not a directory|File exists)") as error:
+        MNIST(data_dir=str(tmp_path / "data")).load()
+    assert "could not be downloaded" not in str(error.value)
+
+
+@pytest.mark.mnist
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("gzip under the plain name", "is compressed by gzip"),
+        ("another magic number", r"begins with the magic number and lengths \[2055, 10000\], expected \[2049, 10000\]"),
+        ("another count", r"lengths \[2049, 9984\], expected"),
+        ("a label or pixel of 200", "holds a label of 200, expected 0 to 9"),
+        ("another data set of the same form", "has the form of MNIST's, but not its content"),
+        ("another of the four files", "begins as .* does: the two may have changed places"),
+        ("a folder", "is a folder, expected a file of MNIST"),
+        ("a pipe", "is no regular file"),
+    ],
+)
+def test_a_file_that_is_not_mnists_is_named_with_the_reason(what, message, tmp_path):
+    name = "t10k-labels-idx1-ubyte"
+    faulty_mnist(tmp_path, name, DAMAGES[what], random.Random(0))
+    with pytest.raises(ValueError, match=message) as error:
+        read_images(tmp_path)
+    assert str(error.value).startswith(str(tmp_path / "MNIST" / "raw" / name))
 
 
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (Moons(samples=3), "samples is 3, expected at least 10"),
-        (Moons(noise=-0.1), "noise is -0.1"),
-        (Circles(samples=10.5), "samples is 10.5, expected an integer"),
+        (lambda: Moons(samples=3), "samples is 3, expected at least 10"),
+        (lambda: Moons(noise=-0.1), "noise is -0.1"),
+        (lambda: Circles(samples=10.5), "samples is 10.5, expected an integer"),
+        (
+            lambda: Moons(samples=10**12),
+            "samples is 1,000,000,000,000: that needs at least .* of memory, and .* are free",
+        ),
+        (lambda: Moons(hidden=8), "hidden is 8, expected a list of integers"),
+        (lambda: Moons(hidden=(8, None)), r"hidden\[1\] is None, expected an integer"),
+        (lambda: Moons(epochs=None), "epochs is None, expected an integer"),
+        (lambda: Moons(epochs=2**63), "epochs is 9223372036854775808, expected at most"),
+        (lambda: Moons(lr=True), "lr is True, expected a number"),
+        (lambda: Moons(lr=float("nan")), "lr is nan, expected a number at least 0"),
+        (lambda: Moons(nesterov="no"), "nesterov is 'no', expected true or false"),
+        (lambda: Moons(dtype="float16"), "dtype is 'float16', expected one of 'float32', 'float64'"),
+        (lambda: Moons(out="a\nb"), r"out is 'a\\nb', expected a name without control characters"),
+        (lambda: Moons(out=""), "out is '', expected a name"),
+        (lambda: Digits(shift=9), "shift is 9, expected at most 8, the images' side"),
     ],
 )
 def test_bad_input_is_named(task, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        task.load()
+        task()

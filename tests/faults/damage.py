@@ -19,6 +19,7 @@ from experiments.__main__ import main
 from experiments.experiment import Experiment
 from experiments.run_folder import RunFolder
 from experiments.tasks import Moons
+from experiments.training import begin_scratch, begin_torch
 from scratch import checkpoint
 from tests.faults import Outcome
 
@@ -53,11 +54,12 @@ def begun(impl: str) -> Path:
     config = Moons(impl=impl, samples=100, epochs=4, hidden=(8,), batch_size=20, dropout=0.1, out=str(folder))
     experiment = Experiment.of(config)
     with RunFolder.create(config) as run:
-        state = scratch.State.start(experiment.initial, experiment.recipe)
-        x, y, validation = experiment.training_data
-        for record in scratch.fit(experiment.network, experiment.recipe, x, y, state, validation):
+        start = scratch.State.start(experiment.initial, experiment.recipe)
+        # Lightning's steps are those of the plain torch loop.
+        records, state = (begin_scratch if impl == "scratch" else begin_torch)(experiment, start)
+        for record in records:
             if record.step == 7:
-                scratch.save_state(run.checkpoint(impl), state)
+                scratch.save_state(run.checkpoint(impl), state())
                 break
         run.keep_rows(impl, 0)
     return folder
@@ -171,7 +173,10 @@ YAML = [
     *(_changed("noise", value) for value in (0.3, "a", None)),
     *(_changed("unknown", value) for value in (1, None)),
     *(_changed("impl", value) for value in ("tensorflow", 3)),
-    *(_said(text) for text in ("", "[]", "null", "a: [", "\t", "- task: moons", "[" * 10_000, "&a [*a]", "task: moons")),
+    *(
+        _said(text)
+        for text in ("", "[]", "null", "a: [", "\t", "- task: moons", "[" * 10_000, "&a [*a]", "task: moons")
+    ),
 ]
 
 
@@ -272,8 +277,8 @@ STATES = [
     *map(
         _stored,
         (
-            another_dtype, half, integers, no_slots, short_slots, more_tensors, nothing, a_list, nested, a_word, too_far,
-            backwards, unknown, no_progress, another_seed, no_training,
+            another_dtype, half, integers, no_slots, short_slots, more_tensors, nothing, a_list, nested, a_word,
+            too_far, backwards, unknown, no_progress, another_seed, no_training,
         ),
     ),
     without_checksum,

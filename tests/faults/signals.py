@@ -11,7 +11,9 @@ from pathlib import Path
 from tests.faults import Outcome
 from tests.faults._runs import KINDS, descendants, ends_equal, impl_of, is_alive, options, sentence, started
 
-WHAT = "TERM, HUP and INT to trainings of four kinds: a checkpoint, 143, 129 and 130, nobody left; then the same weights"
+WHAT = (
+    "TERM, HUP and INT to trainings of four kinds: a checkpoint, 143, 129 and 130, nobody left; then the same weights"
+)
 COUNT = 32
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 PATIENCE = 15.0
