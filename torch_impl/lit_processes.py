@@ -126,6 +126,6 @@ def explained(error: Exception, stop: Stop, failures: Any) -> Exception:
     if failures is not None and not failures.empty():
         return failures.get()
     if isinstance(error, RuntimeError | ProcessExitedException):
-        reason = " ".join(str(error).split())
+        reason = str(error).strip().splitlines()[-1]
         return ChildProcessError(f"a process of the training ended before it was done, so the others did ({reason})")
     return error

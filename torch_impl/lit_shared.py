@@ -6,14 +6,15 @@ import logging
 import threading
 import warnings
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.plugins.precision import Precision as PrecisionPlugin
 
 from torch_impl.device import computing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import torch
 
@@ -51,6 +52,8 @@ class Quiet:
                 for logger in LOGGERS:
                     self.hushed.callback(logger.setLevel, logger.level)
                 self.hushed.enter_context(warnings.catch_warnings())
+                self.hushed.callback(setattr, threading, "excepthook", threading.excepthook)
+                threading.excepthook = partial(_met_again, threading.excepthook)
                 hush()
             self.inside += 1
 
@@ -59,6 +62,12 @@ class Quiet:
             self.inside -= 1
             if self.inside == 0:
                 self.hushed.close()
+
+
+def _met_again(otherwise: Callable[[Any], object], failed: Any) -> None:
+    """Say nothing of an error in TensorBoard's thread that writes: its next call raises it where it is handled."""
+    if not (issubclass(failed.exc_type, OSError) and type(failed.thread).__module__.startswith("tensorboard.")):
+        otherwise(failed)
 
 
 QUIET = Quiet()

@@ -138,6 +138,8 @@ def _ended(module: ChunkedTwin, state: State, recording: Recording, machines: di
             raise KeyboardInterrupt from error
         except Exception as error:
             found = explained(error, recording.stop, recording.failures) if several else error
+            if isinstance(found, OSError) and found.errno is not None:  # TensorBoard's: the others are sentences
+                found = OSError(f"TensorBoard's log cannot be written ({found})")
             if found is error:
                 raise
             raise found from error

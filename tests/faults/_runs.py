@@ -1,5 +1,6 @@
 """Small trainings to be disturbed, each in a process of its own, which is forked: so torch is loaded once for all."""
 
+import importlib
 import os
 import signal
 import sys
@@ -15,11 +16,19 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-import experiments.plots  # noqa: F401 - before the processes are forked
 import scratch
-import torch_impl.lit_train  # noqa: F401
 from experiments.__main__ import main
 from experiments.tasks import TASKS
+
+# All that a training imports is imported before it is forked: another user may not read it.
+for module in (
+    "encodings.utf_8_sig",
+    "experiments.plots",
+    "torch_impl.lit_train",
+    "sklearn.datasets",
+    "torch.utils.tensorboard",
+):
+    importlib.import_module(module)
 
 KINDS = ("scratch", "torch", "lightning", "ddp")
 LIMIT = 120.0  # seconds that a process may take
