@@ -75,8 +75,7 @@ class CrossEntropy(_Checked):
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        checks.number("label_smoothing", self.label_smoothing, 0, below=1)
-        object.__setattr__(self, "label_smoothing", float(self.label_smoothing))
+        checks.settle(self, label_smoothing=checks.number("label_smoothing", self.label_smoothing, 0, below=1))
 
     def check_targets(self, y: Array, shape: tuple[int, ...], dtype: Any, name: str = "y") -> None:
         *batch, n_classes = shape
@@ -131,9 +130,14 @@ class BCEWithLogits(_Checked):
     def value_and_grad(self, logits: Array, y: Array) -> tuple[np.floating, Array]:
         z = logits
         e = np.exp(-np.abs(z))
-        value = (np.maximum(z, 0) - z * y + np.log1p(e)).sum() / z.size
-        p = np.exp(np.minimum(z, 0)) / (1 + e)  # σ(z), as scratch.activations.sigmoid has it
-        return value, (p - y) / z.size  # ∂L/∂z = (σ(z) − t) / (B K)
+        terms = np.maximum(z, 0)
+        terms -= z * y
+        terms += np.log1p(e)
+        p = np.exp(np.minimum(z, 0))
+        p /= 1 + e  # σ(z), as scratch.activations.sigmoid has it
+        p -= y
+        p /= z.size  # ∂L/∂z = (σ(z) − t) / (B K)
+        return terms.sum() / z.size, p
 
 
 @dataclass(frozen=True)
