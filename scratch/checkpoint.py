@@ -17,12 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from scratch import checks
+from scratch.network import Network
 from scratch.parameters import Parameters
 from scratch.state import Progress, State
 
 if TYPE_CHECKING:
     from scratch.device import Array
-    from scratch.network import Network
 
 __all__ = ["load_parameters", "load_state", "save_parameters", "save_state"]
 
@@ -119,6 +119,7 @@ def _read(path: str | Path) -> tuple[dict[str, Array], dict[str, str]]:
 
 
 def _parameters(path: str | Path, network: Network, tensors: dict[str, Array]) -> Parameters:
+    checks.instance("network", network, Network, "a Network, as mlp() makes it")
     shapes = network.shapes()
     own = {key: value for key, value in tensors.items() if not key.startswith(_SLOT) and key != "best"}
     if own.keys() != shapes.keys():
