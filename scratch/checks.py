@@ -154,7 +154,7 @@ def number(name: str, value: Any, least: float, below: float = math.inf, *, abov
     """
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} is {said(value)}, expected a number")
-    found: Any = value
+    found: Any = value.item() if isinstance(value, np.generic) else value  # an np.float16 overflows beside the largest
     within = least < found < below if above else least <= found < below
     if not within or abs(found) > sys.float_info.max:
         low = "" if least == -math.inf else f" greater than {least:g}" if above else f" at least {least:g}"
@@ -173,12 +173,15 @@ def sequence(name: str, value: Any, example: str, length: int | None = None) -> 
 
 def float_dtype(dtype: Any) -> np.dtype[Any]:
     """The dtype called so; raise TypeError unless it is float32 or float64."""
-    try:
-        found = np.dtype(dtype)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"dtype is {said(dtype)}, expected float32 or float64") from error
-    if dtype is None or found not in _FLOATS:  # np.dtype(None) is float64
-        raise TypeError(f"dtype is {said(dtype) if dtype is None else found.name}, expected float32 or float64")
+    came, found = said(dtype), None
+    if isinstance(dtype, str | type | np.dtype):  # to NumPy None is float64 too, and a number names its own dtype
+        try:
+            found = np.dtype(dtype)
+            came = found.name
+        except (TypeError, ValueError, SyntaxError):
+            pass
+    if found is None or found not in _FLOATS:
+        raise TypeError(f"dtype is {came}, expected float32 or float64")
     return found
 
 

@@ -68,7 +68,7 @@ def initial_parameters(
             elif name in getattr(layer, "untrained", ()):
                 continue
             elif is_weight(array):
-                value, said = draw(rng, shape), f"weights: {said}"
+                value, said = _drawn(draw, rng, shape), f"weights: {said}"
             else:
                 value, said = np.full(shape, bias), f"bias: {said}"
             checks.float_array(said, value, shape)
@@ -76,6 +76,13 @@ def initial_parameters(
                 array[...] = value
             checks.finite(said, array)  # what float32 cannot hold is infinite there
     return params
+
+
+def _drawn(draw: Draw, rng: Generator, shape: tuple[int, ...]) -> Array:
+    try:
+        return draw(rng, shape)
+    except TypeError as error:  # a function of other arguments, most likely
+        raise TypeError(f"weights is {checks.said(draw)}, expected a function of (rng, shape): {error}") from error
 
 
 def he(rng: Generator, shape: tuple[int, ...]) -> Array:

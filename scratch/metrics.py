@@ -82,4 +82,6 @@ def per_class(confusion: Array) -> PerClass:
 
 def _check(labels: Array, predicted: Array, n_classes: int | None = None) -> None:
     checks.class_array("labels", labels, ("n", ...), n_classes)
-    checks.class_array("predicted", predicted, labels.shape, n_classes)
+    checks.class_array("predicted", predicted, ("n", ...), n_classes)
+    if predicted.shape != labels.shape:
+        raise ValueError(f"predicted has shape {predicted.shape}, expected {labels.shape}, that of labels")

@@ -50,6 +50,7 @@ class Parameters(Mapping[str, "Array"]):
                 shapes, or there twice
         """
         dtype = checks.float_dtype(dtype)
+        checks.instance("device", device, str, "'cpu', 'cuda' or 'cuda:N'")
         self.shapes, self.untrained = (
             _checked_shapes(shapes),
             checks.sequence("untrained", untrained, "a tuple of names"),

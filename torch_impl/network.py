@@ -24,6 +24,7 @@ def twin(network: Network, params: Parameters, device: str | torch.device = "cpu
     """
     checks.instance("network", network, Network, "a Network, as mlp() makes it")
     checks.instance("params", params, Parameters, "Parameters, as initial_parameters() makes them")
+    checks.instance("device", device, str | torch.device, "'cpu', 'cuda' or 'cuda:N'")
     twin = cast("Twin", module(network))
     twin.to(check_device(device), getattr(torch, params.dtype.name))
     copy_to_module(params, twin)
