@@ -130,14 +130,9 @@ class BCEWithLogits(_Checked):
     def value_and_grad(self, logits: Array, y: Array) -> tuple[np.floating, Array]:
         z = logits
         e = np.exp(-np.abs(z))
-        terms = np.maximum(z, 0)
-        terms -= z * y
-        terms += np.log1p(e)
-        p = np.exp(np.minimum(z, 0))
-        p /= 1 + e  # σ(z), as scratch.activations.sigmoid has it
-        p -= y
-        p /= z.size  # ∂L/∂z = (σ(z) − t) / (B K)
-        return terms.sum() / z.size, p
+        value = (np.maximum(z, 0) - z * y + np.log1p(e)).sum() / z.size
+        p = np.exp(np.minimum(z, 0)) / (1 + e)  # σ(z), as scratch.activations.sigmoid has it
+        return value, (p - y) / z.size  # ∂L/∂z = (σ(z) − t) / (B K)
 
 
 @dataclass(frozen=True)
