@@ -41,9 +41,11 @@ class Identity(Activation):
     """y = x."""
 
     def forward(self, x: Array) -> tuple[Array, None]:
+        checks.floats("x", x)
         return x, None
 
     def backward(self, dy: Array, cache: None) -> Array:  # noqa: ARG002
+        checks.floats("dy", dy)
         return dy
 
 
@@ -54,10 +56,12 @@ class ReLU(Activation):
     kinks = (0.0,)
 
     def forward(self, x: Array) -> tuple[Array, Array]:
+        checks.floats("x", x)
         return np.maximum(x, 0), x
 
     def backward(self, dy: Array, cache: Array) -> Array:
         x = cache
+        checks.float_array("dy", dy, x.shape, x.dtype)
         return dy * (x > 0)  # y′ = [x > 0]
 
 
@@ -69,14 +73,15 @@ class LeakyReLU(Activation):
     kinks = (0.0,)
 
     def __post_init__(self) -> None:
-        checks.number("slope", self.slope, 0)
-        object.__setattr__(self, "slope", float(self.slope))
+        checks.settle(self, slope=checks.number("slope", self.slope, 0))
 
     def forward(self, x: Array) -> tuple[Array, Array]:
+        checks.floats("x", x)
         return np.where(x > 0, x, self.slope * x), x
 
     def backward(self, dy: Array, cache: Array) -> Array:
         x = cache
+        checks.float_array("dy", dy, x.shape, x.dtype)
         return np.where(x > 0, dy, self.slope * dy)  # y′ = 1 or slope
 
 
@@ -88,14 +93,15 @@ class ELU(Activation):
     kinks = (0.0,)  # for α ≠ 1
 
     def __post_init__(self) -> None:
-        checks.number("alpha", self.alpha, 0)
-        object.__setattr__(self, "alpha", float(self.alpha))
+        checks.settle(self, alpha=checks.number("alpha", self.alpha, 0))
 
     def forward(self, x: Array) -> tuple[Array, Array]:
+        checks.floats("x", x)
         return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0))), x
 
     def backward(self, dy: Array, cache: Array) -> Array:
         x = cache
+        checks.float_array("dy", dy, x.shape, x.dtype)
         return np.where(x > 0, dy, dy * self.alpha * np.exp(np.minimum(x, 0)))  # y′ = 1 or α eˣ
 
 
@@ -104,11 +110,13 @@ class Sigmoid(Activation):
     """y = σ(x) = 1 / (1 + e⁻ˣ)."""
 
     def forward(self, x: Array) -> tuple[Array, Array]:
+        checks.floats("x", x)
         y = sigmoid(x)
         return y, y
 
     def backward(self, dy: Array, cache: Array) -> Array:
         y = cache
+        checks.float_array("dy", dy, y.shape, y.dtype)
         return dy * y * (1 - y)  # y′ = y (1 − y)
 
 
@@ -117,11 +125,13 @@ class Tanh(Activation):
     """y = tanh x."""
 
     def forward(self, x: Array) -> tuple[Array, Array]:
+        checks.floats("x", x)
         y = np.tanh(x)
         return y, y
 
     def backward(self, dy: Array, cache: Array) -> Array:
         y = cache
+        checks.float_array("dy", dy, y.shape, y.dtype)
         return dy * (1 - y * y)  # y′ = 1 − y²
 
 
@@ -130,11 +140,13 @@ class SiLU(Activation):
     """y = x σ(x), also called swish (Elfwing et al., 2018)."""
 
     def forward(self, x: Array) -> tuple[Array, tuple[Array, Array]]:
+        checks.floats("x", x)
         s = sigmoid(x)
         return x * s, (x, s)
 
     def backward(self, dy: Array, cache: tuple[Array, Array]) -> Array:
         x, s = cache
+        checks.float_array("dy", dy, x.shape, x.dtype)
         return dy * s * (1 + x * (1 - s))  # y′ = σ + x σ (1 − σ)
 
 
@@ -151,6 +163,7 @@ class GELU(Activation):
         checks.choice("approximate", self.approximate, {"none": 0, "tanh": 0})
 
     def forward(self, x: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+        checks.floats("x", x)
         if self.approximate == "tanh":
             u = math.sqrt(8 / math.pi) * (x + 0.044715 * x**3)
             phi, rest = sigmoid(u), sigmoid(-u)  # Φ ≈ (1 + tanh(u/2)) / 2 = σ(u), and 1 − Φ without cancellation
@@ -160,6 +173,7 @@ class GELU(Activation):
 
     def backward(self, dy: Array, cache: tuple[Array, Array, Array]) -> Array:
         x, phi, rest = cache
+        checks.float_array("dy", dy, x.shape, x.dtype)
         if self.approximate == "tanh":
             dphi = phi * rest * math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * x * x)  # Φ′ ≈ σ (1 − σ) u′
         else:
@@ -175,12 +189,14 @@ class Softmax(Activation):
     """
 
     def forward(self, x: Array) -> tuple[Array, Array]:
+        checks.floats("x", x)
         y = np.exp(x - x.max(axis=-1, keepdims=True))
         y /= y.sum(axis=-1, keepdims=True)
         return y, y
 
     def backward(self, dy: Array, cache: Array) -> Array:
         y = cache
+        checks.float_array("dy", dy, y.shape, y.dtype)
         return y * (dy - (dy * y).sum(axis=-1, keepdims=True))  # ∂L/∂x_k = y_k (dy_k − Σ_j dy_j y_j)
 
 

@@ -30,9 +30,9 @@ class Shift:
     pixels: int = 1
 
     def __post_init__(self) -> None:
-        for i, n in enumerate(self.shape):
-            checks.whole(f"shape[{i}]", n, 1)
-        checks.whole("pixels", self.pixels, 1)
+        rows, columns = checks.sequence("shape", self.shape, "a tuple (rows, columns)", 2)
+        shape = checks.whole("shape[0]", rows, 1), checks.whole("shape[1]", columns, 1)
+        checks.settle(self, shape=shape, pixels=checks.whole("pixels", self.pixels, 1))
 
     @property
     def margin(self) -> int:
@@ -43,14 +43,16 @@ class Shift:
         """x (n, pixels) with a margin of background on both sides of each row: (n, pixels + 2 margin).
 
         Raises
+            TypeError: x is no array of floats
             ValueError: the rows of x are no images of this shape
         """
-        checks.has_shape("x", x, ("n", self.shape[0] * self.shape[1]))
+        checks.float_array("x", x, ("n", self.shape[0] * self.shape[1]))
         wide = np.full_like(x, x.min(), shape=(len(x), x.shape[1] + 2 * self.margin))
         wide[:, self.margin : -self.margin] = x
         return wide
 
     def start(self, rng: Generator) -> int:
         """Where in a padded row a batch's image begins: ``padded[:, start : start + pixels]``."""
+        checks.generator("rng", rng)
         down, right = rng.integers(-self.pixels, self.pixels, size=2, endpoint=True)
         return int(self.margin + down * self.shape[1] + right)

@@ -25,12 +25,15 @@ __all__ = ["minibatches"]
 
 
 def minibatches(n: int, batch_size: int, rng: Generator) -> Iterator[Array]:
-    """The indices 0 … n − 1 in random order, ``batch_size`` at a time; the last batch may be shorter."""
-    checks.whole("n", n, 1)
-    checks.whole("batch_size", batch_size, 1)
+    """The indices 0 … n − 1 in random order, ``batch_size`` at a time; the last batch may be shorter.
+
+    Raises
+        TypeError, ValueError: ``n`` or ``batch_size`` is no positive integer, or ``rng`` no Generator
+    """
+    n, batch_size = checks.whole("n", n, 1), checks.whole("batch_size", batch_size, 1)
+    checks.generator("rng", rng)
     order = rng.permutation(n)
-    for start in range(0, n, batch_size):
-        yield order[start : start + batch_size]
+    return (order[start : start + batch_size] for start in range(0, n, batch_size))
 
 
 def epoch_batches(n: int, recipe: Recipe, epoch: int) -> Iterable[Array]:

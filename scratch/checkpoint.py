@@ -20,12 +20,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from scratch import checks
+from scratch.network import Network
 from scratch.parameters import Parameters
 from scratch.state import Progress, State
 
 if TYPE_CHECKING:
     from scratch.device import Array
-    from scratch.network import Network
 
 __all__ = ["load_parameters", "load_state", "save_parameters", "save_state"]
 
@@ -191,6 +191,7 @@ def _check(name: str, a: Array, shape: tuple[int, ...], dtype: Any) -> None:
 
 
 def _parameters(path: str | Path, network: Network, tensors: dict[str, Array]) -> Parameters:
+    checks.instance("network", network, Network, "a Network, as mlp() makes it")
     shapes = network.shapes()
     own = {key: value for key, value in tensors.items() if not key.startswith(_SLOT) and key != "best"}
     if own.keys() != shapes.keys():

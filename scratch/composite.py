@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from scratch.layers import Layer, takes, trained_shapes
+from scratch.layers import Layer, check_layer, takes, trained_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Composite", "Residual"]
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True, slots=True)  # whose fields are read at every layer of every step
+class Part:
     """A layer within a composite, and where its arrays stand among those of the composite."""
 
     name: str
@@ -100,10 +101,12 @@ class Composite:
             TypeError, ValueError: those of the part, with its place before them
         """
         part = self._parts[k]
-        keywords = {"training": training} if part.takes_training else {}
         try:
             if (trace := _TRACE.get()) is None:
-                return part.layer.forward(x, *arrays[part.arrays], **keywords)
+                if part.takes_training:
+                    return part.layer.forward(x, *arrays[part.arrays], training=training)
+                return part.layer.forward(x, *arrays[part.arrays])
+            keywords = {"training": training} if part.takes_training else {}
             with trace.within(part.name) as path:
                 trace.layers[path], trace.inputs[path] = part.layer, x
                 return part.layer.forward(x, *arrays[part.arrays], **keywords)
@@ -119,11 +122,14 @@ class Composite:
             TypeError, ValueError: those of the part, with its place before them; ``need_dx`` and it returned None
         """
         part = self._parts[k]
-        keywords = {"need_dx": need_dx} if part.takes_need_dx else {}
         try:
             if (trace := _TRACE.get()) is None:
-                dx = part.layer.backward(dy, cache, *grads[part.grads], **keywords)
+                if part.takes_need_dx:
+                    dx = part.layer.backward(dy, cache, *grads[part.grads], need_dx=need_dx)
+                else:
+                    dx = part.layer.backward(dy, cache, *grads[part.grads])
             else:
+                keywords = {"need_dx": need_dx} if part.takes_need_dx else {}
                 with trace.within(part.name) as path:
                     dx = part.layer.backward(dy, cache, *grads[part.grads], **keywords)
                     trace.input_gradients[path] = dx
@@ -168,7 +174,8 @@ class Residual(Composite):
 
     def __post_init__(self) -> None:
         for name, layer in self.parts().items():
-            if not isinstance(layer, Layer) or isinstance(layer, type) or getattr(layer, "integer_input", False):
+            check_layer(name, layer, "a layer of floats, such as Linear(8, 8)")
+            if getattr(layer, "integer_input", False):
                 raise TypeError(f"{name} is {layer!r}, expected a layer of floats, such as Linear(8, 8)")
         expected = self.n_in if self.shortcut is None else getattr(self.shortcut, "n_out", None)
         if None not in (expected, self.n_out) and self.n_out != expected:

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from scratch import checks
 from scratch.batches import mask_rng, shift_rng
 from scratch.device import Captured, computing, to_device
+from scratch.losses import Loss
+from scratch.network import Network
 from scratch.optim import clip_by_global_norm
 
 if TYPE_CHECKING:
@@ -24,8 +27,6 @@ if TYPE_CHECKING:
 
     from scratch.batches import Steps
     from scratch.device import Array, Precision
-    from scratch.losses import Loss
-    from scratch.network import Network
     from scratch.parameters import Parameters
     from scratch.recipe import Recipe
     from scratch.state import Progress, State
@@ -181,9 +182,14 @@ def evaluate(
     """The mean loss and the logits over a data set, as in evaluation (no dropout, no penalty).
 
     Raises
-        TypeError, ValueError: x or y of another dtype or shape than the network and the loss take
+        TypeError, ValueError: x or y of another dtype or shape than the network and the loss take, or anything else of
+            another kind
     """
+    checks.instance("network", network, Network, "a Network, as mlp() makes it")
+    checks.instance("loss", loss, Loss, "a loss such as CrossEntropy()")
+    network.check_parameters("params", params)
     network.check_input("x", x, params.dtype)
+    batch_size = checks.whole("batch_size", batch_size, 1)
     starts = range(0, len(x), batch_size)
     logits = np.concatenate([network.apply(params, x[i : i + batch_size])[0] for i in starts])
     return Evaluation(float(loss(logits, y)[0]), logits)

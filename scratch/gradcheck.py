@@ -13,13 +13,13 @@ import numpy as np
 
 from scratch import checks
 from scratch.composite import traced
+from scratch.losses import Loss
+from scratch.network import Network
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
     from scratch.device import Array
-    from scratch.losses import Loss
-    from scratch.network import Network
     from scratch.parameters import Parameters
 
 __all__ = ["gradcheck"]
@@ -89,19 +89,23 @@ def gradcheck(
     """Compare ``network.backward`` with central differences, for the input and each trained tensor.
 
     A direction v is drawn in one tensor at a time, so a failure names the tensor. Where w − h v and w + h v lie on two
-    sides of a kink (of ReLU at 0, of MAE at its target, …) the direction is skipped and another one drawn;
-    a tensor of which every direction crosses one, after ten times ``directions``, is named as unchecked.
-    Layers are taken as in evaluation.
+    sides of a kink (of ReLU at 0, of MAE at its target, …) the direction is skipped and another one drawn; a tensor of
+    which every direction crosses one, after ten times ``directions``, is unchecked. Layers are taken as in evaluation.
 
     Raises
         TypeError: ``params`` and ``x`` are not float64, in which alone differences are sharp enough
-        ValueError: shapes that do not fit
+        ValueError: shapes that do not fit, or NaN or inf in ``x`` or ``params``
     """
-    checks.instance("rng", rng, np.random.Generator, "a NumPy Generator, as numpy.random.default_rng(seed) makes it")
+    checks.instance("network", network, Network, "a Network, as mlp() makes it")
+    checks.instance("loss", loss, Loss, "a loss such as CrossEntropy()")
+    checks.generator("rng", rng)
     checks.whole("directions", directions, 1)
     checks.number("tolerance", tolerance, 0)
+    network.check_parameters("params", params)
     network.check_input("x", x, np.float64)
+    checks.finite("x", x)
     checks.float_array("params.vector", params.vector, params.vector.shape, np.float64)
+    checks.finite("params.vector", params.vector)
     params, x, grads = params.copy(), x.copy(), params.gradients()
 
     logits, caches = network.apply(params, x)

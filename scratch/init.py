@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,6 @@ from scratch.network import Network
 from scratch.parameters import is_weight
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.random import Generator
     from numpy.typing import DTypeLike
 
@@ -45,27 +44,45 @@ def initial_parameters(
     float32 network starts from the float64 one's weights.
 
     Raises
-        TypeError: ``dtype`` is neither float32 nor float64; no Network, or no Generator
-        ValueError: ``weights`` is not one of the names; values of another shape, or for an array that is not there
+        TypeError: ``dtype`` is neither float32 nor float64; no Network, no Generator, no number; values that are no
+            float arrays
+        ValueError: ``weights`` is not one of the names; values of another shape, for an array that is not there, or
+            that are not finite in ``dtype``
     """
     checks.instance("network", network, Network, "a Network, as mlp() makes it")
-    checks.instance("rng", rng, np.random.Generator, "a NumPy Generator, as numpy.random.default_rng(seed) makes it")
+    checks.generator("rng", rng)
+    checks.instance(
+        "weights", weights, str | Callable, 'one of "he", "xavier", "normal", or a function of (rng, shape)'
+    )
     draw = checks.choice("weights", weights, INITIALIZERS) if isinstance(weights, str) else weights
+    bias = checks.number("bias", bias, -math.inf)
     params = network.parameters(dtype)
     for prefix, layer in leaves(network):
         own = layer.initial(rng) if hasattr(layer, "initial") else {}
         for name in own:
             checks.choice(f"the name in initial() of {layer}", name, layer.shapes())
         for name, shape in layer.shapes().items():
+            array, said = params[prefix + name], f"the initial {prefix}{name}"
             if name in own:
                 value = own[name]
             elif name in getattr(layer, "untrained", ()):
                 continue
+            elif is_weight(array):
+                value, said = _drawn(draw, rng, shape), f"weights: {said}"
             else:
-                value = draw(rng, shape) if is_weight(params[prefix + name]) else np.full(shape, bias)
-            checks.has_shape(f"the initial {prefix}{name}", value, shape)
-            params[prefix + name][...] = value
+                value, said = np.full(shape, bias), f"bias: {said}"
+            checks.float_array(said, value, shape)
+            with np.errstate(over="ignore"):
+                array[...] = value
+            checks.finite(said, array)  # what float32 cannot hold is infinite there
     return params
+
+
+def _drawn(draw: Draw, rng: Generator, shape: tuple[int, ...]) -> Array:
+    try:
+        return draw(rng, shape)
+    except TypeError as error:  # a function of other arguments, most likely
+        raise TypeError(f"weights is {checks.said(draw)}, expected a function of (rng, shape): {error}") from error
 
 
 def he(rng: Generator, shape: tuple[int, ...]) -> Array:
@@ -82,6 +99,7 @@ def xavier(rng: Generator, shape: tuple[int, ...]) -> Array:
 
 def normal(rng: Generator, shape: tuple[int, ...], std: float = 0.01) -> Array:
     """Normal with standard deviation ``std``, whatever the fan."""
+    checks.number("std", std, 0)
     return rng.standard_normal(shape) * std
 
 

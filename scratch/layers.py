@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -12,6 +13,8 @@ from scratch import checks
 from scratch.device import add_at, device_of, to_device
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.random import Generator
 
     from scratch.device import Array
@@ -73,14 +76,15 @@ class Linear:
     n_out: int
 
     def __post_init__(self) -> None:
-        checks.whole("n_in", self.n_in, 1)
-        checks.whole("n_out", self.n_out, 1)
+        widths(self)
 
     def shapes(self) -> Shapes:
         return {"weight": (self.n_out, self.n_in), "bias": (self.n_out,)}
 
     def forward(self, x: Array, W: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
-        checks.has_shape("x", x, ("batch", self.n_in))
+        checks.float_array("x", x, ("batch", self.n_in))
+        checks.float_array("W", W, (self.n_out, self.n_in), x.dtype)
+        checks.float_array("b", b, (self.n_out,), x.dtype)
         y = x.dot(W.T)  # half the overhead of @, which tells in a network of eight neurons
         y += b
         return y, (x, W)
@@ -89,7 +93,9 @@ class Linear:
         self, dy: Array, cache: tuple[Array, Array], dW: Array, db: Array, need_dx: bool = True
     ) -> Array | None:
         x, W = cache
-        checks.has_shape("dy", dy, (len(x), self.n_out))
+        checks.float_array("dy", dy, (len(x), self.n_out), x.dtype)
+        checks.float_array("dW", dW, W.shape, x.dtype)
+        checks.float_array("db", db, (self.n_out,), x.dtype)
         dy.T.dot(x, out=dW)  # ∂L/∂W = dyᵀ x
         dy.sum(axis=0, out=db)  # ∂L/∂b = Σ_batch dy
         return dy.dot(W) if need_dx else None  # ∂L/∂x = dy W
@@ -107,19 +113,20 @@ class Projection:
     n_out: int
 
     def __post_init__(self) -> None:
-        checks.whole("n_in", self.n_in, 1)
-        checks.whole("n_out", self.n_out, 1)
+        widths(self)
 
     def shapes(self) -> Shapes:
         return {"weight": (self.n_out, self.n_in)}
 
     def forward(self, x: Array, W: Array) -> tuple[Array, tuple[Array, Array]]:
-        checks.has_shape("x", x, ("batch", self.n_in))
+        checks.float_array("x", x, ("batch", self.n_in))
+        checks.float_array("W", W, (self.n_out, self.n_in), x.dtype)
         return x.dot(W.T), (x, W)
 
     def backward(self, dy: Array, cache: tuple[Array, Array], dW: Array, need_dx: bool = True) -> Array | None:
         x, W = cache
-        checks.has_shape("dy", dy, (len(x), self.n_out))
+        checks.float_array("dy", dy, (len(x), self.n_out), x.dtype)
+        checks.float_array("dW", dW, W.shape, x.dtype)
         dy.T.dot(x, out=dW)  # ∂L/∂W = dyᵀ x
         return dy.dot(W) if need_dx else None  # ∂L/∂x = dy W
 
@@ -136,19 +143,23 @@ class Dropout:
     keeps_shape = True
 
     def __post_init__(self) -> None:
-        checks.number("p", self.p, 0, below=1)
-        object.__setattr__(self, "p", float(self.p))
+        checks.settle(self, p=checks.number("p", self.p, 0, below=1))
 
     def shapes(self) -> Shapes:
         return {}
 
     def forward(self, x: Array, training: Generator | None = None) -> tuple[Array, Array | None]:
+        checks.floats("x", x)
         if training is None or self.p == 0:
             return x, None
+        checks.generator("training", training)
         mask = to_device(dropout_mask(training, x.shape, self.p, x.dtype), device_of(x))
         return x * mask, mask
 
     def backward(self, dy: Array, cache: Array | None) -> Array:
+        checks.floats("dy", dy)
+        if cache is not None:
+            checks.has_shape("dy", dy, cache.shape)
         return dy if cache is None else dy * cache  # ∂L/∂x = dy m / (1 − p)
 
 
@@ -165,20 +176,24 @@ class Embedding:
     integer_input = True
 
     def __post_init__(self) -> None:
-        checks.whole("n_in", self.n_in, 1)
-        checks.whole("n_out", self.n_out, 1)
+        widths(self)
 
     def shapes(self) -> Shapes:
         return {"weight": (self.n_in, self.n_out)}
 
     def initial(self, rng: Generator) -> dict[str, Array]:
+        checks.generator("rng", rng)
         return {"weight": rng.standard_normal((self.n_in, self.n_out))}  # no fan-in: a row is taken, not summed over
 
     def forward(self, x: Array, W: Array) -> tuple[Array, Array]:
+        checks.class_array("x", x, ("batch", ...))
+        checks.float_array("W", W, (self.n_in, self.n_out))
         return W.take(x, axis=0), x
 
     def backward(self, dy: Array, cache: Array, dW: Array) -> None:
         x = cache
+        checks.float_array("dy", dy, (*x.shape, self.n_out))
+        checks.float_array("dW", dW, (self.n_in, self.n_out), dy.dtype)
         dW[...] = 0
         add_at(dW, x, dy)  # ∂L/∂W_k = Σ_{i: x_i = k} dy_i
 
@@ -191,10 +206,34 @@ class Flatten:
         return {}
 
     def forward(self, x: Array) -> tuple[Array, tuple[int, ...]]:
+        checks.float_array("x", x, ("batch", ...))
         return x.reshape(len(x), -1), x.shape
 
     def backward(self, dy: Array, cache: tuple[int, ...]) -> Array:
+        checks.float_array("dy", dy, (cache[0], math.prod(cache[1:])))
         return dy.reshape(cache)  # ∂L/∂x is dy in the shape of x
+
+
+def check_layer(name: str, value: Any, example: str = "a layer with shapes, forward and backward") -> None:
+    """Raise TypeError unless ``value``, to be called ``name``, is a layer."""
+    if isinstance(value, type) or not isinstance(value, Layer):
+        came = f"the class {value.__name__}" if isinstance(value, type) else checks.said(value)
+        raise TypeError(f"{name} is {came}, expected {example}")
+
+
+def check_arrays(shapes: Shapes, arrays: Sequence[Array], dtype: Any, prefix: str = "") -> None:
+    """Raise unless ``arrays`` are those of ``shapes``, in order, of this dtype; of gradients the ``prefix`` is "d"."""
+    if len(arrays) != len(shapes):
+        names = ", ".join(prefix + name for name in shapes) or "none"
+        raise TypeError(f"{len(arrays)} arrays came, expected {len(shapes)}: {names}")
+    for (name, shape), a in zip(shapes.items(), arrays, strict=True):
+        checks.float_array(prefix + name, a, shape, dtype)
+
+
+def widths(layer: Any) -> None:
+    """Raise unless ``n_in`` and ``n_out`` are positive integers; make them Python's, which cannot overflow."""
+    n_in, n_out = (checks.whole(name, getattr(layer, name), 1) for name in ("n_in", "n_out"))
+    checks.settle(layer, n_in=n_in, n_out=n_out)
 
 
 def dropout_mask(rng: Generator, shape: tuple[int, ...], p: float, dtype: Any) -> Array:

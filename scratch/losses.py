@@ -75,8 +75,7 @@ class CrossEntropy(_Checked):
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        checks.number("label_smoothing", self.label_smoothing, 0, below=1)
-        object.__setattr__(self, "label_smoothing", float(self.label_smoothing))
+        checks.settle(self, label_smoothing=checks.number("label_smoothing", self.label_smoothing, 0, below=1))
 
     def check_targets(self, y: Array, shape: tuple[int, ...], dtype: Any, name: str = "y") -> None:
         *batch, n_classes = shape

@@ -52,18 +52,25 @@ def confusion_matrix(labels: Array, predicted: Array, n_classes: int) -> Array:
     Raises
         TypeError, ValueError: no integer arrays of one shape, or a class outside 0 … n_classes − 1
     """
-    checks.whole("n_classes", n_classes, 1)
+    n_classes = checks.whole("n_classes", n_classes, 1)
     _check(labels, predicted, n_classes)
-    return np.bincount((labels * n_classes + predicted).ravel(), minlength=n_classes**2).reshape(n_classes, n_classes)
+    # In int64, whatever the labels came in: 16 · 17 is no uint8.
+    pairs = labels.astype(np.int64) * n_classes + predicted.astype(np.int64)
+    return np.bincount(pairs.ravel(), minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
 def per_class(confusion: Array) -> PerClass:
     """Precision, recall and F1 score of every class from a confusion matrix; 0 where there is nothing to divide by.
 
     Raises
-        ValueError: ``confusion`` is not square
+        TypeError: ``confusion`` is no array of integers
+        ValueError: it is not square, or holds a count below 0
     """
-    checks.has_shape("confusion", confusion, ("classes", confusion.shape[0]))
+    checks.class_array("confusion", confusion, ("classes", "classes"))
+    checks.has_shape("confusion", confusion, ("classes", len(confusion)))
+    if confusion.min() < 0:
+        raise ValueError(f"confusion holds {confusion.min()}, expected counts of at least 0")
+    confusion = confusion.astype(np.int64)  # the sums of small integers are no small integers
     hits, taken, support = confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1)
     return PerClass(
         precision=hits / np.maximum(taken, 1),
@@ -75,4 +82,6 @@ def per_class(confusion: Array) -> PerClass:
 
 def _check(labels: Array, predicted: Array, n_classes: int | None = None) -> None:
     checks.class_array("labels", labels, ("n", ...), n_classes)
-    checks.class_array("predicted", predicted, labels.shape, n_classes)
+    checks.class_array("predicted", predicted, ("n", ...), n_classes)
+    if predicted.shape != labels.shape:
+        raise ValueError(f"predicted has shape {predicted.shape}, expected {labels.shape}, that of labels")

@@ -11,7 +11,7 @@ import numpy as np
 
 from scratch import checks
 from scratch.composite import Composite, Residual
-from scratch.layers import Dropout, Layer, Linear, Projection, trained_shapes
+from scratch.layers import Dropout, Layer, Linear, Projection, check_layer, trained_shapes
 from scratch.normalisation import BatchNorm
 from scratch.parameters import Parameters
 
@@ -43,8 +43,7 @@ class Network(Composite):
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
-        checks.instance("layers", self.layers, (tuple, list), "a tuple of layers")
-        object.__setattr__(self, "layers", tuple(self.layers))
+        checks.settle(self, layers=checks.sequence("layers", self.layers, "a tuple of layers"))
         if not self.layers:
             raise ValueError("layers is empty, expected at least one layer")
         self._widths()
@@ -53,8 +52,7 @@ class Network(Composite):
         """The widths of the input and of the output, where the layers say; checked at every layer."""
         first = width = None
         for i, layer in enumerate(self.layers):
-            if not isinstance(layer, Layer) or isinstance(layer, type):
-                raise TypeError(f"layers[{i}] is {layer!r}, expected a layer with shapes, forward and backward")
+            check_layer(f"layers[{i}]", layer)
             if i and getattr(layer, "integer_input", False):
                 raise ValueError(f"layers[{i}] is {layer}, which takes integers, expected it as layers[0]")
             n_in, keeps = getattr(layer, "n_in", None), getattr(layer, "keeps_shape", False)
@@ -110,7 +108,13 @@ class Network(Composite):
         checks.float_array(name, x, ("batch", ...) if width is None else ("batch", width), dtype)
 
     def check_parameters(self, name: str, params: Parameters) -> None:
-        """Raise ValueError unless ``params``, to be called ``name``, has the network's arrays, in its order."""
+        """Raise unless ``params``, to be called ``name``, has the network's arrays, in its order.
+
+        Raises
+            TypeError: no Parameters
+            ValueError: other names, shapes or order
+        """
+        checks.instance(name, params, Parameters, "Parameters, as initial_parameters() makes them")
         if list(params.shapes.items()) != list(self._shapes.items()):
             raise ValueError(f"{name} has {params.shapes}, expected {self._shapes}")
 
@@ -120,11 +124,13 @@ class Network(Composite):
         With ``training``, a Generator, the layers behave as in training, without it as in evaluation.
 
         Raises
-            TypeError: x is no array, or not of the parameters' dtype
+            TypeError: x is no array, or not of the parameters' dtype; ``params`` or ``training`` of another kind
             ValueError: x has another shape, or the parameters are another network's
         """
-        self.check_input("x", x, params.dtype)
         self.check_parameters("params", params)
+        self.check_input("x", x, params.dtype)
+        if training is not None:
+            checks.generator("training", training)
         return self.forward(x, *params.arrays, training=training)
 
     def forward(self, x: Array, *arrays: Array, training: Generator | None = None) -> tuple[Array, list[Any]]:
@@ -142,12 +148,24 @@ class Network(Composite):
         """Write every trained array's gradient into ``grads``; return ∂L/∂x, or None without ``need_dx``.
 
         ``dy`` is ∂L/∂output, ``caches`` those of one forward pass with arrays that have not changed since.
+
+        Raises
+            TypeError: another number of ``caches`` or ``grads``; what the layers raise
         """
+        if len(caches) != len(self.layers) or len(grads) != self._trained:
+            raise TypeError(
+                f"backward got {len(caches)} caches and {len(grads)} grads, "
+                f"expected {len(self.layers)} and {self._trained}"
+            )
         first = 0 if need_dx else self._first_trained  # what comes before it has nothing to train
         dx: Any = dy
         for k in range(len(self.layers) - 1, first - 1, -1):
             dx = self.backward_part(k, dx, caches[k], grads, need_dx or k > first)
         return dx
+
+    @cached_property
+    def _trained(self) -> int:
+        return len(self._shapes) - len(self.untrained)
 
     @cached_property
     def _first_trained(self) -> int:
@@ -173,12 +191,24 @@ def mlp(
     is a Projection where the widths differ.
 
     Raises
-        TypeError, ValueError: fewer than two sizes, a size that is no positive integer, p outside [0, 1)
+        TypeError, ValueError: fewer than two sizes, a size that is no positive integer, p outside [0, 1), something
+            of another kind
     """
+    sizes = [
+        checks.whole(f"sizes[{i}]", n, 1) for i, n in enumerate(checks.sequence("sizes", sizes, "a tuple of widths"))
+    ]
     if len(sizes) < 2:
         raise ValueError(f"sizes is {tuple(sizes)}, expected at least an input and an output width")
-    if not isinstance(activation, Layer) or isinstance(activation, type):
-        raise TypeError(f"activation is {activation!r}, expected a layer such as ReLU()")
+    check_layer("activation", activation, "a layer such as ReLU()")
+    dropout = checks.number("dropout", dropout, 0, below=1)
+    input_dropout = checks.number("input_dropout", input_dropout, 0, below=1)
+    checks.flag("residual", residual)
+    if norm is not None:
+        if not callable(norm):
+            raise TypeError(
+                f"norm is {checks.said(norm)}, expected a class such as BatchNorm, or a function of a width"
+            )
+        check_layer("norm(5)", norm(5), "a layer such as BatchNorm(5)")
     layers: list[Layer] = [Dropout(input_dropout)] if input_dropout else []
     for n_in, n_out in pairwise(sizes[:-1]):
         norms = [norm(n_out)] if norm else []

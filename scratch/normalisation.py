@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratch import checks
+from scratch.layers import check_arrays, trained_shapes
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -38,11 +39,14 @@ class BatchNorm:
     keeps_shape = True
 
     def __post_init__(self) -> None:
-        checks.whole("channels", self.channels, 1)
-        checks.number("momentum", self.momentum, 0, below=math.nextafter(1, 2))  # 1: the last batch's alone
-        checks.number("eps", self.eps, 0, above=True)
-        object.__setattr__(self, "momentum", float(self.momentum))
-        object.__setattr__(self, "eps", float(self.eps))
+        # With momentum 1 the running statistics are the last batch's alone.
+        checks.settle(
+            self,
+            channels=checks.whole("channels", self.channels, 1),
+            momentum=checks.number("momentum", self.momentum, 0, below=math.nextafter(1, 2)),
+            eps=checks.number("eps", self.eps, 0, above=True),
+            affine=checks.flag("affine", self.affine),
+        )
 
     def shapes(self) -> Shapes:
         names = (*(("weight", "bias") if self.affine else ()), *self.untrained)
@@ -53,10 +57,12 @@ class BatchNorm:
         return ({"weight": one, "bias": zero} if self.affine else {}) | {"running_mean": zero, "running_var": one}
 
     def forward(self, x: Array, *arrays: Array, training: Generator | None = None) -> tuple[Array, Any]:
-        checks.has_shape("x", x, ("batch", self.channels, ...))
+        checks.float_array("x", x, ("batch", self.channels, ...))
+        check_arrays(self.shapes(), arrays, x.dtype)
         *affine, mean, var = arrays
         axes, m = (0, *range(2, x.ndim)), x.size // self.channels
         if training is not None:
+            checks.generator("training", training)
             if m < 2:
                 raise ValueError(f"x has shape {x.shape}, expected at least two values of each channel in training")
             mean, var = x.mean(axis=axes), x.var(axis=axes)
@@ -71,6 +77,8 @@ class BatchNorm:
 
     def backward(self, dy: Array, cache: Any, *grads: Array) -> Array:
         x_hat, scale, axes, batch = cache
+        checks.float_array("dy", dy, x_hat.shape, x_hat.dtype)
+        check_arrays(trained_shapes(self), grads, dy.dtype, "d")
         if grads:
             dgamma, dbeta = grads
             (dy * x_hat).sum(axis=axes, out=dgamma)  # ∂L/∂γ = Σ dy x̂
@@ -103,9 +111,12 @@ class LayerNorm:
     keeps_shape = True
 
     def __post_init__(self) -> None:
-        checks.whole("n_in", self.n_in, 1)
-        checks.number("eps", self.eps, 0, above=True)
-        object.__setattr__(self, "eps", float(self.eps))
+        checks.settle(
+            self,
+            n_in=checks.whole("n_in", self.n_in, 1),
+            eps=checks.number("eps", self.eps, 0, above=True),
+            affine=checks.flag("affine", self.affine),
+        )
 
     def shapes(self) -> Shapes:
         return dict.fromkeys(("weight", "bias") if self.affine else (), (self.n_in,))
@@ -114,7 +125,8 @@ class LayerNorm:
         return {"weight": np.ones(self.n_in), "bias": np.zeros(self.n_in)} if self.affine else {}
 
     def forward(self, x: Array, *affine: Array) -> tuple[Array, Any]:
-        checks.has_shape("x", x, ("batch", ..., self.n_in))
+        checks.float_array("x", x, ("batch", ..., self.n_in))
+        check_arrays(self.shapes(), affine, x.dtype)
         centred = x - x.mean(axis=-1, keepdims=True)
         scale = 1 / np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + self.eps)
         x_hat = centred * scale
@@ -125,6 +137,8 @@ class LayerNorm:
 
     def backward(self, dy: Array, cache: Any, *grads: Array) -> Array:
         x_hat, scale, gamma = cache
+        checks.float_array("dy", dy, x_hat.shape, x_hat.dtype)
+        check_arrays(self.shapes(), grads, dy.dtype, "d")
         if grads:
             dgamma, dbeta = grads
             rows = tuple(range(dy.ndim - 1))

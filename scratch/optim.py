@@ -7,6 +7,7 @@ the parameters, with the keys of torch's state: ``slots()`` makes them, ``update
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -59,6 +60,7 @@ class SGD:
 
     def __post_init__(self) -> None:
         _check(self)
+        checks.settle(self, nesterov=checks.flag("nesterov", self.nesterov))
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError(
                 f"nesterov is True with momentum {self.momentum:g} and dampening {self.dampening:g}, "
@@ -69,7 +71,8 @@ class SGD:
         return {"momentum_buffer": np.zeros_like(w)} if self.momentum else {}
 
     def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int) -> None:
-        g = _decayed(g, w, self.weight_decay)
+        if self.weight_decay:
+            g = g + self.weight_decay * w
         if self.momentum:
             v = slots["momentum_buffer"]
             v *= self.momentum
@@ -93,7 +96,8 @@ class AdaGrad:
         return {"sum": np.zeros_like(w)}
 
     def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int) -> None:  # noqa: ARG002
-        g = _decayed(g, w, self.weight_decay)
+        if self.weight_decay:
+            g = g + self.weight_decay * w
         s = slots["sum"]
         s += g * g
         w -= lr * g / (np.sqrt(s) + self.eps)
@@ -120,7 +124,8 @@ class RMSprop:
         return slots | {"momentum_buffer": np.zeros_like(w)} if self.momentum else slots
 
     def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int) -> None:  # noqa: ARG002
-        g = _decayed(g, w, self.weight_decay)
+        if self.weight_decay:
+            g = g + self.weight_decay * w
         s = slots["square_avg"]
         s *= self.alpha
         s += (1 - self.alpha) * g * g  # s ← α s + (1 − α) g²
@@ -153,7 +158,8 @@ class Adam:
         return {"exp_avg": np.zeros_like(w), "exp_avg_sq": np.zeros_like(w)}
 
     def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int) -> None:
-        g = _decayed(g, w, self.weight_decay)
+        if self.weight_decay:
+            g = g + self.weight_decay * w
         _adam_step(w, g, slots, lr, t, self.betas, self.eps)
 
 
@@ -211,9 +217,19 @@ class Penalty:
         return self.l1 > 0 or self.l2 > 0
 
     def add_grad(self, params: Parameters, grads: Parameters) -> Any:
-        """Add the penalty's gradient to ``grads``; return its value, a scalar."""
+        """Add the penalty's gradient to ``grads``; return its value, a scalar.
+
+        Raises
+            TypeError: ``params`` or ``grads`` is no Parameters
+            ValueError: ``params`` lack an array of ``grads``, or it has another shape
+        """
+        checks.instance("params", params, Mapping, "Parameters")
+        checks.instance("grads", grads, Mapping, "Parameters, as params.gradients() makes them")
         value: Any = 0.0
         for name, dW in grads.items():
+            shape = getattr(dW, "shape", None)
+            if name not in params or shape != params[name].shape:
+                raise ValueError(f"grads has {name!r} of shape {shape}, expected the names and the shapes of params")
             W = params[name]
             if is_weight(W):
                 value += self.l1 * np.abs(W).sum() + self.l2 / 2 * (W * W).sum()
@@ -227,7 +243,8 @@ def clip_by_global_norm(g: Array, max_norm: float) -> Any:
     The factor is min(1, max_norm / (norm + 1e-6)), as in torch.nn.utils.clip_grad_norm_.
 
     Raises
-        ValueError: ``max_norm`` is not greater than 0
+        TypeError: ``g`` is no float array, or ``max_norm`` no number
+        ValueError: ``g`` is no vector, or ``max_norm`` not greater than 0
     """
     checks.number("max_norm", max_norm, 0, above=True)
     checks.float_array("g", g, ("n",))
@@ -236,17 +253,14 @@ def clip_by_global_norm(g: Array, max_norm: float) -> Any:
     return norm
 
 
-def _decayed(g: Array, w: Array, weight_decay: float) -> Array:
-    return g + weight_decay * w if weight_decay else g
-
-
 def _check(optimizer: Any) -> None:
     """Raise unless every hyperparameter is in its range; make it a Python float, beside which float32 stays float32."""
     for name, value in list(vars(optimizer).items()):
         if name == "betas":
-            for i, beta in enumerate(value):
-                checks.number(f"betas[{i}]", beta, 0, below=1)
-            object.__setattr__(optimizer, name, tuple(map(float, value)))
-        elif name != "nesterov":
-            checks.number(name, value, 0, below=1 if name in ("momentum", "dampening", "alpha") else math.inf)
-            object.__setattr__(optimizer, name, float(value))
+            pair = checks.sequence("betas", value, "a tuple of two numbers, such as (0.9, 0.999)", 2)
+            settled: Any = tuple(checks.number(f"betas[{i}]", beta, 0, below=1) for i, beta in enumerate(pair))
+        elif name == "nesterov":
+            continue
+        else:
+            settled = checks.number(name, value, 0, below=1 if name in ("momentum", "dampening", "alpha") else math.inf)
+        checks.settle(optimizer, **{name: settled})

@@ -45,15 +45,21 @@ class Parameters(Mapping[str, "Array"]):
         """All zeros, on ``device``: NumPy's on "cpu", CuPy's on "cuda" or "cuda:N".
 
         Raises
-            TypeError: ``dtype`` is neither float32 nor float64
-            ValueError: a device that is not there, or an untrained name that is not among the shapes
+            TypeError: ``dtype`` is neither float32 nor float64; ``shapes`` or ``untrained`` is of another kind
+            ValueError: a device that is not there, a length below 0, or an untrained name that is not among the
+                shapes, or there twice
         """
-        if np.dtype(dtype) not in (np.float32, np.float64):
-            raise TypeError(f"dtype is {np.dtype(dtype).name}, expected float32 or float64")
-        self.shapes, self.untrained = dict(shapes), tuple(untrained)
-        for name in self.untrained:
+        dtype = checks.float_dtype(dtype)
+        checks.instance("device", device, str, "'cpu', 'cuda' or 'cuda:N'")
+        self.shapes, self.untrained = (
+            _checked_shapes(shapes),
+            checks.sequence("untrained", untrained, "a tuple of names"),
+        )
+        for i, name in enumerate(self.untrained):
             checks.choice("untrained", name, self.shapes)
-        self.vector = zeros(sum(math.prod(shape) for shape in shapes.values()), dtype, check_device(device))
+            if name in self.untrained[:i]:
+                raise ValueError(f"untrained is {self.untrained}, expected {name!r} once")
+        self.vector = zeros(sum(map(math.prod, self.shapes.values())), dtype, check_device(device))
         views: dict[str, Array] = {}
         start = 0
         for name in (*(n for n in self.shapes if n not in self.untrained), *self.untrained):
@@ -98,8 +104,10 @@ class Parameters(Mapping[str, "Array"]):
         """The views whose names start with ``prefix + "."``, in order.
 
         Raises
+            TypeError: ``prefix`` is no string
             ValueError: no name starts so
         """
+        checks.instance("prefix", prefix, str, 'a name such as "0"')
         views = tuple(view for name, view in self._views.items() if name.startswith(f"{prefix}."))
         if not views:
             groups = {name[:i] for name in self.shapes for i, letter in enumerate(name) if letter == "."}
@@ -124,6 +132,17 @@ class Parameters(Mapping[str, "Array"]):
         other = Parameters(self.shapes, self.dtype, device, self.untrained)
         other.vector[:] = to_device(self.vector, other.device)
         return other
+
+
+def _checked_shapes(shapes: Any) -> dict[str, tuple[int, ...]]:
+    checks.instance("shapes", shapes, Mapping, 'a dict such as {"0.weight": (3, 5)}')
+    checked = {}
+    for name, shape in shapes.items():
+        checks.instance("the name in shapes", name, str, 'a string such as "0.weight"')
+        said = f"shapes[{name!r}]"
+        lengths = checks.sequence(said, shape, "a tuple of lengths")
+        checked[name] = tuple(checks.whole(f"{said}[{i}]", n, 0) for i, n in enumerate(lengths))
+    return checked
 
 
 def is_weight(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,13 +26,28 @@ class Perceptron:
     b: float
     mistakes: tuple[int, ...]  # corrections in each epoch of its training; the last is 0 if it converged
 
+    def __post_init__(self) -> None:
+        checks.float_array("w", self.w, ("in",))
+        b, mistakes = (
+            checks.number("b", self.b, -math.inf),
+            checks.sequence("mistakes", self.mistakes, "a tuple of counts"),
+        )
+        for i, n in enumerate(mistakes):
+            checks.whole(f"mistakes[{i}]", n, 0)
+        checks.settle(self, b=b, mistakes=mistakes)
+
     @property
     def converged(self) -> bool:
         return bool(self.mistakes) and self.mistakes[-1] == 0
 
     def predict(self, x: Array) -> Array:
-        """The classes (batch,) of x (batch, in)."""
-        checks.float_array("x", x, ("batch", len(self.w)))
+        """The classes (batch,) of x (batch, in).
+
+        Raises
+            TypeError, ValueError: x is no array of that shape and of the dtype of w, or holds NaN or inf
+        """
+        checks.float_array("x", x, ("batch", len(self.w)), self.w.dtype)
+        checks.finite("x", x)
         return (x @ self.w + self.b > 0).astype(np.int64)
 
 
@@ -44,6 +60,7 @@ def fit_perceptron(x: Array, y: Array, rng: Generator, epochs: int = 100) -> Per
     Raises
         TypeError, ValueError: x or y of another kind or shape, NaN or inf in x, a class other than 0 and 1
     """
+    checks.generator("rng", rng)
     checks.float_array("x", x, ("n", "in"))
     checks.finite("x", x)
     checks.whole("epochs", epochs, 1)

@@ -8,7 +8,7 @@ from scratch import checks
 from scratch.augment import Shift
 from scratch.losses import Loss
 from scratch.optim import Optimizer, Penalty
-from scratch.schedules import Constant, Schedule
+from scratch.schedules import Constant, Schedule, check_schedule
 
 __all__ = ["EarlyStopping", "Recipe"]
 
@@ -20,7 +20,7 @@ class EarlyStopping:
     patience: int
 
     def __post_init__(self) -> None:
-        checks.whole("patience", self.patience, 1)
+        checks.settle(self, patience=checks.whole("patience", self.patience, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +47,14 @@ class Recipe:
     def __post_init__(self) -> None:
         checks.instance("loss", self.loss, Loss, "a loss such as CrossEntropy()")
         checks.instance("optimizer", self.optimizer, Optimizer, "an optimizer such as Adam(lr=1e-3)")
-        checks.instance("schedule", self.schedule, Schedule, "a schedule such as CosineDecay(steps=1000)")
+        check_schedule("schedule", self.schedule)
         checks.instance("augment", self.augment, Shift | None, "a Shift(shape=(28, 28))")
         checks.instance("penalty", self.penalty, Penalty, "a Penalty(l1=..., l2=...)")
         checks.instance("early_stopping", self.early_stopping, EarlyStopping | None, "an EarlyStopping(patience=...)")
-        checks.whole("epochs", self.epochs, 1)
-        checks.whole("batch_size", self.batch_size, 1)
-        checks.whole("seed", self.seed, 0)
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            checks.settle(self, **{name: checks.whole(name, getattr(self, name), least)})
         if self.max_norm is not None:
-            checks.number("max_norm", self.max_norm, 0, above=True)
-            object.__setattr__(self, "max_norm", float(self.max_norm))
+            checks.settle(self, max_norm=checks.number("max_norm", self.max_norm, 0, above=True))
 
     def lr(self, step: int) -> float:
         """The learning rate of step 0, 1, …; a Python float, beside which float32 stays float32."""
@@ -64,4 +62,4 @@ class Recipe:
 
     def steps_per_epoch(self, n: int) -> int:
         """The minibatches that an epoch of ``n`` samples has."""
-        return -(-n // self.batch_size)
+        return -(-checks.whole("n", n, 1) // self.batch_size)

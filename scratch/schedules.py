@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from scratch import checks
 
@@ -23,11 +23,23 @@ class Schedule(Protocol):
         ...
 
 
+def check_schedule(name: str, value: Any) -> None:
+    """Raise TypeError or ValueError unless ``value`` is a schedule, whose first factor is a number."""
+    example = "a schedule such as CosineDecay(steps=1000)"
+    checks.instance(name, value, Schedule, example)
+    try:
+        factor = value(0)
+    except Exception as error:
+        raise TypeError(f"{name} is {checks.said(value)}, expected {example}: at step 0 it raised {error}") from error
+    checks.number(f"the factor of {name} at step 0", factor, -math.inf)
+
+
 @dataclass(frozen=True)
 class Constant:
     """1 at every step."""
 
-    def __call__(self, step: int) -> float:  # noqa: ARG002
+    def __call__(self, step: int) -> float:
+        checks.whole("step", step, 0)
         return 1.0
 
 
@@ -39,10 +51,11 @@ class StepDecay:
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        checks.whole("every", self.every, 1)
-        checks.number("gamma", self.gamma, 0, above=True)
+        every, gamma = checks.whole("every", self.every, 1), checks.number("gamma", self.gamma, 0, above=True)
+        checks.settle(self, every=every, gamma=gamma)
 
     def __call__(self, step: int) -> float:
+        step = checks.whole("step", step, 0)
         return self.gamma ** (step // self.every)
 
 
@@ -53,9 +66,10 @@ class ExponentialDecay:
     gamma: float
 
     def __post_init__(self) -> None:
-        checks.number("gamma", self.gamma, 0, above=True)
+        checks.settle(self, gamma=checks.number("gamma", self.gamma, 0, above=True))
 
     def __call__(self, step: int) -> float:
+        step = checks.whole("step", step, 0)
         return self.gamma**step
 
 
@@ -67,10 +81,11 @@ class CosineDecay:
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        checks.whole("steps", self.steps, 1)
-        checks.number("final", self.final, 0)
+        steps, final = checks.whole("steps", self.steps, 1), checks.number("final", self.final, 0)
+        checks.settle(self, steps=steps, final=final)
 
     def __call__(self, step: int) -> float:
+        step = checks.whole("step", step, 0)
         fraction = min(step / self.steps, 1.0)
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * fraction)) / 2
 
@@ -83,10 +98,11 @@ class LinearDecay:
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        checks.whole("steps", self.steps, 1)
-        checks.number("final", self.final, 0)
+        steps, final = checks.whole("steps", self.steps, 1), checks.number("final", self.final, 0)
+        checks.settle(self, steps=steps, final=final)
 
     def __call__(self, step: int) -> float:
+        step = checks.whole("step", step, 0)
         return 1 + (self.final - 1) * min(step / self.steps, 1.0)
 
 
@@ -98,7 +114,9 @@ class Warmup:
     after: Schedule = Constant()
 
     def __post_init__(self) -> None:
-        checks.whole("steps", self.steps, 1)
+        checks.settle(self, steps=checks.whole("steps", self.steps, 1))
+        check_schedule("after", self.after)
 
     def __call__(self, step: int) -> float:
+        step = checks.whole("step", step, 0)
         return (step + 1) / self.steps if step < self.steps else self.after(step - self.steps)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from scratch import checks
-from scratch.device import to_device
+from scratch.device import device_of, to_device
 from scratch.network import Network
 from scratch.optim import Optimizer
 from scratch.parameters import Parameters
@@ -78,15 +78,30 @@ class State:
         A network with running statistics, and the caches of the forward pass in training, are given as well: they move.
 
         Raises
-            ValueError: no network, though there are untrained arrays
+            TypeError, ValueError: an argument of another kind, of another network, or of another optimizer than the
+                state's; no network, though there are untrained arrays
         """
-        if self.params.untrained and network is None:
-            names = ", ".join(self.params.untrained)
-            raise ValueError(f"network is None, expected it and its caches: this step moves {names} too")
+        self._check_step(optimizer, grads, lr, network)
         if network is not None:
             network.track(caches, *self.params.untrained_arrays)  # first: the update ends the caches' validity
         self.progress.step += 1
         optimizer.update(self.params.trained, grads.vector, self.slots, lr, self.progress.step)
+
+    def _check_step(self, optimizer: Optimizer, grads: Parameters, lr: float, network: Network | None) -> None:
+        checks.instance("optimizer", optimizer, Optimizer, "an optimizer such as Adam(lr=1e-3)")
+        check_slots(optimizer, self)
+        checks.instance("grads", grads, Parameters, "Parameters, as params.gradients() makes them")
+        trained = {name: shape for name, shape in self.params.shapes.items() if name not in self.params.untrained}
+        if list(grads.shapes.items()) != list(trained.items()):
+            raise ValueError(f"grads has {grads.shapes}, expected {trained}")
+        checks.float_array("grads.vector", grads.vector, self.params.trained.shape, self.params.dtype)
+        checks.number("lr", lr, 0)
+        if network is not None:
+            checks.instance("network", network, Network, "a Network, as mlp() makes it")
+            network.check_parameters("network is another than the state's: state.params", self.params)
+        elif self.params.untrained:
+            names = ", ".join(self.params.untrained)
+            raise ValueError(f"network is None, expected it and its caches: this step moves {names} too")
 
     def to(self, device: str) -> State:
         """A copy on that device: "cpu", "cuda" or "cuda:N".
@@ -106,8 +121,19 @@ def check_state(network: Network, recipe: Recipe, state: State) -> None:
     checks.instance("recipe", recipe, Recipe, "a Recipe")
     checks.instance("state", state, State, "a scratch.State, as State.start() makes it")
     network.check_parameters("state.params", state.params)
-    slots = recipe.optimizer.slots(state.params.trained)
-    if state.slots.keys() != slots.keys():
-        raise ValueError(
-            f"state holds the optimizer state {sorted(state.slots)}, expected {sorted(slots)} for {recipe.optimizer}"
-        )
+    check_slots(recipe.optimizer, state)
+
+
+def check_slots(optimizer: Optimizer, state: State) -> None:
+    """Raise TypeError or ValueError unless the state's vectors are those of the optimizer, like its parameters."""
+    checks.instance("state.slots", state.slots, dict, "a dict, as State.start() makes it")
+    expected = sorted(optimizer.slots(state.params.trained[:0]))
+    if sorted(state.slots) != expected:
+        raise ValueError(f"state holds the optimizer state {sorted(state.slots)}, expected {expected} for {optimizer}")
+    vectors = {f"state.slots[{key!r}]": (vector, state.params.trained) for key, vector in state.slots.items()}
+    if state.best is not None:
+        vectors["state.best"] = state.best, state.params.vector
+    for name, (vector, like) in vectors.items():
+        checks.float_array(name, vector, like.shape, like.dtype)
+        if device_of(vector) != state.params.device:
+            raise ValueError(f"{name} is on {device_of(vector)}, expected {state.params.device}")

@@ -180,9 +180,15 @@ def outputs(
     params, x = network.parameters(dtype), x[:rows].copy()
     with np.errstate(all="ignore"), traced() as trace:  # of zero parameters, anything may come
         logits, caches = network.apply(params, x, training)
-        network.backward(np.zeros_like(logits), caches, *params.gradients().arrays)
+        try:
+            network.backward(np.zeros_like(logits), caches, *params.gradients().arrays)
+            refused = None
+        except (TypeError, ValueError) as error:
+            refused = error  # by the layer before the one whose dx is wrong, maybe
     for path, dx in trace.input_gradients.items():
         if dx is not None and dx.shape != trace.inputs[path].shape:
             came, expected = dx.shape, trace.inputs[path].shape
             raise ValueError(f"layer {path}, {trace.layers[path]}: dx has shape {came}, expected {expected}, that of x")
+    if refused is not None:
+        raise refused
     return tuple(logits.shape[1:])

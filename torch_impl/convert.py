@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
-from scratch import Parameters
+from scratch import Parameters, checks
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from scratch.device import Array
 
 
@@ -21,8 +20,9 @@ def arrays_of(module: nn.Module) -> dict[str, torch.Tensor]:
     The counters of batches that torch keeps beside its running statistics are left out: nothing depends on them.
 
     Raises
-        TypeError: another array that is not of floating-point numbers, which scratch has no place for
+        TypeError: no module, or another array that is not of floating-point numbers, which scratch has no place for
     """
+    checks.instance("module", module, nn.Module, "an nn.Module")
     arrays = {n: v for n, v in module.state_dict().items() if n.rpartition(".")[2] != "num_batches_tracked"}
     for name, value in arrays.items():
         if not value.is_floating_point():
@@ -31,16 +31,22 @@ def arrays_of(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def tensor(a: Array) -> torch.Tensor:
-    """NumPy's array as a tensor on the CPU: of its dtype, or of int64 where it holds integers, which torch asks for."""
-    return torch.from_numpy(a if a.dtype.kind == "f" else a.astype(np.int64, copy=False))
+    """NumPy's array as a tensor on the CPU: of its dtype, or of int64 where it holds integers, which torch asks for.
+
+    It shares the array's memory where torch can: not with another byte order, negative strides, or none to write to.
+    """
+    wanted = a.dtype.newbyteorder("=") if a.dtype.kind == "f" else np.dtype(np.int64)
+    return torch.from_numpy(np.require(a, wanted, ("C_CONTIGUOUS", "WRITEABLE")))
 
 
 def copy_to_module(params: Parameters, module: nn.Module) -> None:
     """Copy ``params`` into the parameters and buffers of ``module`` that have their names.
 
     Raises
+        TypeError: ``params`` is no Parameters, or ``module`` no module
         ValueError: other names, shapes or order; nothing has been copied
     """
+    checks.instance("params", params, Parameters, "Parameters, as initial_parameters() makes them")
     arrays = arrays_of(module)
     shapes = {name: tuple(value.shape) for name, value in arrays.items()}
     if list(shapes.items()) != list(params.shapes.items()):
@@ -50,7 +56,11 @@ def copy_to_module(params: Parameters, module: nn.Module) -> None:
 
 
 def parameters_of(module: nn.Module) -> Parameters:
-    """A copy of the parameters and buffers of ``module``, as NumPy sees them."""
+    """A copy of the parameters and buffers of ``module``, as NumPy sees them.
+
+    Raises
+        TypeError: no module, or one of several dtypes
+    """
     arrays = arrays_of(module)
     dtypes = {value.dtype for value in arrays.values()}
     if len(dtypes) != 1:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 
-from scratch import Network, checks
+from scratch import Network, Parameters, checks
 from torch_impl.convert import copy_to_module
 from torch_impl.counterparts import Twin, module
 from torch_impl.device import check_device
-
-if TYPE_CHECKING:
-    from scratch import Parameters
 
 
 def twin(network: Network, params: Parameters, device: str | torch.device = "cpu") -> Twin:
@@ -21,10 +18,13 @@ def twin(network: Network, params: Parameters, device: str | torch.device = "cpu
     Its ``state_dict()`` has the names and values of ``params``; torch draws no initial weights of its own.
 
     Raises
-        TypeError: a layer whose torch counterpart is not known; add it to :mod:`torch_impl.counterparts`
+        TypeError: a layer whose torch counterpart is not known; add it to :mod:`torch_impl.counterparts`. No Network,
+            or no Parameters
         ValueError: ``params`` are not those of ``network``, or the device is not there
     """
     checks.instance("network", network, Network, "a Network, as mlp() makes it")
+    checks.instance("params", params, Parameters, "Parameters, as initial_parameters() makes them")
+    checks.instance("device", device, str | torch.device, "'cpu', 'cuda' or 'cuda:N'")
     twin = cast("Twin", module(network))
     twin.to(check_device(device), getattr(torch, params.dtype.name))
     copy_to_module(params, twin)

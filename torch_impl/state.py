@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from scratch import Recipe, checks
 from scratch.state import Progress, State, check_state
 from torch_impl.convert import arrays_of, copy_to_optimizer, parameters_of, restore, slots_of, snapshot
 from torch_impl.counterparts import OPTIMIZERS, Twin, torch_optimizer
 from torch_impl.network import twin
 
 if TYPE_CHECKING:
-    from scratch import Network, Recipe
+    from scratch import Network
 
 
 @dataclass
@@ -51,7 +52,12 @@ class TwinState:
             raise ValueError(f"state.optimizer is {came}, expected the counterpart of {recipe.optimizer}")
 
     def to_scratch(self, recipe: Recipe) -> State:
-        """A copy of it in NumPy, which scratch can go on with, or save."""
+        """A copy of it in NumPy, which scratch can go on with, or save.
+
+        Raises
+            TypeError: no Recipe
+        """
+        checks.instance("recipe", recipe, Recipe, "a Recipe")
         params = parameters_of(self.module)
         slots = slots_of(self.optimizer, recipe.optimizer.slots(params.trained))
         state = State(params, slots, replace(self.progress), training=dict(self.training))

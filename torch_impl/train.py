@@ -41,6 +41,7 @@ def fit(
     training, whose seed follows from (seed, the step at which this epoch was begun). What torch can only run from the
     host (AdaGrad; SGD in float64) is not captured.
     """
+    checks.flag("capture", capture)
     checks.instance("state", state, TwinState, "a TwinState, as TwinState.start() makes it")
     checks.instance("network", network, Network, "a Network, as mlp() makes it")
     checks.instance("recipe", recipe, Recipe, "a Recipe")

@@ -33,7 +33,7 @@ def test_predicted_classes_of_one_column_and_of_many():
             "labels holds classes from 3 to 3, expected 0 to 2",
         ),
         (lambda: confusion_matrix(np.array([0]), np.array([-1]), 3), "predicted holds classes from -1"),
-        (lambda: per_class(np.zeros((2, 3))), r"confusion has shape \(2, 3\)"),
+        (lambda: per_class(np.zeros((2, 3), int)), r"confusion has shape \(2, 3\)"),
         (lambda: predicted_classes(np.full((1, 3), np.nan)), "logits holds nan"),
         (lambda: predicted_classes(np.zeros(3)), r"logits has shape \(3,\)"),
     ],

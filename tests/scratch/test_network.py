@@ -146,15 +146,15 @@ def test_names_and_shapes_are_those_of_a_torch_sequential():
             lambda: Network((Linear(5, 4), ReLU(), Linear(3, 2))),
             r"layers\[2\] is Linear\(n_in=3, n_out=2\), expected n_in=4",
         ),
-        (lambda: Network((Linear(5, 4), ReLU)), r"layers\[1\] is <class"),
+        (lambda: Network((Linear(5, 4), ReLU)), r"layers\[1\] is the class ReLU"),
         (lambda: Network((Linear(5, 4), "relu")), r"layers\[1\] is 'relu', expected a layer"),
         (lambda: Network((Linear(5, 4), Embedding(4, 2))), r"layers\[1\] is Embedding.*, which takes integers"),
         (lambda: Network((Linear(5, 4), LayerNorm(3))), r"layers\[1\] is LayerNorm.*, expected n_in=4"),
         (lambda: Network((mlp((5, 4), ReLU()), Linear(5, 2))), r"layers\[1\] is Linear.*, expected n_in=4"),
         (lambda: mlp((5,), ReLU()), r"sizes is \(5,\), expected at least"),
         (lambda: mlp((5, 4, 3), "relu"), r"activation is 'relu', expected a layer such as ReLU\(\)"),
-        (lambda: mlp((5, 0, 3), ReLU()), "n_out is 0"),
-        (lambda: mlp((5, 4, 3), ReLU(), dropout=1.5), "p is 1.5"),
+        (lambda: mlp((5, 0, 3), ReLU()), r"sizes\[1\] is 0"),
+        (lambda: mlp((5, 4, 3), ReLU(), dropout=1.5), "dropout is 1.5"),
     ],
 )
 def test_bad_networks_are_named(make, message):

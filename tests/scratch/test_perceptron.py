@@ -23,14 +23,14 @@ def test_it_never_comes_to_rest_on_xor(rng):
 
 
 def test_every_step_is_rosenblatts():
-    class InOrder:
+    class InOrder(np.random.Generator):
         def permutation(self, n):
             return np.arange(n)
 
     x, y = np.array([[1.0, 2.0], [-1.0, 3.0]]), np.array([0, 1])
     # Sample 0: 0 > 0 is false, right. Sample 1: taken for 0, so w = (-1, 3), b = 1.
     # Then sample 0: -1 + 6 + 1 > 0, taken for 1, so w = (-2, 1), b = 0. Sample 1: 2 + 3 > 0, right.
-    perceptron = fit_perceptron(x, y, InOrder(), epochs=2)
+    perceptron = fit_perceptron(x, y, InOrder(np.random.PCG64()), epochs=2)
     np.testing.assert_array_equal(perceptron.w, [-2, 1])
     assert perceptron.b == 0
     assert perceptron.mistakes == (1, 1)
