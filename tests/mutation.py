@@ -48,6 +48,7 @@ NAMESAKES = {
     "schedules": "optim",
     "state": "train",
 }
+FOR_ONE = ("test_optim.py",)  # it takes as long as the others together, on code that they run too
 BESIDE = ("torch_impl/test_network.py", "torch_impl/test_train.py", "torch_impl/test_capture.py", "test_imports.py")
 
 OPTIONS = ("-x", "-p", "no:cacheprovider", "-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
@@ -287,6 +288,7 @@ def stages(tree: Path, file: str) -> list[list[str]]:
     name = Path(file).stem
     first = tree / "tests" / "scratch" / f"test_{NAMESAKES.get(name, name)}.py"
     rest = [*sorted((tree / "tests" / "scratch").glob("test_*.py")), *(tree / "tests" / name for name in BESIDE)]
+    rest = [path for path in rest if path.name not in FOR_ONE or path == first]
     own = [first] if first.exists() else []
     return [stage for stage in ([str(p) for p in own], [str(p) for p in rest if p not in own]) if stage]
 
