@@ -61,6 +61,27 @@ def test_every_loss_is_tested():
     assert losses == set(TORCH_LOSSES)
 
 
+@pytest.mark.parametrize(
+    ("loss", "inside", "outside"),
+    [
+        (CrossEntropy(), np.eye(3), np.array([[1 + 1e-9, -1e-9, 0]])),
+        (CrossEntropy(), np.array([[0.999, 0, 0], [0, 0, 1.001]]), np.array([[0.5, 0.501, 0], [0, 0, 1.0012]])),
+        (CrossEntropy(), np.array([0, 2]), np.array([0, 3])),
+        (BCEWithLogits(), np.array([[0.0, 1.0]]), np.array([[0.0, 1 + 1e-15]])),
+        (BCEWithLogits(), np.array([[0.0, 1.0]]), np.array([[-1e-300, 1.0]])),
+    ],
+    ids=["soft target 0", "sum 1", "class", "1", "0"],
+)
+def test_targets_are_taken_up_to_their_bounds_and_not_beyond(loss, inside, outside):
+    for y in (inside, outside):
+        shape = (len(y), 3) if isinstance(loss, CrossEntropy) else y.shape
+        if y is inside:
+            loss.check_targets(y, shape, np.float64)
+        else:
+            with pytest.raises(ValueError, match=r"^y (is no distribution|holds)"):
+                loss.check_targets(y, shape, np.float64)
+
+
 Z = np.zeros((4, 3))
 
 

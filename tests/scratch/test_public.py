@@ -110,14 +110,13 @@ def test_an_argument_of_another_type_is_named(name, field):
 
 
 # Each argument that has a least value, and whether that value itself is in the range.
-LEAST = {
+_LEAST = {
     "n_in n_out channels every steps patience pixels epochs batch_size": (1, True),
     "seed": (0, True),
     "p slope alpha label_smoothing momentum dampening lr weight_decay l1 l2 final": (0, True),
     "max_norm gamma": (0, False),
 }
-LEAST = {name: least for names, least in LEAST.items() for name in names.split()}
-BELOW = {"p": 1, "label_smoothing": 1, "momentum": 1, "dampening": 1}
+LEAST = {name: least for names, least in _LEAST.items() for name in names.split()}
 
 
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name, field in FIELDS if field in LEAST])
@@ -131,6 +130,24 @@ def test_a_range_begins_where_it_says(name, field):
     assert getattr(made, field) == (least if inside else 1e-9)
     if field != "final":  # a schedule's factor is made a float by the recipe
         assert type(getattr(made, field)) is type(getattr(MADE[name], field))
+
+
+@pytest.mark.parametrize(
+    ("record", "field"),
+    [
+        (scratch.Dropout(0.5), "p"),
+        (CrossEntropy(), "label_smoothing"),
+        (scratch.SGD(), "momentum"),
+        (scratch.SGD(), "dampening"),
+        (scratch.RMSprop(), "alpha"),
+        (scratch.RMSprop(), "momentum"),
+    ],
+    ids=str,
+)
+def test_a_fraction_is_less_than_one(record, field):
+    dataclasses.replace(record, **{field: np.nextafter(1, 0)})
+    with pytest.raises(ValueError, match=f"^{field} is 1, expected a number at least 0 and less than 1"):
+        dataclasses.replace(record, **{field: 1})
 
 
 NETWORK = scratch.mlp((5, 4, 3), scratch.Tanh())
