@@ -179,7 +179,14 @@ def test_a_layer_is_a_record_without_arrays():
             lambda: scratch.Residual(scratch.Flatten()).forward(np.ones((2, 3, 4))),
             r"inner made shape \(2, 12\) of x with shape \(2, 3, 4\), expected \(2, 3, 4\)",
         ),
-        (lambda: scratch.Linear(5, 3).forward(np.ones((7, 4)), np.ones((3, 5)), np.ones(3)), r"x has shape \(7, 4\)"),
+        (
+            lambda: scratch.Linear(5, 3).forward(np.ones((7, 4)), np.ones((3, 5)), np.ones(3)),
+            r"x has shape \(7, 4\), expected \(batch, 5\)",
+        ),
+        (
+            lambda: scratch.Projection(5, 3).forward(np.ones((7, 4)), np.ones((3, 5))),
+            r"x has shape \(7, 4\), expected \(batch, 5\)",
+        ),
     ],
 )
 def test_bad_input_is_named(make, message):

@@ -251,6 +251,27 @@ def test_names_nest_as_those_of_torch_do():
     assert (network.n_in, network.n_out, network.integer_input) == (7, 2, True)
 
 
+@pytest.mark.parametrize(
+    ("layers", "n_in", "n_out", "keeps_shape"),
+    [
+        ((Linear(5, 3), Tanh(), Dropout(0.1)), 5, 3, False),
+        ((Tanh(), Linear(5, 3), Softmax()), 5, 3, False),
+        ((Flatten(), Linear(6, 3)), None, 3, False),  # of what shape the input is, nothing says
+        ((Linear(5, 3), Flatten()), 5, None, False),
+        ((Tanh(), Dropout(0.1)), None, None, True),
+        ((Tanh(), LayerNorm(4)), 4, 4, True),
+        ((Tanh(), Residual(Tanh())), None, None, True),
+        ((Residual(Linear(5, 5)), Tanh()), 5, 5, True),
+        ((Residual(Linear(5, 3), Projection(5, 3)), Tanh()), 5, 3, False),
+    ],
+    ids=str,
+)
+def test_a_networks_widths_are_those_that_its_layers_say(layers, n_in, n_out, keeps_shape):
+    network = Network(layers)
+    assert (network.n_in, network.n_out, network.keeps_shape) == (n_in, n_out, keeps_shape)
+    assert Network((network,)).n_in == n_in
+
+
 def test_untrained_arrays_lie_behind_the_trained_ones_and_move_with_each_step(rng):
     network = mlp((5, 4, 3), ReLU(), norm=BatchNorm)
     params = initial_parameters(network, rng)

@@ -186,6 +186,19 @@ def test_a_loss_that_diverges_stops_the_training_before_the_step(rng):
     np.testing.assert_array_equal(state.params.vector, vectors[-1])
 
 
+@pytest.mark.parametrize(("batch_size", "name"), [(8, "loss"), (23, "validation loss")])
+@pytest.mark.parametrize("loss", [MSE(), CrossEntropy()], ids=str)
+def test_a_divergence_gives_no_warning_beside_its_error(loss, batch_size, name, rng):
+    """Overflow in the one loss, inf − inf in the other; a warning would be an error here."""
+    x, classes = problem(rng)
+    y = classes if loss == CrossEntropy() else rng.standard_normal((23, 3))
+    network = mlp((5, 8, 3), ReLU())
+    r = Recipe(loss=loss, optimizer=SGD(1e200), epochs=2, batch_size=batch_size)
+    state = start(rng, r, network)
+    with pytest.raises(DivergenceError, match=f"^the {name} is (inf|nan) at step [01] "):
+        list(fit(network, r, x, y, state, (x, y)))
+
+
 def evaluation(x, y):
     return scratch.evaluate(NETWORK, CrossEntropy(), scratch.Parameters(NETWORK.shapes()), x, y)
 
