@@ -48,9 +48,8 @@ NAMESAKES = {
     "schedules": "optim",
     "state": "train",
 }
+BESIDE = ("torch_impl/test_train.py",)
 FOR_ONE = ("test_optim.py",)  # it takes as long as the others together, on code that they run too
-BESIDE = ("torch_impl/test_network.py", "torch_impl/test_train.py", "torch_impl/test_capture.py", "test_imports.py")
-
 OPTIONS = ("-x", "-p", "no:cacheprovider", "-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
 
 COMPARISONS = {

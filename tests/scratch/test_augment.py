@@ -56,7 +56,7 @@ def test_every_batch_is_moved_and_evaluation_is_not():
     ],
 )
 def test_bad_input_is_named(call, message):
-    with pytest.raises((TypeError, ValueError), match=message):
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
         call()
 
 

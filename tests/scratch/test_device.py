@@ -5,6 +5,7 @@ import pytest
 
 import scratch
 from scratch import SGD, AdaGrad, Adam, AdamW, CrossEntropy, DivergenceError, EarlyStopping, Parameters, RMSprop, State
+from scratch.device import is_available
 from scratch.engine import NumpyEngine
 from scratch.epochs import WholeEpochs
 from scratch.train import train
@@ -167,6 +168,18 @@ def test_where_parameters_are(gpu):
 def test_a_device_that_is_none_is_named(device):
     with pytest.raises(ValueError, match=f"device is '{device}', expected 'cpu', 'cuda' or 'cuda:N'"):
         Parameters({"0.weight": (3, 5)}, device=device)
+
+
+def test_a_gpu_is_available_where_cupy_finds_one(gpu, monkeypatch):
+    import sys
+
+    assert is_available() is True
+    monkeypatch.setattr(sys.modules["cupy"].cuda.runtime, "getDeviceCount", lambda: 0)
+    assert is_available() is False
+    with pytest.raises(ValueError, match="^device is 'cuda', but CuPy finds no CUDA GPUs here"):
+        Parameters({"0.weight": (3, 5)}, device="cuda")
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert is_available() is False
 
 
 def test_a_gpu_that_is_not_there_is_named(gpu):

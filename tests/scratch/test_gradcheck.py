@@ -70,6 +70,13 @@ def test_a_gradient_off_by_a_thousandth_is_found(rng, monkeypatch):
     assert str(result).startswith("WRONG")
 
 
+def test_differences_are_as_sharp_as_their_step_allows(rng):
+    """h² of truncation and ε/h of rounding are about 4e-11 each at h = ε^(1/3), and 1e-8 at its neighbours."""
+    network = mlp((5, 7, 3), Tanh())
+    params, x, y = initial_parameters(network, rng, bias=0.1), rng.standard_normal((7, 5)), rng.integers(0, 3, 7)
+    assert gradcheck(network, CrossEntropy(), params, x, y, rng, directions=20).worst.error < 1e-9
+
+
 def slope(error, tensor="x"):
     return Slope(tensor, analytic=1 + error, numeric=1.0, scale=1.0)
 

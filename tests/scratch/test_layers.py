@@ -122,6 +122,14 @@ def test_dropout_keeps_the_mean_and_evaluation_is_the_identity(rng):
     assert scratch.Dropout(0.3).forward(x)[0] is x
 
 
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_layer_whose_output_has_its_inputs_shape_says_so(name, rng):
+    layer, shape = EXAMPLES[name]
+    params, x, _ = random_case(layer, shape, rng, 7)
+    y, _ = layer.forward(x, *params.values())
+    assert getattr(layer, "keeps_shape", False) == (y.shape == x.shape)
+
+
 def test_erfc_matches_the_standard_library():
     import math
 
@@ -158,11 +166,11 @@ def test_a_layer_is_a_record_without_arrays():
         ),
         (
             lambda: scratch.BatchNorm(5).forward(np.ones((7, 4, 3)), *np.ones((4, 5))),
-            r"\(7, 4, 3\), expected \(batch, 5, …\)",
+            r"x has shape \(7, 4, 3\), expected \(batch, 5, …\)",
         ),
         (
             lambda: scratch.LayerNorm(5).forward(np.ones((7, 5, 3)), *np.ones((2, 5))),
-            r"\(7, 5, 3\), expected \(batch, …, 5\)",
+            r"x has shape \(7, 5, 3\), expected \(batch, …, 5\)",
         ),
         (lambda: scratch.Embedding(3.5, 2), "n_in is 3.5, expected an integer"),
         (
@@ -190,5 +198,5 @@ def test_a_layer_is_a_record_without_arrays():
     ],
 )
 def test_bad_input_is_named(make, message):
-    with pytest.raises((ValueError, TypeError), match=message.replace("?", r"\?")):
+    with pytest.raises((ValueError, TypeError), match="^" + message.replace("?", r"\?")):
         make()

@@ -113,5 +113,5 @@ Z = np.zeros((4, 3))
     ],
 )
 def test_bad_input_is_named(loss, logits, y, message):
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises((ValueError, TypeError), match=f"^{message}"):
         loss(logits, y)

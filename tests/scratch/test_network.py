@@ -158,7 +158,7 @@ def test_names_and_shapes_are_those_of_a_torch_sequential():
     ],
 )
 def test_bad_networks_are_named(make, message):
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises((ValueError, TypeError), match=f"^{message}"):
         make()
 
 
@@ -166,8 +166,8 @@ def test_bad_networks_are_named(make, message):
     ("x", "message"),
     [
         (np.zeros((7, 4)), r"x has shape \(7, 4\), expected \(batch, 5\)"),
-        (np.zeros(5), r"x has shape \(5,\)"),
-        (np.zeros((0, 5)), "with at least one row"),
+        (np.zeros(5), r"layers\[0\], Linear.*: x has shape \(5,\), expected \(batch, 5\)"),
+        (np.zeros((0, 5)), r"x has shape \(0, 5\), expected .* with at least one row"),
         (np.zeros((7, 5), "float32"), r"x has dtype float32, expected float64; convert it with x.astype\('float64'\)"),
         ([[0.0] * 5], "x is a list, expected a NumPy array"),
         (torch.zeros(7, 5, dtype=torch.float64), "x is a Tensor, expected a NumPy array"),
@@ -175,7 +175,23 @@ def test_bad_networks_are_named(make, message):
 )
 def test_bad_inputs_are_named(x, message):
     network = Network((Linear(5, 3), Softmax()))
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises((ValueError, TypeError), match=f"^{message}"):
+        network.apply(Parameters(network.shapes()), x)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.array([[0, 11]]), "x holds classes from 0 to 11, expected 0 to 10"),
+        (np.array([[-1, 10]]), "x holds classes from -1 to 10, expected 0 to 10"),
+        (np.array([[0.0, 1.0]]), "x has dtype float64, expected integer classes"),
+        (np.zeros((0, 2), int), r"x has shape \(0, 2\), expected \(batch, …\) with at least one row"),
+    ],
+)
+def test_integers_that_are_not_looked_up_are_named(x, message):
+    network = Network((Embedding(11, 4), Flatten()))
+    network.apply(Parameters(network.shapes()), np.array([[0, 10]]))
+    with pytest.raises((ValueError, TypeError), match=f"^{message}"):
         network.apply(Parameters(network.shapes()), x)
 
 
@@ -263,6 +279,7 @@ def test_names_nest_as_those_of_torch_do():
         ((Tanh(), Residual(Tanh())), None, None, True),
         ((Residual(Linear(5, 5)), Tanh()), 5, 5, True),
         ((Residual(Linear(5, 3), Projection(5, 3)), Tanh()), 5, 3, False),
+        ((LayerNorm(5), Linear(5, 3), BatchNorm(3)), 5, 3, False),
     ],
     ids=str,
 )
@@ -315,4 +332,14 @@ def test_a_composite_that_draws_is_told_of_the_training(rng):
         records = list(scratch.fit(network, recipe, x, x, scratch.State.start(params, recipe)))
         left_out = [np.abs(record.logits - network.apply(params, x)[0]).max() for record in records[:1]]
         assert left_out[0] > 1e-3, "the first step was taken as in evaluation"
-    assert not mlp((5, 4), ReLU(), norm=BatchNorm).stochastic
+
+
+@pytest.mark.parametrize(
+    ("changes", "stochastic", "differs"),
+    [({}, False, False), ({"dropout": 0.1}, True, True), ({"norm": BatchNorm}, False, True)],
+    ids=["plain", "dropout", "batch norm"],
+)
+def test_a_network_says_whether_it_draws_and_whether_training_differs(changes, stochastic, differs):
+    inner = mlp((5, 4, 5), ReLU(), **changes)
+    for network in (inner, Network((inner, Tanh())), Network((Tanh(), Residual(inner)))):
+        assert (network.stochastic, network.differs_in_training) == (stochastic, differs)

@@ -109,6 +109,13 @@ def test_weight_decay_of_sgd_is_the_l2_penalty_on_everything(rng):
     np.testing.assert_array_equal(grads["0.bias"], 0)
 
 
+@pytest.mark.parametrize(
+    ("penalty", "is_one"), [(Penalty(), False), (Penalty(l1=1e-9), True), (Penalty(l2=1e-9), True)], ids=str
+)
+def test_a_penalty_of_zero_is_none(penalty, is_one):
+    assert bool(penalty) == is_one
+
+
 def test_clipping_is_torchs(rng):
     g = rng.standard_normal(30)
     p = torch.nn.Parameter(torch.zeros(30, dtype=torch.float64))
@@ -148,7 +155,7 @@ def test_float32_stays_float32(optimizer):
     ],
 )
 def test_bad_hyperparameters_are_named(make, message):
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises((ValueError, TypeError), match=f"^{message}"):
         make()
 
 

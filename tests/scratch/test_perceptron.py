@@ -12,6 +12,7 @@ POINTS = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 def test_it_converges_where_a_line_parts_the_classes(y, rng):
     perceptron = fit_perceptron(POINTS, np.array(y), rng)
     assert perceptron.converged
+    assert perceptron.mistakes.index(0) == len(perceptron.mistakes) - 1  # and stops there
     np.testing.assert_array_equal(perceptron.predict(POINTS), y)
 
 
@@ -47,5 +48,5 @@ def test_every_step_is_rosenblatts():
     ],
 )
 def test_bad_input_is_named(x, y, message, rng):
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises((ValueError, TypeError), match=f"^{message}"):
         fit_perceptron(x, y, rng)

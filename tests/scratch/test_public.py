@@ -26,6 +26,12 @@ def test_every_record_is_frozen_except_those_of_something_that_goes_on():
     assert {c.__name__ for c in RECORDS if not c.__dataclass_params__.frozen} == CHANGE
 
 
+def test_every_public_class_is_a_record_except_these():
+    classes = {c for c in vars(scratch).values() if isinstance(c, type)}
+    others = {scratch.Layer, scratch.Composite, scratch.Parameters, scratch.Record, scratch.DivergenceError}
+    assert classes - RECORDS == others
+
+
 THEIRS = {
     scratch.SGD: torch.optim.SGD,
     scratch.AdaGrad: torch.optim.Adagrad,
@@ -68,6 +74,8 @@ def test_what_is_not_asked_for_is_not_done(rng):
     assert params.dtype == network.parameters().dtype == scratch.Parameters(network.shapes()).dtype == np.float64
     recipe = Recipe(loss=CrossEntropy(), optimizer=scratch.SGD(0.1), epochs=1, batch_size=4)
     assert (recipe.seed, recipe.max_norm, recipe.schedule(1000), bool(recipe.penalty)) == (0, None, 1.0, False)
+    progress = scratch.State.start(params, recipe).progress
+    assert (progress.step, progress.best_loss, progress.best_epoch, progress.stopped) == (0, np.inf, -1, False)
     assert (Penalty(), scratch.LinearDecay(5)) == (Penalty(0.0, 0.0), scratch.LinearDecay(5, 0.0))
     assert scratch.Warmup(5)(99) == 1.0
     assert Shift((2, 4)) == Shift((2, 4), 1)
