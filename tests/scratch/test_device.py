@@ -178,13 +178,18 @@ def test_a_gpu_is_available_where_cupy_finds_one(gpu, monkeypatch):
     assert is_available() is False
     with pytest.raises(ValueError, match="^device is 'cuda', but CuPy finds no CUDA GPUs here"):
         Parameters({"0.weight": (3, 5)}, device="cuda")
+    monkeypatch.delattr(sys.modules["cupy"].cuda.runtime, "getDeviceCount")
+    monkeypatch.setattr(sys.modules["cupy"].cuda.runtime, "CUDARuntimeError", AttributeError)  # no driver
+    with pytest.raises(ValueError, match="^device is 'cuda', but CuPy finds no CUDA GPUs here"):
+        Parameters({"0.weight": (3, 5)}, device="cuda")
     monkeypatch.setitem(sys.modules, "cupy", None)
     assert is_available() is False
 
 
-def test_a_gpu_that_is_not_there_is_named(gpu):
-    with pytest.raises(ValueError, match="device is 'cuda:7', but CuPy finds 1 CUDA GPUs"):
-        Parameters({"0.weight": (3, 5)}, device="cuda:7")
+@pytest.mark.parametrize("device", ["cuda:1", "cuda:7"])
+def test_a_gpu_that_is_not_there_is_named(device, gpu):
+    with pytest.raises(ValueError, match=f"^device is '{device}', but CuPy finds 1 CUDA GPUs"):
+        Parameters({"0.weight": (3, 5)}, device=device)
 
 
 def test_without_cupy_it_says_what_to_install(monkeypatch):

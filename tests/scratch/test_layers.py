@@ -8,7 +8,7 @@ import torch
 
 import scratch
 from scratch.activations import erfc
-from scratch.layers import Layer, takes, trained_shapes
+from scratch.layers import Layer, dropout_mask, takes, trained_shapes
 from tests.helpers import ACTIVATIONS, assert_as_exact_as_autograd, assert_matches_autograd
 from torch_impl.counterparts import EXAMPLES, module
 from torch_impl.parity import layer_parity, random_case
@@ -120,6 +120,15 @@ def test_dropout_keeps_the_mean_and_evaluation_is_the_identity(rng):
     assert set(np.unique(y)) == {0.0, 1 / 0.7}
     assert y.mean() == pytest.approx(1, abs=0.01)
     assert scratch.Dropout(0.3).forward(x)[0] is x
+    assert scratch.Dropout(0).forward(x, rng)[0] is x
+
+
+def test_either_dtype_drops_the_same_units():
+    kept = np.random.default_rng(5).random((40, 5), dtype=np.float32) >= 0.3
+    for dtype in ("float32", "float64"):
+        mask = dropout_mask(np.random.default_rng(5), (40, 5), 0.3, dtype)
+        np.testing.assert_array_equal(mask, np.where(kept, 1 / 0.7, 0).astype(dtype))
+        assert mask.dtype == dtype
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -190,6 +199,14 @@ def test_a_layer_is_a_record_without_arrays():
         (
             lambda: scratch.Linear(5, 3).forward(np.ones((7, 4)), np.ones((3, 5)), np.ones(3)),
             r"x has shape \(7, 4\), expected \(batch, 5\)",
+        ),
+        (
+            lambda: scratch.Linear(5, 3).backward(np.ones((7, 1)), (np.ones((7, 5)), np.ones((3, 5))), None, None),
+            r"dy has shape \(7, 1\), expected \(7, 3\)",
+        ),
+        (
+            lambda: scratch.Projection(5, 3).backward(np.ones((7, 1)), (np.ones((7, 5)), np.ones((3, 5))), None),
+            r"dy has shape \(7, 1\), expected \(7, 3\)",
         ),
         (
             lambda: scratch.Projection(5, 3).forward(np.ones((7, 4)), np.ones((3, 5))),

@@ -14,6 +14,7 @@ from scratch import (
     Dropout,
     Embedding,
     Flatten,
+    Layer,
     LayerNorm,
     Linear,
     Network,
@@ -28,7 +29,7 @@ from scratch import (
     mlp,
 )
 from scratch.activations import Activation
-from scratch.composite import Composite
+from scratch.composite import Composite, traced
 from scratch.losses import CrossEntropy
 from tests.helpers import ACTIVATIONS, assert_matches_autograd
 from tests.scratch.test_losses import LOSSES
@@ -169,6 +170,7 @@ def test_bad_networks_are_named(make, message):
         (np.zeros(5), r"layers\[0\], Linear.*: x has shape \(5,\), expected \(batch, 5\)"),
         (np.zeros((0, 5)), r"x has shape \(0, 5\), expected .* with at least one row"),
         (np.zeros((7, 5), "float32"), r"x has dtype float32, expected float64; convert it with x.astype\('float64'\)"),
+        (np.zeros((0, 5, 1)), r"x has shape \(0, 5, 1\), expected \(batch, …\) with at least one row"),
         ([[0.0] * 5], "x is a list, expected a NumPy array"),
         (torch.zeros(7, 5, dtype=torch.float64), "x is a Tensor, expected a NumPy array"),
     ],
@@ -198,9 +200,9 @@ def test_integers_that_are_not_looked_up_are_named(x, message):
 def test_parameters_of_another_network_are_named():
     network = mlp((5, 4, 3), ReLU())
     turned = Parameters(dict(reversed(network.shapes().items())))  # they are handed over one by one
-    with pytest.raises(ValueError, match=r"params has {'2.bias': .*, expected {'0.weight'"):
+    with pytest.raises(ValueError, match=r"^params has {'2.bias': .*, expected {'0.weight'"):
         network.apply(turned, np.zeros((7, 5)))
-    with pytest.raises(ValueError, match=r"params has .*'0.weight': \(3, 5\).*, expected .*'0.weight': \(4, 5\)"):
+    with pytest.raises(ValueError, match=r"^params has .*'0.weight': \(3, 5\).*, expected .*'0.weight': \(4, 5\)"):
         network.apply(Parameters(mlp((5, 3), ReLU()).shapes()), np.zeros((7, 5)))
 
 
@@ -208,7 +210,7 @@ def test_an_upstream_gradient_of_another_shape_is_not_broadcast(rng):
     network = mlp((5, 4, 3), ReLU())
     params = initial_parameters(network, rng)
     _, caches = network.apply(params, np.ones((7, 5)))
-    with pytest.raises(ValueError, match=r"dy has shape \(7, 1\), expected \(7, 3\)"):
+    with pytest.raises(ValueError, match=r": dy has shape \(7, 1\), expected \(7, 3\)"):
         network.backward(np.ones((7, 1)), caches, *params.gradients().arrays)
 
 
@@ -257,6 +259,28 @@ def test_an_error_says_which_layer_it_came_from(rng):
         network.apply(initial_parameters(network, rng), np.ones((7, 2, 3)))
     with pytest.raises(TypeError, match=r"forward got 1 arrays after x, expected 2; or call apply\(params, x\)"):
         network.forward(np.ones((7, 5)), initial_parameters(network, rng))
+
+
+def test_a_network_of_a_list_of_layers_is_that_of_the_tuple():
+    assert Network([Tanh(), ReLU()]) == Network((Tanh(), ReLU()))
+    assert hash(Network([Tanh()])) == hash(Network((Tanh(),)))
+
+
+def test_a_network_without_anything_to_train_gives_dx_only_where_it_is_asked_for(rng):
+    for network in (Network((Tanh(),)), Network((Tanh(), ReLU()))):
+        y, caches = network.apply(network.parameters(), rng.standard_normal((7, 5)))
+        assert network.backward(y, caches, need_dx=False) is None
+        assert network.backward(y, caches).shape == y.shape
+
+
+def test_a_trace_ends_with_its_block(rng):
+    network = mlp((5, 4, 3), Tanh())
+    params, x = initial_parameters(network, rng), rng.standard_normal((7, 5))
+    with traced() as trace:
+        network.apply(params, x)
+    network.apply(params, x.copy())
+    assert list(trace.inputs) == ["0", "1", "2"]
+    assert trace.inputs["0"] is x
 
 
 def test_names_nest_as_those_of_torch_do():
@@ -308,7 +332,7 @@ def test_untrained_arrays_lie_behind_the_trained_ones_and_move_with_each_step(rn
 class Sometimes(Composite):
     """Stochastic depth (Huang et al., 2016): in training the inner layer is left out half of the time."""
 
-    inner: Linear
+    inner: Layer
     stochastic = True
 
     def parts(self):
@@ -332,6 +356,14 @@ def test_a_composite_that_draws_is_told_of_the_training(rng):
         records = list(scratch.fit(network, recipe, x, x, scratch.State.start(params, recipe)))
         left_out = [np.abs(record.logits - network.apply(params, x)[0]).max() for record in records[:1]]
         assert left_out[0] > 1e-3, "the first step was taken as in evaluation"
+
+
+def test_a_composites_own_cache_stands_behind_those_of_its_parts(rng):
+    network = Network((Sometimes(BatchNorm(5)),))
+    params = initial_parameters(network, rng)
+    _, caches = network.apply(params, rng.standard_normal((7, 5)), rng)
+    network.track(caches, *params.untrained_arrays)
+    assert (params["0.inner.running_mean"] != 0).all()
 
 
 @pytest.mark.parametrize(

@@ -136,8 +136,17 @@ def test_a_range_begins_where_it_says(name, field):
             change(value)
     made = change(least if inside else 1e-9)
     assert getattr(made, field) == (least if inside else 1e-9)
-    if field != "final":  # a schedule's factor is made a float by the recipe
-        assert type(getattr(made, field)) is type(getattr(MADE[name], field))
+
+
+SCHEDULES = ("final", "gamma")  # the recipe makes a float of what they say
+NUMBERS = [(name, f) for name, f in FIELDS if type(getattr(MADE[name], f)) is float and f not in SCHEDULES]
+
+
+@pytest.mark.parametrize(("name", "field"), NUMBERS)
+def test_a_number_is_kept_as_pythons(name, field):
+    """Beside NumPy's float64, float32 would not stay float32."""
+    made = dataclasses.replace(MADE[name], **{field: np.float64(getattr(MADE[name], field))})
+    assert type(getattr(made, field)) is float
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ from scratch import (
 )
 from scratch.activations import Activation
 from scratch.batches import mask_rng, order_rng, shift_rng
+from scratch.state import Progress
+from scratch.train import check_smallest_batch
 
 NETWORK = mlp((5, 8, 3), Tanh(), dropout=0.2)
 NORMED = mlp((5, 8, 8, 3), Tanh(), dropout=0.2, norm=scratch.BatchNorm, residual=True)
@@ -46,6 +49,14 @@ def test_minibatches_are_a_permutation_with_a_short_last_batch(rng):
     batches = list(minibatches(23, 8, rng))
     assert [len(batch) for batch in batches] == [8, 8, 7]
     assert sorted(np.concatenate(batches)) == list(range(23))
+
+
+@pytest.mark.parametrize("batch_size", [23, 24])
+def test_a_batch_of_all_samples_keeps_their_order(batch_size, rng):
+    x, y = problem(rng)
+    r = recipe(batch_size=batch_size)
+    for record in fit(NETWORK, r, x, y, start(rng, r)):
+        np.testing.assert_array_equal(record.batch, np.arange(23))
 
 
 def test_every_epoch_and_every_seed_has_an_order_of_its_own(rng):
@@ -125,6 +136,27 @@ def test_a_last_batch_too_small_for_a_batch_norm_is_named_before_the_training(rn
     fit(NETWORK, r, x, y, start(rng, r))
 
 
+def test_what_a_process_gets_of_the_smallest_batch_is_checked_too(rng):
+    x, _ = problem(rng, 24)
+    message = r"^batch_size is 8, and the smallest share of a process has 1: .*BatchNorm"
+    with pytest.raises(ValueError, match=message):
+        check_smallest_batch(NORMED, recipe(), x, x.dtype, processes=8)
+    with pytest.raises(ValueError, match="^batch_size is 8, and the smallest share of a process has 0"):
+        check_smallest_batch(NORMED, recipe(), x, x.dtype, processes=9)
+    check_smallest_batch(NORMED, recipe(), x, x.dtype, processes=4)
+    check_smallest_batch(NETWORK, recipe(), x, x.dtype, processes=9)
+    with pytest.raises(ValueError, match="^batch_size is 1, and the last batch of 24 samples has 1: "):
+        check_smallest_batch(NORMED, recipe(batch_size=1), x, x.dtype)
+
+
+def test_only_a_new_minimum_is_the_best_epoch_and_patience_counts_from_it():
+    progress, rule = Progress(), EarlyStopping(2)
+    seen = []
+    for epoch, loss in enumerate((0.5, 0.5, 0.25, 0.25, 0.5)):
+        seen.append((progress.observe(epoch, loss, rule), progress.best_epoch, progress.stopped))
+    assert seen == [(True, 0, False), (False, 0, False), (True, 2, False), (False, 2, False), (False, 2, True)]
+
+
 def test_early_stopping_stops_and_puts_the_best_weights_back(rng):
     x, y = problem(rng)
     x_val, y_val = problem(rng)
@@ -165,6 +197,18 @@ def test_a_loop_of_ones_own_moves_running_statistics(rng):
         state.step(adam, grads, 0.05)
 
 
+def test_a_loop_of_ones_own_needs_no_network_where_nothing_else_moves(rng):
+    x, y = problem(rng)
+    network, sgd = mlp((5, 4, 3), Tanh()), SGD(0.1)
+    params = scratch.initial_parameters(network, rng)
+    state, grads = State.start(params, sgd), params.gradients()
+    logits, caches = network.apply(state.params, x)
+    network.backward(CrossEntropy()(logits, y)[1], caches, *grads.arrays)
+    state.step(sgd, grads, 0.1)
+    np.testing.assert_array_equal(state.params.vector, params.vector - 0.1 * grads.vector)
+    assert state.progress.step == 1
+
+
 @dataclass(frozen=True)
 class Mean(Activation):
     """Returns the mean of its gradient, which the layer before would broadcast."""
@@ -179,8 +223,51 @@ class Mean(Activation):
 def test_a_gradient_of_another_shape_than_its_input_is_named(rng):
     x, y = problem(rng)
     network = scratch.Network((scratch.Linear(5, 3), Tanh(), Mean()))
-    with pytest.raises(ValueError, match=r"layer 2, Mean\(\): dx has shape \(1, 3\), expected \(3, 3\), that of x"):
+    with pytest.raises(ValueError, match=r"^layer 2, Mean\(\): dx has shape \(1, 3\), expected \(3, 3\), that of x"):
         fit(network, recipe(), x, y, start(rng, recipe(), network))
+    inner = scratch.Network((Tanh(), scratch.Residual(Mean()), scratch.Linear(5, 3)))
+    with pytest.raises(ValueError, match=r"^layer 0\.1\.inner, Mean\(\): dx has shape \(1, 5\)"):
+        fit(scratch.Network((inner,)), recipe(), x, y, start(rng, recipe(), scratch.Network((inner,))))
+
+
+@dataclass(frozen=True)
+class Divided(Activation):
+    """y = x / w, which the rehearsal with weights of zero makes NaN or infinite."""
+
+    asked: ClassVar = []  # whether dx is needed, each time
+
+    def shapes(self):
+        return {"weight": (5,)}
+
+    def initial(self, rng):
+        return {"weight": np.ones(5)}
+
+    def forward(self, x, w):
+        return x / w, (x, w)
+
+    def backward(self, dy, cache, dw, need_dx=True):
+        self.asked.append(need_dx)
+        x, w = cache
+        dw[:] = -(dy * x).sum(axis=0) / w**2
+        return dy / w
+
+
+def test_a_rehearsal_gives_no_warning_and_the_first_layer_is_not_asked_for_dx(rng):
+    x, y = problem(rng)
+    network, r = scratch.Network((Divided(), Tanh(), Divided(), scratch.Linear(5, 3))), recipe(epochs=1)
+    records = fit(network, r, x, y, start(rng, r, network))
+    Divided.asked.clear()
+    list(records)
+    assert Divided.asked == [True, False] * 3  # the last one's backward comes first
+
+
+def test_integers_of_one_axis_train(rng):
+    network = scratch.Network((scratch.Embedding(3, 4), Tanh(), scratch.Linear(4, 3)))
+    y = rng.integers(0, 3, 23)
+    r = recipe(epochs=30)
+    state = start(rng, r, network)
+    list(fit(network, r, y, y, state))
+    np.testing.assert_array_equal(network.apply(state.params, y)[0].argmax(axis=1), y)
 
 
 def test_a_loss_that_diverges_stops_the_training_before_the_step(rng):
@@ -252,6 +339,12 @@ def bad(x=None, y=None, validation=None, **changes):
             lambda rng: fit(NETWORK, recipe(optimizer=SGD(0.1)), *problem(rng), start(rng, recipe())),
             r"state holds the optimizer state \['exp_avg', 'exp_avg_sq'\], expected \[\] for SGD",
         ),
+        (
+            lambda rng: fit(NETWORK, recipe(), *problem(rng), start(rng, recipe(), NORMED)),
+            r"state.params has {'0.inner.0.weight'.*}, expected {'1?0?.",
+        ),
+        (lambda rng: recipe(max_norm=np.inf), "max_norm is inf, expected a number greater than 0"),
+        (lambda rng: SGD(np.inf), "lr is inf, expected a number at least 0"),
         (lambda rng: State.start(recipe(), None), "params is a Recipe, expected Parameters"),
         (
             lambda rng: State.start(scratch.initial_parameters(NETWORK, rng), "adam"),
