@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,4 +84,4 @@ def normal(rng: Generator, shape: tuple[int, ...], std: float = 0.01) -> Array:
     return rng.standard_normal(shape) * std
 
 
-INITIALIZERS: dict[str, Draw] = {"he": he, "xavier": xavier, "normal": partial(normal, std=0.01)}
+INITIALIZERS: dict[str, Draw] = {"he": he, "xavier": xavier, "normal": normal}

@@ -122,7 +122,7 @@ def test_an_epoch_at_a_time_is_the_same_on_the_cpu():
     x, y, validation = data("float32")
     here, there = start(r, "float32"), start(r, "float32")
     list(scratch.fit(NETWORK, r, x, y, here, validation))
-    engine = NumpyEngine(NETWORK, r, x, y, there, validation)
+    engine = NumpyEngine(NETWORK, r, x, y, there, validation, "float32")
     list(train(WholeEpochs(engine, r, len(x), (3,), np.float32), r, len(x)))
     np.testing.assert_allclose(there.params.vector, here.params.vector, rtol=0, atol=1e-6)
 

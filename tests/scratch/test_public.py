@@ -54,6 +54,10 @@ def defaults(function):
     return {name: p.default for name, p in inspect.signature(function).parameters.items() if p.default is not p.empty}
 
 
+def test_every_optimizer_is_among_them():
+    assert {c for c in RECORDS if hasattr(c, "update")} <= THEIRS.keys()
+
+
 @pytest.mark.parametrize("ours", THEIRS, ids=lambda c: c.__name__)
 def test_defaults_are_torchs(ours):
     theirs = defaults(THEIRS[ours])
