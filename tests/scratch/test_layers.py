@@ -105,6 +105,14 @@ def test_running_statistics_move_as_torchs_do(rng):
     np.testing.assert_allclose(var, theirs.running_var.numpy(), rtol=1e-14)
 
 
+def test_with_momentum_1_the_running_statistics_are_the_last_batchs(rng):
+    layer, mean, var = scratch.BatchNorm(3, momentum=1), np.full(3, 9.0), np.full(3, 9.0)
+    x = rng.standard_normal((5, 3))
+    _, cache = layer.forward(x, np.ones(3), np.zeros(3), mean, var, training=rng)
+    layer.track(cache, mean, var)
+    np.testing.assert_allclose((mean, var), (x.mean(axis=0), x.var(axis=0, ddof=1)))
+
+
 def test_a_row_that_is_looked_up_twice_gets_both_gradients():
     layer = scratch.Embedding(3, 2)
     y, cache = layer.forward(np.array([1, 1, 0]), np.arange(6.0).reshape(3, 2))
@@ -168,6 +176,8 @@ def test_a_layer_is_a_record_without_arrays():
         (lambda: scratch.BatchNorm(0), "channels is 0, expected at least 1"),
         (lambda: scratch.BatchNorm(5, eps=0), "eps is 0, expected a number greater than 0"),
         (lambda: scratch.BatchNorm(5, momentum=-1), "momentum is -1"),
+        (lambda: scratch.BatchNorm(5, momentum=np.nextafter(1, 2)), "momentum is .*, expected a number at least 0 and"),
+        (lambda: scratch.LayerNorm(5, eps=0), "eps is 0, expected a number greater than 0"),
         (lambda: scratch.BatchNorm(5, momentum=10), "momentum is 10, expected a number at least 0 and"),
         (
             lambda: scratch.BatchNorm(5).forward(np.ones((1, 5)), *np.ones((4, 5)), training=np.random.default_rng(0)),

@@ -93,6 +93,12 @@ Z = np.zeros((4, 3))
         (CrossEntropy(), Z, np.array([0, 1, 2]), r"y has shape \(3,\), expected \(4,\)"),
         (CrossEntropy(), Z, np.array([0.0, 1, 2, 0]), "y has dtype float64, expected integer classes"),
         (CrossEntropy(), Z, np.ones((4, 3)), "y is no distribution over classes"),
+        (
+            CrossEntropy(),
+            Z[:2],
+            np.array([[0.5, 0.5, 0], [0.5, 0.75, 0.0]]),
+            r"y is no distribution over classes: its least entry is 0.0, row 1 sums to 1.25; expected entries ≥ 0",
+        ),
         (CrossEntropy(), np.zeros((4, 2, 3)), np.zeros(4, int), r"y has shape \(4,\), expected \(4, 2\)"),
         (CrossEntropy(), np.zeros((4, 2, 3)), np.full((4, 2), 3), "y holds classes from 3 to 3, expected 0 to 2"),
         (CrossEntropy(), np.zeros((4, 2, 3)), np.ones((4, 2, 3)), "y is no distribution over classes"),
