@@ -6,9 +6,11 @@
 
 A mutant is one edit of the text at one node of its syntax tree: see ``edits``. It is killed if a test fails, or needs
 several times the processor time of the tests on the right code. The tests run in order until the first one fails: that
-of the file's own name, then the other quick ones. Their processes are forked from one that has imported torch, which
-takes longer than most of the tests; and class bodies, defaults and decorators are changed like everything else. We
-know of no mutation library that does both.
+of the file's own name, then the other quick ones.
+
+This is no library, because mutmut changes neither class bodies nor decorators, which in scratch hold every default, and
+cosmic-ray starts an interpreter for every mutant: importing torch takes longer than most of the tests. Here each
+mutant's process is forked from one that has imported it.
 
 Nothing is changed in annotations, docstrings, f-strings, the texts of errors and ``__all__``, nor in what runs on a GPU
 alone (``ONLY_ON_A_GPU``).
@@ -252,7 +254,7 @@ def _of_statement(source: Source, node: ast.AST) -> Iterator[tuple[int, int, str
 def mutants(root: Path, only: str | None = None) -> list[Mutant]:
     """Every mutant of scratch/, or of one of its files, in order."""
     found = []
-    for path in sorted((root / "scratch").glob(only or "*.py")):
+    for path in sorted((root / "scratch").rglob(only or "*.py")):
         source = Source(path.read_bytes())
         found += [Mutant(str(path.relative_to(root)), *edit) for edit in sorted(set(edits(source)))]
     return found
@@ -315,7 +317,7 @@ def run_tests(tree: Path, file: str, seconds: float | None) -> None:
     os.dup2(output, 2)
     if seconds is not None:
         resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 1))
-    resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, 8 << 30))
+    resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, 8 << 30))  # a wrong size is not to take the machine's memory
     os.chdir(tree)
     os.environ |= {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     sys.dont_write_bytecode = seconds is not None  # the first run, on the right code, compiles it for all
@@ -374,21 +376,25 @@ def outcomes(chosen: list[Mutant], folder: Path, jobs: int) -> Iterator[tuple[Mu
     seconds = 0.0
     for tree in trees:  # each is compiled, and the tests are timed, on the right code
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        process = _forked(tree, "scratch/__init__.py", None)
+        process = _forked(tree, "scratch/optim.py", None)  # the file with the most tests
         process.join()
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds = max(seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         if process.exitcode != 0:
             raise RuntimeError(f"the tests fail on the right code:\n{(tree / 'output.txt').read_text()[-4000:]}")
     waiting, running = list(chosen), []
-    while waiting or running:
-        while waiting and trees:
-            running.append(Running(trees.pop(), waiting.pop(0), 3 * seconds + 5))
-        wait([one.process.sentinel for one in running], timeout=1)
-        for one in [o for o in running if not o.process.is_alive() or time.monotonic() > o.deadline]:
-            running.remove(one)
-            yield one.mutant, one.survived()
-            trees.append(one.tree)
+    try:
+        while waiting or running:
+            while waiting and trees:
+                running.append(Running(trees.pop(), waiting.pop(0), 3 * seconds + 5))
+            wait([one.process.sentinel for one in running], timeout=1)
+            for one in [o for o in running if not o.process.is_alive() or time.monotonic() > o.deadline]:
+                running.remove(one)
+                trees.append(one.tree)
+                yield one.mutant, one.survived()
+    finally:
+        for one in running:  # where this was interrupted
+            one.survived()
 
 
 def main() -> int:

@@ -102,7 +102,8 @@ def test_a_change_that_a_test_notices_is_killed_and_another_is_shown(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(text)
     shutil.copy2(mutation.__file__, tmp_path / "tests")
-    done = subprocess.run([sys.executable, "-c", RUN], cwd=tmp_path, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", RUN, "--jobs", "2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     *survivors, score = done.stdout.splitlines()
     assert sorted(survivors) == [f"scratch/double.py:1: def double(n=1): -> def double(n={n}):" for n in (0, 2)]
     assert score.startswith("2 of 4 mutants killed (50.0%), drawn with seed 0 from 4, in ")
