@@ -68,7 +68,7 @@ class Steps(NamedTuple):
     lrs: Sequence[float]  # the learning rate of each
 
 
-def steps(n: int, recipe: Recipe, start: int, whole_epochs: bool = False) -> Iterator[Steps]:
+def steps(n: int, recipe: Recipe, start: int, whole_epochs: bool) -> Iterator[Steps]:
     """The steps of a training on ``n`` samples from step ``start`` to the last, one at a time or an epoch at a time."""
     per_epoch = recipe.steps_per_epoch(n)
     for epoch in range(start // per_epoch, recipe.epochs):

@@ -98,7 +98,7 @@ def bytes_held() -> int:
 
 
 @contextmanager
-def computing(device: str, precision: Precision = "float32") -> Iterator[None]:
+def computing(device: str, precision: Precision) -> Iterator[None]:
     """Compute on the device, on a stream of its own, with float32 matrix products in this precision.
 
     ``tf32`` and ``bf16`` round the factors to 10 and 7 bits and sum in float32. The CPU knows only float32. On a GPU

@@ -79,7 +79,7 @@ class NumpyEngine:
         y: Array,
         state: State,
         validation: tuple[Array, Array] | None,
-        precision: Precision = "float32",
+        precision: Precision,
     ) -> None:
         self.network, self.recipe, self.state, self.precision = network, recipe, state, precision
         self.progress, self.device = state.progress, state.params.device

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,4 +102,4 @@ def normal(rng: Generator, shape: tuple[int, ...], std: float = 0.01) -> Array:
     return rng.standard_normal(shape) * std
 
 
-INITIALIZERS: dict[str, Draw] = {"he": he, "xavier": xavier, "normal": partial(normal, std=0.01)}
+INITIALIZERS: dict[str, Draw] = {"he": he, "xavier": xavier, "normal": normal}

@@ -160,7 +160,7 @@ def check_data(
 
 def check_smallest_batch(network: Network, recipe: Recipe, x: Array, dtype: Any, processes: int = 1) -> None:
     """Raise ValueError if what a process gets of the smallest batch is too little for the network in training."""
-    smallest = (len(x) % recipe.batch_size or min(recipe.batch_size, len(x))) // processes
+    smallest = (len(x) % recipe.batch_size or recipe.batch_size) // processes
     if network.differs_in_training and (smallest or network.untrained):
         try:
             outputs(network, x, dtype, smallest, np.random.default_rng(0))

@@ -561,7 +561,7 @@ SKIPPED = {
     "Layer": "a protocol",
     "Composite": "a base class: its methods are called by the layers that inherit from it",
     "Record": "made by fit, and taken by nothing",
-    "DivergenceError": "raised by fit",
+    "Stop": "made by interruptible",
     "State": "a constructor without checks: fit, State.step and save_state check the state that they are given",
     "torch_impl.Twin": "torch's own Sequential",
     "torch_impl.TwinState": "a constructor without checks: fit checks the state",
@@ -606,6 +606,8 @@ def public() -> Iterator[tuple[str, list[str]]]:
     names = [(name, getattr(scratch, name)) for m in modules for name in getattr(m, "__all__", ())]
     names += [(f"torch_impl.{name}", getattr(torch_impl, name)) for name in torch_impl.__all__]
     for name, value in names:
+        if inspect.isclass(value) and issubclass(value, Exception):
+            continue  # made by what raises it
         yield name, _arguments(value)
         if inspect.isclass(value) and not name.endswith(".Twin"):
             for method, function in inspect.getmembers(value, inspect.isroutine):

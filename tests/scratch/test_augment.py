@@ -28,6 +28,11 @@ def test_a_move_is_that_of_the_image():
     assert len(seen) == 25, "every move comes up"
 
 
+def test_an_image_may_be_one_row_or_one_column():
+    for shape in ((1, 4), (4, 1)):
+        np.testing.assert_array_equal(Shift(shape).padded(np.ones((2, 4)))[:, Shift(shape).margin :][:, :4], 1)
+
+
 def test_the_background_comes_in():
     padded = Shift((2, 3)).padded(np.arange(6.0).reshape(1, 6) - 9)
     np.testing.assert_array_equal(padded, [[*[-9] * 4, -9, -8, -7, -6, -5, -4, *[-9] * 4]])
@@ -56,7 +61,7 @@ def test_every_batch_is_moved_and_evaluation_is_not():
     ],
 )
 def test_bad_input_is_named(call, message):
-    with pytest.raises((TypeError, ValueError), match=message):
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
         call()
 
 

@@ -52,6 +52,14 @@ def test_torch_reads_the_parameters_as_a_state_dict(rng, tmp_path, network):
     np.testing.assert_array_equal(parameters_of(module).vector, state.params.vector)
 
 
+def test_the_names_in_a_file_are_the_released_ones(rng, tmp_path):
+    state = trained(rng)
+    scratch.save_state(tmp_path / "state.safetensors", state)
+    assert {*state.params, "optimizer.exp_avg", "optimizer.exp_avg_sq", "best"} <= {
+        *load_file(tmp_path / "state.safetensors")
+    }
+
+
 @pytest.mark.parametrize(("where", "call"), [(os, "fsync"), (Path, "replace")], ids=["while writing", "at the end"])
 def test_a_write_that_fails_leaves_the_old_file(where, call, rng, tmp_path, monkeypatch):
     state = trained(rng)

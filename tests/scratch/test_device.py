@@ -5,6 +5,7 @@ import pytest
 
 import scratch
 from scratch import SGD, AdaGrad, Adam, AdamW, CrossEntropy, DivergenceError, EarlyStopping, Parameters, RMSprop, State
+from scratch.device import is_available
 from scratch.engine import NumpyEngine
 from scratch.epochs import WholeEpochs
 from scratch.train import train
@@ -121,7 +122,7 @@ def test_an_epoch_at_a_time_is_the_same_on_the_cpu():
     x, y, validation = data("float32")
     here, there = start(r, "float32"), start(r, "float32")
     list(scratch.fit(NETWORK, r, x, y, here, validation))
-    engine = NumpyEngine(NETWORK, r, x, y, there, validation)
+    engine = NumpyEngine(NETWORK, r, x, y, there, validation, "float32")
     list(train(WholeEpochs(engine, r, len(x), (3,), np.float32), r, len(x)))
     np.testing.assert_allclose(there.params.vector, here.params.vector, rtol=0, atol=1e-6)
 
@@ -169,9 +170,26 @@ def test_a_device_that_is_none_is_named(device):
         Parameters({"0.weight": (3, 5)}, device=device)
 
 
-def test_a_gpu_that_is_not_there_is_named(gpu):
-    with pytest.raises(ValueError, match="device is 'cuda:7', but CuPy finds 1 CUDA GPUs"):
-        Parameters({"0.weight": (3, 5)}, device="cuda:7")
+def test_a_gpu_is_available_where_cupy_finds_one(gpu, monkeypatch):
+    import sys
+
+    assert is_available() is True
+    monkeypatch.setattr(sys.modules["cupy"].cuda.runtime, "getDeviceCount", lambda: 0)
+    assert is_available() is False
+    with pytest.raises(ValueError, match="^device is 'cuda', but CuPy finds no CUDA GPUs here"):
+        Parameters({"0.weight": (3, 5)}, device="cuda")
+    monkeypatch.delattr(sys.modules["cupy"].cuda.runtime, "getDeviceCount")
+    monkeypatch.setattr(sys.modules["cupy"].cuda.runtime, "CUDARuntimeError", AttributeError)  # no driver
+    with pytest.raises(ValueError, match="^device is 'cuda', but CuPy finds no CUDA GPUs here"):
+        Parameters({"0.weight": (3, 5)}, device="cuda")
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert is_available() is False
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "cuda:7"])
+def test_a_gpu_that_is_not_there_is_named(device, gpu):
+    with pytest.raises(ValueError, match=f"^device is '{device}', but CuPy finds 1 CUDA GPUs"):
+        Parameters({"0.weight": (3, 5)}, device=device)
 
 
 def test_without_cupy_it_says_what_to_install(monkeypatch):

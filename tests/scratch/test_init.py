@@ -3,6 +3,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from scratch import BatchNorm, Network, ReLU, initial_parameters, mlp
 from scratch.activations import Activation
@@ -20,6 +21,24 @@ def test_scales_are_those_of_the_papers(rng):
     assert normal(rng, (300, 400)).std() == pytest.approx(0.01, rel=0.02)
 
 
+@pytest.mark.parametrize("shape", [(30, 40), (8, 4, 3, 3)], ids=str)
+def test_fans_are_torchs(shape):
+    """Of images too: fan-in and fan-out hold the pixels of a filter."""
+    fan_in, fan_out = torch.nn.init._calculate_fan_in_and_fan_out(torch.empty(shape))
+    drawn = np.random.default_rng(0).standard_normal(shape)
+    np.testing.assert_allclose(he(np.random.default_rng(0), shape), drawn * (2 / fan_in) ** 0.5)
+    bound = (6 / (fan_in + fan_out)) ** 0.5
+    drawn = np.random.default_rng(0).uniform(-bound, bound, shape)
+    np.testing.assert_allclose(xavier(np.random.default_rng(0), shape), drawn)
+
+
+@pytest.mark.parametrize(("name", "draw"), [("he", he), ("xavier", xavier), ("normal", normal)])
+def test_each_has_a_name(name, draw):
+    network = mlp((5, 3), ReLU())
+    weight = initial_parameters(network, np.random.default_rng(0), weights=name)["0.weight"]
+    np.testing.assert_array_equal(weight, draw(np.random.default_rng(0), (3, 5)))
+
+
 def test_one_seed_gives_the_same_weights_in_either_dtype():
     double = initial_parameters(NETWORK, np.random.default_rng(1), bias=0.5)
     single = initial_parameters(NETWORK, np.random.default_rng(1), bias=0.5, dtype="float32")
@@ -33,13 +52,13 @@ def test_any_function_can_draw(rng):
 
 
 def test_bad_input_is_named(rng):
-    with pytest.raises(ValueError, match="weights is 'xaver', expected one of .* did you mean 'xavier'"):
+    with pytest.raises(ValueError, match="^weights is 'xaver', expected one of .* did you mean 'xavier'"):
         initial_parameters(NETWORK, rng, weights="xaver")
-    with pytest.raises(TypeError, match="rng is a int, expected a NumPy Generator"):
+    with pytest.raises(TypeError, match="^rng is a int, expected a NumPy Generator"):
         initial_parameters(NETWORK, 0)
-    with pytest.raises(TypeError, match="network is a tuple, expected a Network"):
+    with pytest.raises(TypeError, match="^network is a tuple, expected a Network"):
         initial_parameters((5, 3), rng)
-    with pytest.raises(TypeError, match="dtype is float16"):
+    with pytest.raises(TypeError, match="^dtype is float16"):
         initial_parameters(NETWORK, rng, dtype="float16")
 
 
@@ -55,11 +74,11 @@ class Off(Activation):
 
 
 def test_initial_values_that_do_not_fit_are_named(rng):
-    with pytest.raises(ValueError, match=r"the name in initial\(\) of Off.* is 'gian', expected one of 'gain'"):
+    with pytest.raises(ValueError, match=r"^the name in initial\(\) of Off.* is 'gian', expected one of 'gain'"):
         initial_parameters(Network((Off((("gian", 3),)),)), rng)
-    with pytest.raises(ValueError, match=r"the initial 0.gain has shape \(1,\), expected \(3,\)"):
+    with pytest.raises(ValueError, match=r"^the initial 0.gain has shape \(1,\), expected \(3,\)"):
         initial_parameters(Network((Off((("gain", 1),)),)), rng)
-    with pytest.raises(ValueError, match=r"the initial 0.weight has shape \(1,\), expected \(300, 400\)"):
+    with pytest.raises(ValueError, match=r"^weights: the initial 0.weight has shape \(1,\), expected \(300, 400\)"):
         initial_parameters(NETWORK, rng, weights=lambda rng, shape: np.ones(1))
 
 

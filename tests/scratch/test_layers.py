@@ -8,7 +8,7 @@ import torch
 
 import scratch
 from scratch.activations import erfc
-from scratch.layers import Layer, takes, trained_shapes
+from scratch.layers import Layer, dropout_mask, takes, trained_shapes
 from tests.helpers import ACTIVATIONS, assert_as_exact_as_autograd, assert_matches_autograd
 from torch_impl.counterparts import EXAMPLES, module
 from torch_impl.parity import layer_parity, random_case
@@ -105,6 +105,14 @@ def test_running_statistics_move_as_torchs_do(rng):
     np.testing.assert_allclose(var, theirs.running_var.numpy(), rtol=1e-14)
 
 
+def test_with_momentum_1_the_running_statistics_are_the_last_batchs(rng):
+    layer, mean, var = scratch.BatchNorm(3, momentum=1), np.full(3, 9.0), np.full(3, 9.0)
+    x = rng.standard_normal((5, 3))
+    _, cache = layer.forward(x, np.ones(3), np.zeros(3), mean, var, training=rng)
+    layer.track(cache, mean, var)
+    np.testing.assert_allclose((mean, var), (x.mean(axis=0), x.var(axis=0, ddof=1)))
+
+
 def test_a_row_that_is_looked_up_twice_gets_both_gradients():
     layer = scratch.Embedding(3, 2)
     y, cache = layer.forward(np.array([1, 1, 0]), np.arange(6.0).reshape(3, 2))
@@ -120,6 +128,23 @@ def test_dropout_keeps_the_mean_and_evaluation_is_the_identity(rng):
     assert set(np.unique(y)) == {0.0, 1 / 0.7}
     assert y.mean() == pytest.approx(1, abs=0.01)
     assert scratch.Dropout(0.3).forward(x)[0] is x
+    assert scratch.Dropout(0).forward(x, rng)[0] is x
+
+
+def test_either_dtype_drops_the_same_units():
+    kept = np.random.default_rng(5).random((40, 5), dtype=np.float32) >= 0.3
+    for dtype in ("float32", "float64"):
+        mask = dropout_mask(np.random.default_rng(5), (40, 5), 0.3, dtype)
+        np.testing.assert_array_equal(mask, np.where(kept, 1 / 0.7, 0).astype(dtype))
+        assert mask.dtype == dtype
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_layer_whose_output_has_its_inputs_shape_says_so(name, rng):
+    layer, shape = EXAMPLES[name]
+    params, x, _ = random_case(layer, shape, rng, 7)
+    y, _ = layer.forward(x, *params.values())
+    assert getattr(layer, "keeps_shape", False) == (y.shape == x.shape)
 
 
 def test_erfc_matches_the_standard_library():
@@ -151,6 +176,8 @@ def test_a_layer_is_a_record_without_arrays():
         (lambda: scratch.BatchNorm(0), "channels is 0, expected at least 1"),
         (lambda: scratch.BatchNorm(5, eps=0), "eps is 0, expected a number greater than 0"),
         (lambda: scratch.BatchNorm(5, momentum=-1), "momentum is -1"),
+        (lambda: scratch.BatchNorm(5, momentum=np.nextafter(1, 2)), "momentum is .*, expected a number at least 0 and"),
+        (lambda: scratch.LayerNorm(5, eps=0), "eps is 0, expected a number greater than 0"),
         (lambda: scratch.BatchNorm(5, momentum=10), "momentum is 10, expected a number at least 0 and"),
         (
             lambda: scratch.BatchNorm(5).forward(np.ones((1, 5)), *np.ones((4, 5)), training=np.random.default_rng(0)),
@@ -158,11 +185,11 @@ def test_a_layer_is_a_record_without_arrays():
         ),
         (
             lambda: scratch.BatchNorm(5).forward(np.ones((7, 4, 3)), *np.ones((4, 5))),
-            r"\(7, 4, 3\), expected \(batch, 5, …\)",
+            r"x has shape \(7, 4, 3\), expected \(batch, 5, …\)",
         ),
         (
             lambda: scratch.LayerNorm(5).forward(np.ones((7, 5, 3)), *np.ones((2, 5))),
-            r"\(7, 5, 3\), expected \(batch, …, 5\)",
+            r"x has shape \(7, 5, 3\), expected \(batch, …, 5\)",
         ),
         (lambda: scratch.Embedding(3.5, 2), "n_in is 3.5, expected an integer"),
         (
@@ -179,9 +206,24 @@ def test_a_layer_is_a_record_without_arrays():
             lambda: scratch.Residual(scratch.Flatten()).forward(np.ones((2, 3, 4))),
             r"inner made shape \(2, 12\) of x with shape \(2, 3, 4\), expected \(2, 3, 4\)",
         ),
-        (lambda: scratch.Linear(5, 3).forward(np.ones((7, 4)), np.ones((3, 5)), np.ones(3)), r"x has shape \(7, 4\)"),
+        (
+            lambda: scratch.Linear(5, 3).forward(np.ones((7, 4)), np.ones((3, 5)), np.ones(3)),
+            r"x has shape \(7, 4\), expected \(batch, 5\)",
+        ),
+        (
+            lambda: scratch.Linear(5, 3).backward(np.ones((7, 1)), (np.ones((7, 5)), np.ones((3, 5))), None, None),
+            r"dy has shape \(7, 1\), expected \(7, 3\)",
+        ),
+        (
+            lambda: scratch.Projection(5, 3).backward(np.ones((7, 1)), (np.ones((7, 5)), np.ones((3, 5))), None),
+            r"dy has shape \(7, 1\), expected \(7, 3\)",
+        ),
+        (
+            lambda: scratch.Projection(5, 3).forward(np.ones((7, 4)), np.ones((3, 5))),
+            r"x has shape \(7, 4\), expected \(batch, 5\)",
+        ),
     ],
 )
 def test_bad_input_is_named(make, message):
-    with pytest.raises((ValueError, TypeError), match=message.replace("?", r"\?")):
+    with pytest.raises((ValueError, TypeError), match="^" + message.replace("?", r"\?")):
         make()

@@ -61,6 +61,27 @@ def test_every_loss_is_tested():
     assert losses == set(TORCH_LOSSES)
 
 
+@pytest.mark.parametrize(
+    ("loss", "inside", "outside"),
+    [
+        (CrossEntropy(), np.eye(3), np.array([[1 + 1e-9, -1e-9, 0]])),
+        (CrossEntropy(), np.array([[0.999, 0, 0], [0, 0, 1.001]]), np.array([[0.5, 0.501, 0], [0, 0, 1.0012]])),
+        (CrossEntropy(), np.array([0, 2]), np.array([0, 3])),
+        (BCEWithLogits(), np.array([[0.0, 1.0]]), np.array([[0.0, 1 + 1e-15]])),
+        (BCEWithLogits(), np.array([[0.0, 1.0]]), np.array([[-1e-300, 1.0]])),
+    ],
+    ids=["soft target 0", "sum 1", "class", "1", "0"],
+)
+def test_targets_are_taken_up_to_their_bounds_and_not_beyond(loss, inside, outside):
+    for y in (inside, outside):
+        shape = (len(y), 3) if isinstance(loss, CrossEntropy) else y.shape
+        if y is inside:
+            loss.check_targets(y, shape, np.float64)
+        else:
+            with pytest.raises(ValueError, match=r"^y (is no distribution|holds)"):
+                loss.check_targets(y, shape, np.float64)
+
+
 Z = np.zeros((4, 3))
 
 
@@ -72,6 +93,12 @@ Z = np.zeros((4, 3))
         (CrossEntropy(), Z, np.array([0, 1, 2]), r"y has shape \(3,\), expected \(4,\)"),
         (CrossEntropy(), Z, np.array([0.0, 1, 2, 0]), "y has dtype float64, expected integer classes"),
         (CrossEntropy(), Z, np.ones((4, 3)), "y is no distribution over classes"),
+        (
+            CrossEntropy(),
+            Z[:2],
+            np.array([[0.5, 0.5, 0], [0.5, 0.75, 0.0]]),
+            r"y is no distribution over classes: its least entry is 0.0, row 1 sums to 1.25; expected entries ≥ 0",
+        ),
         (CrossEntropy(), np.zeros((4, 2, 3)), np.zeros(4, int), r"y has shape \(4,\), expected \(4, 2\)"),
         (CrossEntropy(), np.zeros((4, 2, 3)), np.full((4, 2), 3), "y holds classes from 3 to 3, expected 0 to 2"),
         (CrossEntropy(), np.zeros((4, 2, 3)), np.ones((4, 2, 3)), "y is no distribution over classes"),
@@ -92,5 +119,5 @@ Z = np.zeros((4, 3))
     ],
 )
 def test_bad_input_is_named(loss, logits, y, message):
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises((ValueError, TypeError), match=f"^{message}"):
         loss(logits, y)

@@ -14,6 +14,7 @@ from scratch import (
     Dropout,
     Embedding,
     Flatten,
+    Layer,
     LayerNorm,
     Linear,
     Network,
@@ -28,7 +29,7 @@ from scratch import (
     mlp,
 )
 from scratch.activations import Activation
-from scratch.composite import Composite
+from scratch.composite import Composite, traced
 from scratch.losses import CrossEntropy
 from tests.helpers import ACTIVATIONS, assert_matches_autograd
 from tests.scratch.test_losses import LOSSES
@@ -158,7 +159,7 @@ def test_names_and_shapes_are_those_of_a_torch_sequential():
     ],
 )
 def test_bad_networks_are_named(make, message):
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises((ValueError, TypeError), match=f"^{message}"):
         make()
 
 
@@ -166,25 +167,42 @@ def test_bad_networks_are_named(make, message):
     ("x", "message"),
     [
         (np.zeros((7, 4)), r"x has shape \(7, 4\), expected \(batch, 5\)"),
-        (np.zeros(5), r"x has shape \(5,\)"),
-        (np.zeros((0, 5)), "with at least one row"),
+        (np.zeros(5), r"layers\[0\], Linear.*: x has shape \(5,\), expected \(batch, 5\)"),
+        (np.zeros((0, 5)), r"x has shape \(0, 5\), expected .* with at least one row"),
         (np.zeros((7, 5), "float32"), r"x has dtype float32, expected float64; convert it with x.astype\('float64'\)"),
+        (np.zeros((0, 5, 1)), r"x has shape \(0, 5, 1\), expected \(batch, …\) with at least one row"),
         ([[0.0] * 5], "x is a list, expected a NumPy array"),
         (torch.zeros(7, 5, dtype=torch.float64), "x is a Tensor, expected a NumPy array"),
     ],
 )
 def test_bad_inputs_are_named(x, message):
     network = Network((Linear(5, 3), Softmax()))
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises((ValueError, TypeError), match=f"^{message}"):
+        network.apply(Parameters(network.shapes()), x)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.array([[0, 11]]), "x holds classes from 0 to 11, expected 0 to 10"),
+        (np.array([[-1, 10]]), "x holds classes from -1 to 10, expected 0 to 10"),
+        (np.array([[0.0, 1.0]]), "x has dtype float64, expected integer classes"),
+        (np.zeros((0, 2), int), r"x has shape \(0, 2\), expected \(batch, …\) with at least one row"),
+    ],
+)
+def test_integers_that_are_not_looked_up_are_named(x, message):
+    network = Network((Embedding(11, 4), Flatten()))
+    network.apply(Parameters(network.shapes()), np.array([[0, 10]]))
+    with pytest.raises((ValueError, TypeError), match=f"^{message}"):
         network.apply(Parameters(network.shapes()), x)
 
 
 def test_parameters_of_another_network_are_named():
     network = mlp((5, 4, 3), ReLU())
     turned = Parameters(dict(reversed(network.shapes().items())))  # they are handed over one by one
-    with pytest.raises(ValueError, match=r"params has {'2.bias': .*, expected {'0.weight'"):
+    with pytest.raises(ValueError, match=r"^params has {'2.bias': .*, expected {'0.weight'"):
         network.apply(turned, np.zeros((7, 5)))
-    with pytest.raises(ValueError, match=r"params has .*'0.weight': \(3, 5\).*, expected .*'0.weight': \(4, 5\)"):
+    with pytest.raises(ValueError, match=r"^params has .*'0.weight': \(3, 5\).*, expected .*'0.weight': \(4, 5\)"):
         network.apply(Parameters(mlp((5, 3), ReLU()).shapes()), np.zeros((7, 5)))
 
 
@@ -192,7 +210,7 @@ def test_an_upstream_gradient_of_another_shape_is_not_broadcast(rng):
     network = mlp((5, 4, 3), ReLU())
     params = initial_parameters(network, rng)
     _, caches = network.apply(params, np.ones((7, 5)))
-    with pytest.raises(ValueError, match=r"dy has shape \(7, 1\), expected \(7, 3\)"):
+    with pytest.raises(ValueError, match=r": dy has shape \(7, 1\), expected \(7, 3\)"):
         network.backward(np.ones((7, 1)), caches, *params.gradients().arrays)
 
 
@@ -243,12 +261,56 @@ def test_an_error_says_which_layer_it_came_from(rng):
         network.forward(np.ones((7, 5)), initial_parameters(network, rng))
 
 
+def test_a_network_of_a_list_of_layers_is_that_of_the_tuple():
+    assert Network([Tanh(), ReLU()]) == Network((Tanh(), ReLU()))
+    assert hash(Network([Tanh()])) == hash(Network((Tanh(),)))
+
+
+def test_a_network_without_anything_to_train_gives_dx_only_where_it_is_asked_for(rng):
+    for network in (Network((Tanh(),)), Network((Tanh(), ReLU()))):
+        y, caches = network.apply(network.parameters(), rng.standard_normal((7, 5)))
+        assert network.backward(y, caches, need_dx=False) is None
+        assert network.backward(y, caches).shape == y.shape
+
+
+def test_a_trace_ends_with_its_block(rng):
+    network = mlp((5, 4, 3), Tanh())
+    params, x = initial_parameters(network, rng), rng.standard_normal((7, 5))
+    with traced() as trace:
+        network.apply(params, x)
+    network.apply(params, x.copy())
+    assert list(trace.inputs) == ["0", "1", "2"]
+    assert trace.inputs["0"] is x
+
+
 def test_names_nest_as_those_of_torch_do():
     network = Network((Embedding(7, 4), Residual(Network((LayerNorm(4), Tanh()))), Flatten(), mlp((12, 5, 2), ReLU())))
     shapes = network.shapes()
     assert list(shapes) == list(twin(network, network.parameters()).state_dict())
     assert [n for n in shapes if n.startswith("1.")] == ["1.inner.0.weight", "1.inner.0.bias"]
     assert (network.n_in, network.n_out, network.integer_input) == (7, 2, True)
+
+
+@pytest.mark.parametrize(
+    ("layers", "n_in", "n_out", "keeps_shape"),
+    [
+        ((Linear(5, 3), Tanh(), Dropout(0.1)), 5, 3, False),
+        ((Tanh(), Linear(5, 3), Softmax()), 5, 3, False),
+        ((Flatten(), Linear(6, 3)), None, 3, False),  # of what shape the input is, nothing says
+        ((Linear(5, 3), Flatten()), 5, None, False),
+        ((Tanh(), Dropout(0.1)), None, None, True),
+        ((Tanh(), LayerNorm(4)), 4, 4, True),
+        ((Tanh(), Residual(Tanh())), None, None, True),
+        ((Residual(Linear(5, 5)), Tanh()), 5, 5, True),
+        ((Residual(Linear(5, 3), Projection(5, 3)), Tanh()), 5, 3, False),
+        ((LayerNorm(5), Linear(5, 3), BatchNorm(3)), 5, 3, False),
+    ],
+    ids=str,
+)
+def test_a_networks_widths_are_those_that_its_layers_say(layers, n_in, n_out, keeps_shape):
+    network = Network(layers)
+    assert (network.n_in, network.n_out, network.keeps_shape) == (n_in, n_out, keeps_shape)
+    assert Network((network,)).n_in == n_in
 
 
 def test_untrained_arrays_lie_behind_the_trained_ones_and_move_with_each_step(rng):
@@ -270,7 +332,7 @@ def test_untrained_arrays_lie_behind_the_trained_ones_and_move_with_each_step(rn
 class Sometimes(Composite):
     """Stochastic depth (Huang et al., 2016): in training the inner layer is left out half of the time."""
 
-    inner: Linear
+    inner: Layer
     stochastic = True
 
     def parts(self):
@@ -294,4 +356,22 @@ def test_a_composite_that_draws_is_told_of_the_training(rng):
         records = list(scratch.fit(network, recipe, x, x, scratch.State.start(params, recipe)))
         left_out = [np.abs(record.logits - network.apply(params, x)[0]).max() for record in records[:1]]
         assert left_out[0] > 1e-3, "the first step was taken as in evaluation"
-    assert not mlp((5, 4), ReLU(), norm=BatchNorm).stochastic
+
+
+def test_a_composites_own_cache_stands_behind_those_of_its_parts(rng):
+    network = Network((Sometimes(BatchNorm(5)),))
+    params = initial_parameters(network, rng)
+    _, caches = network.apply(params, rng.standard_normal((7, 5)), rng)
+    network.track(caches, *params.untrained_arrays)
+    assert (params["0.inner.running_mean"] != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "stochastic", "differs"),
+    [({}, False, False), ({"dropout": 0.1}, True, True), ({"norm": BatchNorm}, False, True)],
+    ids=["plain", "dropout", "batch norm"],
+)
+def test_a_network_says_whether_it_draws_and_whether_training_differs(changes, stochastic, differs):
+    inner = mlp((5, 4, 5), ReLU(), **changes)
+    for network in (inner, Network((inner, Tanh())), Network((Tanh(), Residual(inner)))):
+        assert (network.stochastic, network.differs_in_training) == (stochastic, differs)

@@ -100,6 +100,13 @@ def test_fifty_steps_beside_torch(optimizer_name, schedule_name, penalty_name, r
         np.testing.assert_allclose(slots[key], vector, rtol=0, atol=1e-12 * scale, err_msg=key)
 
 
+def test_schedules_hold_their_last_value():
+    for steps in (10, 11, 30):
+        assert CosineDecay(10)(steps) == LinearDecay(10)(steps) == 0
+        assert [CosineDecay(10, 0.2)(steps), LinearDecay(10, 0.2)(steps)] == pytest.approx([0.2, 0.2])
+    assert [CosineDecay(10, 0.2)(step) for step in (0, 5)] == pytest.approx([1, 0.6])
+
+
 def test_weight_decay_of_sgd_is_the_l2_penalty_on_everything(rng):
     network = scratch.mlp((5, 4, 3), scratch.Tanh())
     params = scratch.initial_parameters(network, rng)
@@ -107,6 +114,13 @@ def test_weight_decay_of_sgd_is_the_l2_penalty_on_everything(rng):
     Penalty(l2=0.3).add_grad(params, grads)
     np.testing.assert_allclose(grads["0.weight"], 0.3 * params["0.weight"])
     np.testing.assert_array_equal(grads["0.bias"], 0)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "is_one"), [(Penalty(), False), (Penalty(l1=1e-9), True), (Penalty(l2=1e-9), True)], ids=str
+)
+def test_a_penalty_of_zero_is_none(penalty, is_one):
+    assert bool(penalty) == is_one
 
 
 def test_clipping_is_torchs(rng):
@@ -134,6 +148,10 @@ def test_float32_stays_float32(optimizer):
         (lambda: SGD(-0.1), "lr is -0.1, expected a number at least 0"),
         (lambda: SGD(0.1, momentum=1.0), "momentum is 1.0, expected a number at least 0 and less than 1"),
         (lambda: SGD(0.1, nesterov=True), "nesterov is True with momentum 0"),
+        (
+            lambda: SGD(0.1, momentum=0.9, dampening=0.1, nesterov=True),
+            "nesterov is True with momentum 0.9 and dampening 0.1, expected momentum > 0 and dampening 0",
+        ),
         (lambda: Adam(lr="1e-3"), "lr is '1e-3', expected a number"),
         (lambda: Adam(betas=(0.9, 1.0)), r"betas\[1\] is 1.0"),
         (lambda: AdamW(eps=-1.0), "eps is -1.0"),
@@ -148,7 +166,7 @@ def test_float32_stays_float32(optimizer):
     ],
 )
 def test_bad_hyperparameters_are_named(make, message):
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises((ValueError, TypeError), match=f"^{message}"):
         make()
 
 
