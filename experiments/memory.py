@@ -34,7 +34,7 @@ def _cgroup() -> Iterator[int]:
     """Versions 2 and 1, where the process's own group or the one that is mounted can be read; file caches are free."""
     for line in _text(Path("/proc/self/cgroup")).splitlines():
         _, kinds, path = line.split(":", 2)
-        if kinds not in ("", "memory"):
+        if kinds and "memory" not in kinds.split(","):
             continue
         root = Path("/sys/fs/cgroup", kinds)
         limit, usage = ("memory.limit_in_bytes", "memory.usage_in_bytes") if kinds else ("memory.max", "memory.current")

@@ -89,7 +89,7 @@ def test_a_name_is_printed_as_it_is(name, tmp_path, monkeypatch, capsys):
     report.contents(RunFolder(Path(name)))
     printed = "".join(capsys.readouterr().out.split())
     assert printed.count(name) == 6
-    row = Row(name + "$_{", 1, 1, 0.1, 0.5, 0.5, 0.5, 0.5, 0.1, 10.0)
+    row = Row(name + "$_{$", 1, 1, 0.1, 0.5, 0.5, 0.5, 0.5, 0.1, 10.0)
     plots.save(plots.learning_curves([[row]]), Path(name) / "picture.png")
 
 
