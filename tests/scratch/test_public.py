@@ -66,6 +66,11 @@ def test_defaults_are_torchs(ours):
         assert [theirs[other] for other in others if other in theirs] == [value], name
 
 
+def test_a_recipe_takes_keywords_alone():
+    with pytest.raises(TypeError, match="positional"):
+        Recipe(CrossEntropy(), scratch.SGD(0.1), 1, 4)
+
+
 def test_what_is_not_asked_for_is_not_done(rng):
     """The defaults that torch has no like of."""
     tanh = scratch.Tanh()
