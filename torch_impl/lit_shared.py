@@ -71,7 +71,8 @@ def _met_again(otherwise: Callable[[Any], object], failed: Any) -> None:
 
 
 QUIET = Quiet()
-LOGGERS = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+NAMES = ("lightning.pytorch", "lightning.fabric", "torch.multiprocessing.spawn")
+LOGGERS = [logging.getLogger(name) for name in NAMES]
 
 
 def hush() -> None:
@@ -79,4 +80,5 @@ def hush() -> None:
     for logger in LOGGERS:
         logger.setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*recommended to use .*sync_dist=True.*")  # what is logged is the mean already
     warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # Lightning 2.6 beside torch 2.15

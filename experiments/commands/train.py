@@ -82,12 +82,14 @@ def train(task: type[Config], options: Namespace, words: int, comparing: bool = 
         training.join(experiment, start, folder)
         return []
     with RunFolder.create(config) if resumed is None else RunFolder(resumed).resumed() as folder:
+        data = ["--data-dir", config.data_dir] if config.data_dir is not None else []
+        again = f"{PROGRAM} {shlex.join([*options.typed[:words], '--resume', str(folder.path), *data])}"
         try:
             return train_and_report(experiment, folder)
         except Interrupted as stop:
-            data = ["--data-dir", config.data_dir] if config.data_dir is not None else []
-            again = shlex.join([*options.typed[:words], "--resume", str(folder.path), *data])
-            raise Interrupted(stop.number, f"Go on from the last checkpoint with\n\n    {PROGRAM} {again}\n") from stop
+            raise Interrupted(stop.number, f"Go on from the last checkpoint with\n\n    {again}\n") from stop
+        except ChildProcessError as error:
+            raise ChildProcessError(f"{error}; go on from the last checkpoint with {again}") from error
 
 
 def train_and_report(experiment: Experiment, folder: RunFolder) -> list[TrainedTwin]:

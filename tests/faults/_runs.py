@@ -129,9 +129,10 @@ def descendants(pid: int) -> list[int]:
         if folder.name.isdigit():
             try:
                 fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                command = (folder / "cmdline").read_bytes()
             except OSError:
                 continue
-            if fields[0] != "Z":
+            if fields[0] != "Z" and b"resource_tracker" not in command:  # which looks after files of multiprocessing
                 parents[int(folder.name)] = int(fields[1])
     found, new = [], [pid]
     while new:
