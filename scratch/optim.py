@@ -71,8 +71,7 @@ class SGD:
         return {"momentum_buffer": np.zeros_like(w)} if self.momentum else {}
 
     def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int) -> None:
-        if self.weight_decay:
-            g = g + self.weight_decay * w
+        g = _decayed(g, w, self.weight_decay)
         if self.momentum:
             v = slots["momentum_buffer"]
             v *= self.momentum
@@ -96,8 +95,7 @@ class AdaGrad:
         return {"sum": np.zeros_like(w)}
 
     def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int) -> None:  # noqa: ARG002
-        if self.weight_decay:
-            g = g + self.weight_decay * w
+        g = _decayed(g, w, self.weight_decay)
         s = slots["sum"]
         s += g * g
         w -= lr * g / (np.sqrt(s) + self.eps)
@@ -124,8 +122,7 @@ class RMSprop:
         return slots | {"momentum_buffer": np.zeros_like(w)} if self.momentum else slots
 
     def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int) -> None:  # noqa: ARG002
-        if self.weight_decay:
-            g = g + self.weight_decay * w
+        g = _decayed(g, w, self.weight_decay)
         s = slots["square_avg"]
         s *= self.alpha
         s += (1 - self.alpha) * g * g  # s ← α s + (1 − α) g²
@@ -158,8 +155,7 @@ class Adam:
         return {"exp_avg": np.zeros_like(w), "exp_avg_sq": np.zeros_like(w)}
 
     def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int) -> None:
-        if self.weight_decay:
-            g = g + self.weight_decay * w
+        g = _decayed(g, w, self.weight_decay)
         _adam_step(w, g, slots, lr, t, self.betas, self.eps)
 
 
@@ -251,6 +247,10 @@ def clip_by_global_norm(g: Array, max_norm: float) -> Any:
     norm = np.sqrt(g.dot(g))
     g *= np.minimum(1, max_norm / (norm + 1e-6))
     return norm
+
+
+def _decayed(g: Array, w: Array, weight_decay: float) -> Array:
+    return g + weight_decay * w if weight_decay else g
 
 
 def _check(optimizer: Any) -> None:

@@ -151,7 +151,10 @@ def check_data(
             features, targets = data
             network.check_input(f"{prefix}x", features, dtype)
             checks.finite(f"{prefix}x", features)
-            shape = (len(features), *outputs(network, features, dtype))
+            try:
+                shape = (len(features), *outputs(network, features, dtype))
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{prefix}{error}") from error  # "validation layers[0], …: x has shape …"
             recipe.loss.check_targets(targets, shape, dtype, f"{prefix}y")
     check_smallest_batch(network, recipe, x, dtype)
     if recipe.augment is not None and x.shape[1:] != (math.prod(recipe.augment.shape),):

@@ -194,7 +194,8 @@ def problem(case: tuple[str, str, str, Any]) -> str | None:
             return f"refused: {ends[0]}"
         if any(not isinstance(end, str) or end != ends[0] for end in ends):
             return f"not refused alike: {ends}"
-        return None if place in ends[0] else f"without {place!r}: {ends[0]}"
+        prefix = place.rpartition(" ")[0]  # x of another length than y is said of y
+        return None if prefix in ends[0] else f"without {prefix!r}: {ends[0]}"
     if any(isinstance(end, str) for end in ends):
         return f"not refused by all: {[end if isinstance(end, str) else 'trained' for end in ends]}"
     if any(not np.allclose(end, ends[0], rtol=0, atol=1e-12) for end in ends):
