@@ -1,6 +1,7 @@
 """Runs the campaign and prints its table: python -m tests.faults [FAMILY …] [--count N] [--seed N]."""
 
 import argparse
+import os
 import sys
 import time
 
@@ -9,6 +10,7 @@ from tests.faults import families
 
 def main() -> int:
     """0 if every case ended well, else 1."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch are imported: several trainings run at once
     known = families()
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("family", nargs="*", help=f"of {', '.join(known)}; else all")
