@@ -63,6 +63,8 @@ def header(experiment: Experiment, folder: RunFolder) -> None:
         "folder": str(folder.path),
     }
     grid = Table.grid(padding=(0, 2))
+    grid.add_column()
+    grid.add_column(overflow="fold")  # of a long path, all is shown
     for name, text in lines.items():
         grid.add_row(bold("", name), text)
     console.print(grid)

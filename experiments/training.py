@@ -12,6 +12,7 @@ from experiments.experiment import Experiment, TrainedTwin
 from experiments.observer import Observer
 from experiments.run_folder import Row, RunFolder
 from scratch import Interrupted, Parameters, Record, State, Stop, interruptible
+from scratch.checkpoint import save_while_finite
 
 
 def train(experiment: Experiment, folder: RunFolder) -> list[TrainedTwin]:
@@ -45,7 +46,7 @@ def train_twin(impl: str, stop: Stop, experiment: Experiment, folder: RunFolder)
         for record in records:
             due = observer(record) is not None and time.monotonic() - saved >= experiment.config.checkpoint_every
             if due or stop.number:
-                scratch.save_state(checkpoint, state())
+                save_while_finite(checkpoint, state())
                 saved = time.monotonic()
             if stop.number:
                 raise Interrupted(stop.number)

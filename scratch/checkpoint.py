@@ -107,6 +107,12 @@ def save_state(path: str | Path, state: State) -> None:
     )
 
 
+def save_while_finite(path: str | Path, state: State) -> None:
+    """``save_state`` within a training; nothing where weights turned NaN or infinite, which its next loss will tell."""
+    if np.isfinite(state.params.to("cpu").vector).all():
+        save_state(path, state)
+
+
 def load_parameters(path: str | Path, network: Network) -> Parameters:
     """The parameters of ``network`` from a file that either function wrote, in the dtype that they have there.
 

@@ -59,6 +59,9 @@ class Engine(Protocol):
     def evaluate(self) -> Evaluation | None:
         """The loss and the logits of the validation data, as in evaluation; None without any."""
 
+    def largest(self) -> float:
+        """The largest absolute value of any parameter; NaN or infinite if one is."""
+
     def keep_best(self) -> None:
         """Note the parameters as those of the best epoch so far."""
 
@@ -101,11 +104,11 @@ class NumpyEngine:
             rng = mask_rng(recipe.seed, step) if self.network.differs_in_training else None
             y, params = self.y.take(batch, 0), self.state.params
             loss, logits, caches = gradient(self.network, recipe, params, x, y, self.grads, rng)
-        losses = [float(loss)]
-        if math.isfinite(losses[0]):
-            self.network.track(caches, *params.untrained_arrays)
-            del caches  # the optimizer's buffer takes their memory, which is in the processor's caches
-            self.update(lr, step + 1)
+            losses = [float(loss)]
+            if math.isfinite(losses[0]):
+                self.network.track(caches, *params.untrained_arrays)
+                del caches  # the optimizer's buffer takes their memory, which is in the processor's caches
+                self.update(lr, step + 1)
         return losses, logits
 
     def update(self, lr: Any, t: Any) -> None:
@@ -146,6 +149,10 @@ class NumpyEngine:
         with np.errstate(over="ignore", invalid="ignore"):
             seen = evaluate(self.network, self.recipe.loss, self.state.params, *self.validation)
         return Evaluation(seen.loss, self.host(seen.logits))
+
+    def largest(self) -> float:
+        with self.computing():
+            return float(np.abs(self.state.params.vector).max(initial=0))
 
     def keep_best(self) -> None:
         self.state.best = self.state.params.vector.copy()

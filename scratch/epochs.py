@@ -52,6 +52,7 @@ class DeviceEngine(Protocol):
         """A copy of the device's array in NumPy, once all that writes to it is done."""
 
     def evaluate(self) -> Evaluation | None: ...
+    def largest(self) -> float: ...
     def keep_best(self) -> None: ...
     def restore_best(self) -> None: ...
 
@@ -67,7 +68,7 @@ class WholeEpochs:
     def __init__(self, engine: DeviceEngine, recipe: Recipe, n: int, n_out: tuple[int, ...], dtype: Any) -> None:
         """For ``n`` samples with logits (``n``, *``n_out``) of that dtype."""
         self.engine, self.recipe, self.progress, move = engine, recipe, engine.progress, engine.move
-        self.keep_best, self.restore_best = engine.keep_best, engine.restore_best
+        self.keep_best, self.restore_best, self.largest = engine.keep_best, engine.restore_best, engine.largest
         self.per_epoch, self.short = recipe.steps_per_epoch(n), n % recipe.batch_size
         with engine.computing():
             self.order, self.lrs = move(np.zeros(n, np.int64)), move(np.zeros(self.per_epoch))

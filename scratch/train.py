@@ -50,7 +50,7 @@ class Record(NamedTuple):
 
 
 class DivergenceError(ArithmeticError):
-    """The loss of a step, before its update, or of the validation after it, turned NaN or infinite."""
+    """A loss of a step, before its update, or of the validation after it, or a weight turned NaN or infinite."""
 
     @classmethod
     def at(cls, step: int, lr: float, loss: float, name: str = "loss") -> Self:
@@ -102,15 +102,23 @@ def train(engine: Engine, recipe: Recipe, n: int) -> Iterator[Record]:
     """The training loop: drive ``engine`` through the recipe's epochs on ``n`` samples, from where its progress is.
 
     Raises
-        DivergenceError: the loss turned NaN or infinite
+        DivergenceError: the loss, or at the end a weight, turned NaN or infinite
     """
     for these in steps(n, recipe, engine.progress.step, engine.whole_epochs):
         if recipe.early_stopping is not None and engine.progress.stopped:
             break
         losses, logits = engine.run(these)
         yield record(engine, recipe, these, losses, logits)
+    check_weights(engine, recipe)
     if recipe.early_stopping is not None:
         engine.restore_best()
+
+
+def check_weights(engine: Engine, recipe: Recipe) -> None:
+    """Raise DivergenceError if the last update, which no loss comes after, made a weight NaN or infinite."""
+    last = engine.progress.step - 1
+    if not math.isfinite(engine.largest()):
+        raise DivergenceError.at(last, recipe.lr(last), engine.largest(), "largest weight")
 
 
 def record(engine: Engine, recipe: Recipe, these: Steps, losses: list[float], logits: Any) -> Record:

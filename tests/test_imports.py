@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("scratch", "torch_impl", "experiments")
 ONLY_IN = {
     "lightning": {
-        *(f"torch_impl/{name}.py" for name in ("lit", "lit_chunks", "lit_train")),
+        *(f"torch_impl/{name}.py" for name in ("lit", "lit_chunks", "lit_processes", "lit_shared", "lit_train")),
         "experiments/benchmark/lightning_as_usual.py",
     },  # ours, and as others use it
     "matplotlib": {"experiments/plots.py"},

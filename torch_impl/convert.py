@@ -86,6 +86,13 @@ def restore(module: nn.Module, kept: dict[str, torch.Tensor] | None) -> None:
         arrays_of(module)[name].copy_(value)
 
 
+def largest(module: nn.Module) -> float:
+    """The largest absolute value of any parameter or buffer; NaN or infinite if one is."""
+    return (
+        torch.stack([value.detach().abs().max() for value in arrays_of(module).values() if value.numel()]).max().item()
+    )
+
+
 def copy_to_optimizer(slots: dict[str, Array], step: int, optimizer: torch.optim.Optimizer) -> None:
     """Give a torch optimizer the state ``slots`` that one of scratch's has after ``step`` steps."""
     if step == 0:

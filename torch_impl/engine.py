@@ -11,7 +11,7 @@ from torch import nn
 
 from scratch.batches import mask_rng, shift_rng
 from scratch.engine import EVALUATION_BATCH, Evaluation
-from torch_impl.convert import tensor
+from torch_impl.convert import largest, tensor
 from torch_impl.counterparts import Twin, torch_loss, torch_penalty
 from torch_impl.device import Captured, computing
 
@@ -124,6 +124,10 @@ class TorchEngine:
 
     def host(self, a: torch.Tensor) -> Array:
         return a.cpu().numpy().copy()
+
+    def largest(self) -> float:
+        with computing(self.device):
+            return largest(self.state.module)
 
     def evaluate(self) -> Evaluation | None:
         if self.validation is None:

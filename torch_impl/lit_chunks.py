@@ -19,7 +19,7 @@ from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 from scratch import BCEWithLogits, CrossEntropy
 from scratch.batches import epoch_batches, mask_rng, shift_rng
 from scratch.engine import EVALUATION_BATCH, Evaluation
-from torch_impl.convert import copy_to_optimizer, snapshot, tensor
+from torch_impl.convert import copy_to_optimizer, largest, snapshot, tensor
 from torch_impl.counterparts import torch_loss, torch_optimizer, torch_penalty
 from torch_impl.network import twin
 from torch_impl.state import TwinState, best_of
@@ -119,6 +119,9 @@ class ChunkedTwin(L.LightningModule):
 
     def evaluate(self) -> Evaluation | None:
         return self.evaluation
+
+    def largest(self) -> float:
+        return largest(self.twin)
 
     def keep_best(self) -> None:
         self.best = snapshot(self.twin)

@@ -15,12 +15,13 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from scratch import Interrupted, Stop, checks, interruptible, load_state, save_state
+from scratch import Interrupted, Stop, checks, interruptible, load_state
 from scratch.batches import Steps
+from scratch.checkpoint import save_while_finite
 from scratch.device import Precision, check_precision
 from scratch.identity import identify
 from scratch.state import check_state
-from scratch.train import check_data, check_smallest_batch, outputs, record
+from scratch.train import check_data, check_smallest_batch, check_weights, outputs, record
 from torch_impl.device import check_device
 from torch_impl.lit_chunks import ChunkedData, ChunkedTwin
 from torch_impl.lit_processes import NoSignals, agreed, explained, is_orphan, passed_on, watched
@@ -243,6 +244,8 @@ class Recording(Callback):
         if trainer.is_global_zero and self.on_record is not None:
             self.on_record(made)
         last = trainer.should_stop or (ends and trainer.current_epoch + 1 == trainer.max_epochs)
+        if last:
+            check_weights(module, recipe)
         number = agreed(self.stop, trainer)
         if number or last or (ends and time.monotonic() - self.saved >= self.seconds):
             self._save(trainer, module)
@@ -253,5 +256,5 @@ class Recording(Callback):
     def _save(self, trainer: L.Trainer, module: Any) -> None:
         orphan = self.spawned and is_orphan(self.home)  # then another process may have gone on with the training
         if trainer.is_global_zero and self.checkpoint is not None and not orphan:
-            save_state(self.checkpoint, module.state())
+            save_while_finite(self.checkpoint, module.state())
         self.saved = time.monotonic()

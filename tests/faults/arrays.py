@@ -150,7 +150,9 @@ def by_lightning(loss: str, given: dict[str, Any]) -> Array:
     from torch_impl import lit_train
 
     x, y, validation = _split(given)
-    return lit_train.fit(_network(), recipe(loss), x, y, _params(), validation).vector
+    state = scratch.State.start(_params(), recipe(loss))
+    lit_train.fit(_network(), recipe(loss), x, y, state, validation)
+    return state.params.vector
 
 
 def _network() -> scratch.Network:

@@ -285,7 +285,7 @@ def layer_unit(
     constants = untrained if untrained is not None else random_untrained(layer)
 
     def arguments(inputs: Inputs) -> tuple[list[Any], Inputs]:
-        given = {name: value.copy() for name, value in constants.items()} | inputs
+        given = {name: value.astype(inputs["x"].dtype) for name, value in constants.items()} | inputs
         return [given[p] for p in ("x", *layer.shapes())], {"training": inputs["rng"]} if "rng" in inputs else {}
 
     def run_forward(inputs: Inputs) -> tuple[Outputs, Any]:
