@@ -3,11 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
 import scratch
 from scratch import Adam, CrossEntropy, EarlyStopping, Recipe, State, Tanh, mlp
 from scratch import checkpoint as checkpoints
+from tests.faults import bits
 from torch_impl import parameters_of, twin
 
 NETWORK = mlp((5, 4, 3), Tanh())
@@ -111,6 +113,77 @@ def test_bad_files_are_named(rng, tmp_path):
     scratch.save_parameters(path, state.params)
     with pytest.raises(ValueError, match="holds parameters alone"):
         scratch.load_state(path, NETWORK)
+
+
+def test_every_flipped_bit_is_noticed():
+    """Some of them: python -m tests.faults bits flips a thousand."""
+    for outcome in bits.outcomes(24, seed=1):
+        assert outcome.problem is None, outcome
+
+
+def test_files_of_others_hold_parameters_and_no_training(rng, tmp_path):
+    state, path = trained(rng), tmp_path / "theirs.safetensors"
+    save_file(dict(state.params), path)
+    np.testing.assert_array_equal(scratch.load_parameters(path, NETWORK).vector, state.params.vector)
+    with pytest.raises(ValueError, match="theirs.safetensors holds parameters alone, expected a training saved by"):
+        scratch.load_state(path, NETWORK)
+    save_file(dict(state.params), path, {"made by": "somebody"})
+    with pytest.raises(ValueError, match="theirs.safetensors is damaged: its contents are not those that its checksum"):
+        scratch.load_parameters(path, NETWORK)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("progress", "[1]", "its progress is '\\[1\\]'"),
+        ("progress", '{"step": "many"}', "step is 'many', expected an integer"),
+        ("progress", '{"step": -1}', "step is -1, expected at least 0"),
+        ("progress", '{"best_epoch": -2}', "best_epoch is -2, expected at least -1"),
+        ("progress", '{"best_loss": "low"}', "best_loss is a str, expected a float"),
+        ("progress", '{"stopped": 1}', "stopped is 1, expected True or False|stopped is a int"),
+        ("progress", '{"colour": 1}', "its progress is .*colour"),
+        ("progress", "[" * 100_000, "its progress is"),
+        ("training", "3", "its training is '3'"),
+    ],
+)
+def test_whatever_a_checkpoint_says_is_checked(name, value, message, rng, tmp_path):
+    """Who can write the file can write its checksum too."""
+    path = tmp_path / "state.safetensors"
+    scratch.save_state(path, trained(rng))
+    tensors, metadata = checkpoints._read(path)
+    checkpoints._write(path, tensors, {**metadata, name: value})
+    with pytest.raises(ValueError, match=f"state.safetensors is damaged: .*{message}"):
+        scratch.load_state(path, NETWORK)
+
+
+def test_a_write_follows_no_link_and_leaves_nothing_beside_it(rng, tmp_path, monkeypatch):
+    outside = tmp_path / "outside"
+    outside.write_text("precious")
+    (tmp_path / "run").mkdir()
+    path = tmp_path / "run" / "state.safetensors"
+    path.symlink_to(outside)
+    monkeypatch.setattr(checkpoints.secrets, "token_hex", lambda n: "0" * 2 * n)
+    planted = tmp_path / "run" / ".state.safetensors.00000000.part"
+    planted.symlink_to(outside)
+    with pytest.raises(OSError, match="state.safetensors cannot be written .*; what was there still is"):
+        scratch.save_state(path, trained(rng))
+    planted.unlink(missing_ok=True)
+    scratch.save_state(path, trained(rng))
+    assert outside.read_text() == "precious"
+    assert not path.is_symlink()
+    assert [p.name for p in path.parent.iterdir()] == ["state.safetensors"]
+    assert checkpoints.unfinished(path.parent) == []
+    planted.touch()
+    assert checkpoints.unfinished(path.parent) == [planted]
+
+
+def test_within_a_training_weights_that_are_not_finite_are_left_to_the_next_loss(rng, tmp_path):
+    state, path = trained(rng), tmp_path / "state.safetensors"
+    checkpoints.save_while_finite(path, state)
+    before = path.read_bytes()
+    state.params["2.bias"][1] = np.inf
+    checkpoints.save_while_finite(path, state)
+    assert path.read_bytes() == before
 
 
 def test_nothing_is_unpickled():
