@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from scratch import checks
 from scratch.device import TURN
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ def check_device(device: str | torch.device) -> torch.device:
     """The device.
 
     Raises
+        TypeError: no name of one
         ValueError: no such device, or none on this machine
     """
+    checks.instance("device", device, str | torch.device, "'cpu', 'cuda' or 'cuda:N'")
     try:
         parsed = torch.device(device)
     except RuntimeError as error:

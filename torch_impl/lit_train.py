@@ -70,6 +70,7 @@ def fit(
     Raises
         TypeError, ValueError: a device that is not there; data or a state that do not fit; early stopping without
             validation
+        FileNotFoundError: the folder of the checkpoint is not there
         DivergenceError: the loss turned NaN or infinite
         Interrupted: a signal came; ``state`` is that of its step, unless several processes train
         ChildProcessError: a process ended before the training was done
@@ -77,8 +78,8 @@ def fit(
     check_state(network, recipe, state)
     check_data(network, recipe, x, y, state.params.dtype, validation)
     checks.whole("chunk", chunk, 1)
-    checks.number("checkpoint_every", checkpoint_every, 0)
-    machines = _machines(device, devices, num_nodes, strategy)
+    _check_outputs(on_record, checkpoint, checkpoint_every, tensorboard)
+    machines = _machines(device, devices, num_nodes, strategy, min(recipe.batch_size, len(x)))
     check_precision(precision, machines["accelerator"], state.params.dtype)
     check_smallest_batch(network, recipe, x, state.params.dtype, devices * num_nodes)
     identify(state, network, recipe, x, y, validation)
@@ -107,6 +108,19 @@ def _train(module: ChunkedTwin, data: ChunkedData, per_epoch: int, options: dict
     epochs: Any = trainer.fit_loop.epoch_progress.current
     epochs.processed = epochs.completed = data.start // per_epoch
     trainer.fit(module, datamodule=data)
+
+
+def _check_outputs(on_record: Any, checkpoint: Any, checkpoint_every: Any, tensorboard: Any) -> None:
+    """Raise TypeError, ValueError or FileNotFoundError unless they can take what comes."""
+    if on_record is not None and not callable(on_record):
+        raise TypeError(f"on_record is {checks.said(on_record)}, expected a function of a record")
+    for name, path in {"checkpoint": checkpoint, "tensorboard": tensorboard}.items():
+        checks.instance(name, path, str | Path | None, "a path, or None")
+    if checkpoint is not None and not Path(checkpoint).parent.is_dir():
+        raise FileNotFoundError(f"checkpoint is {str(checkpoint)!r}, expected a file in a folder that exists")
+    if tensorboard is not None and Path(tensorboard).is_file():
+        raise ValueError(f"tensorboard is {str(tensorboard)!r}, which is a file, expected a folder")
+    checks.number("checkpoint_every", checkpoint_every, 0)
 
 
 def is_done(state: State, recipe: Recipe, n: int) -> bool:
@@ -157,12 +171,17 @@ def _become(state: State, end: State) -> None:
     state.slots, state.progress, state.best = end.slots, end.progress, end.best
 
 
-def _machines(device: str | torch.device, devices: int, num_nodes: int, strategy: str) -> dict[str, Any]:
+def _machines(device: str | torch.device, devices: int, num_nodes: int, strategy: str, most: int) -> dict[str, Any]:
     """What a Trainer is told of devices; a TypeError or ValueError unless it can start so many processes there."""
     checks.whole("devices", devices, 1)
     checks.whole("num_nodes", num_nodes, 1)
     checks.choice("strategy", strategy, dict.fromkeys(("auto", "ddp", "ddp_spawn")))
     found = check_device(device)
+    if devices * num_nodes > most:
+        came = f"devices is {devices} on each of num_nodes {num_nodes}"
+        raise ValueError(f"{came}, expected at most a process for each of the {most} samples of a batch")
+    if num_nodes > 1 and strategy != "ddp":
+        raise ValueError(f"num_nodes is {num_nodes} with strategy {strategy!r}, expected strategy 'ddp'")
     if devices > 1 and found.index is not None:
         raise ValueError(f"devices is {devices} with device {str(found)!r}, expected device {found.type!r}")
     return {

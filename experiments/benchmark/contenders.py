@@ -3,7 +3,8 @@
 A contender imports only what it needs, and within its function, so that its process's peak memory is the contender's.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,25 @@ def scratch_by_hand(work: Work) -> np.ndarray:
     """scratch.fit: NumPy, or CuPy on a GPU."""
     state = scratch.State.start(work.initial, work.recipe).to(work.case.device)
     work.follow(scratch.fit(work.network, work.recipe, work.x, work.y, state))
+    return work.classes(state.params.to("cpu"))
+
+
+def scratch_saved(work: Work) -> np.ndarray:
+    """The same as the command line runs it: in a folder that it locks, with a checkpoint at most every 5 seconds."""
+    from experiments.run_folder import RunFolder
+
+    state, folder = scratch.State.start(work.initial, work.recipe).to(work.case.device), RunFolder(work.folder)
+
+    def records() -> Iterator[scratch.Record]:
+        saved = time.monotonic()
+        for record in scratch.fit(work.network, work.recipe, work.x, work.y, state):
+            if record.epoch_ends and time.monotonic() - saved >= 5:
+                scratch.save_state(folder.checkpoint("scratch"), state)
+                saved = time.monotonic()
+            yield record
+
+    with folder.held():
+        work.follow(records())
     return work.classes(state.params.to("cpu"))
 
 
@@ -147,6 +167,7 @@ def product_flops(device: str) -> float:
 
 CONTENDERS: dict[str, Callable[[Work], np.ndarray]] = {
     "scratch": scratch_by_hand,
+    "scratch, saved": scratch_saved,
     BASELINE: torch_loop,
     "torch loop, fused": lambda work: torch_loop(work, fused=True),
     "torch loop, compiled": lambda work: torch_loop(work, compiled=True),

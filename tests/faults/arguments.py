@@ -29,7 +29,7 @@ import scratch
 import torch_impl
 from scratch import State
 from tests.faults import Outcome
-from torch_impl import TwinState
+from torch_impl import TwinState, lit_train
 from torch_impl.counterparts import EXAMPLES
 
 WHAT = "generated wrong arguments of every public callable: refused with a sentence that names the argument"
@@ -454,7 +454,7 @@ def functions() -> dict[str, Call]:
         "mlp": Call(
             scratch.mlp,
             {
-                "sizes": kind((5, 4, 3), None, (5,), (5, 0, 3), (5, 4.0, 3), "543", 5, (5, True)),
+                "sizes": kind((5, 4, 3), among((1, 2)), (5,), (5, 0, 3), (5, 4.0, 3), "543", 5, (5, True)),
                 "activation": LAYER,
                 "dropout": number(0.5, 0, 1),
                 "input_dropout": number(0.5, 0, 1),
@@ -543,6 +543,24 @@ def functions() -> dict[str, Call]:
         "torch_impl.TwinState.to_scratch": Call(
             lambda recipe: _twin_state().to_scratch(recipe), {"recipe": RECIPE_KIND}
         ),
+        "torch_impl.lit_train.fit": Call(
+            lit_train.fit,
+            data
+            | {
+                "state": Kind(lambda: State.start(params(), RECIPE), lambda v: False),
+                "validation": XY,
+                "precision": PRECISION,
+                "on_record": kind(None, lambda v: v is None or callable(v)),
+                "checkpoint": kind(None, lambda v: v is None or isinstance(v, str | Path)),
+                "checkpoint_every": number(0.0, 0),
+                "tensorboard": kind(None, lambda v: v is None or isinstance(v, str | Path)),
+                "device": kind("cpu"),
+                "devices": kind(1, among(1, 2, 3, 4, np.int8(3))),  # of a batch of 4
+                "num_nodes": kind(1, among(1)),
+                "strategy": kind("auto", among("auto", "ddp", "ddp_spawn")),
+                "chunk": whole(1),
+            },
+        ),
         "torch_impl.fit": Call(
             torch_impl.fit,
             data
@@ -605,6 +623,7 @@ def public() -> Iterator[tuple[str, list[str]]]:
     modules = [importlib.import_module(f"scratch.{file.name}") for file in pkgutil.iter_modules(scratch.__path__)]
     names = [(name, getattr(scratch, name)) for m in modules for name in getattr(m, "__all__", ())]
     names += [(f"torch_impl.{name}", getattr(torch_impl, name)) for name in torch_impl.__all__]
+    names += [("torch_impl.lit_train.fit", lit_train.fit)]
     for name, value in names:
         if inspect.isclass(value) and issubclass(value, Exception):
             continue  # made by what raises it
