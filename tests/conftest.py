@@ -1,10 +1,15 @@
 import functools
 import os
+import signal
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The tests run in several processes, and a thread each is enough. NumPy and torch read this when they are imported.
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+for name, handler in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}.items():
+    if signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:  # in the background, or under nohup
+        signal.signal(getattr(signal, name), handler)
 
 import numpy as np
 import pytest

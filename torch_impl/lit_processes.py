@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.multiprocessing.spawn import ProcessExitedException
+from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
 from scratch import Interrupted
 from scratch.interrupts import SIGNALS
@@ -125,7 +125,7 @@ def explained(error: Exception, stop: Stop, failures: Any) -> Exception:
         return Interrupted(stop.number or status)
     if failures is not None and not failures.empty():
         return failures.get()
-    if isinstance(error, RuntimeError | ProcessExitedException):
+    if isinstance(error, RuntimeError | ProcessException):
         reason = str(error).strip().splitlines()[-1]
         return ChildProcessError(f"a process of the training ended before it was done, so the others did ({reason})")
     return error

@@ -104,7 +104,7 @@ def _become(handle: int, command: Sequence[str], prepare: Callable[[], object]) 
         os.dup2(handle, 2)
         sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which the campaign may ignore, and a training would then too
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the campaign may ignore it, under nohup, and a training then too
         signal.signal(signal.SIGINT, signal.default_int_handler)
         prepare()
         status = main(command)
