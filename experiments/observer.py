@@ -42,6 +42,7 @@ class Observer:
     def stop(self) -> None:
         if self.bar is not None:
             self.bar.stop()
+        console.show_cursor()  # which the bar hides, and did in another process if Lightning spawned one
 
     def __call__(self, record: Record) -> Row | None:
         """Take a record; return the epoch's row if it is the last of one."""

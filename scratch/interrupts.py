@@ -30,6 +30,9 @@ class Interrupted(Exception):  # noqa: N818 - no error: somebody asked for it
         super().__init__(text)
         self.number = int(number)
 
+    def __reduce__(self) -> tuple[type, tuple[int, str]]:
+        return Interrupted, (self.number, str(self))  # so that a process can tell another one
+
     @property
     def status(self) -> int:
         """The exit status that says so: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""

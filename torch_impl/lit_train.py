@@ -249,7 +249,7 @@ class Recording(Callback):
             self._take(trainer, module, ends)
         except Exception as error:
             if self.spawned:
-                self.failures.put(error)  # the process itself tells no more than that it failed
+                self.failures.put(error)  # the process itself tells no more than that it failed, or that gloo did
             raise
 
     def _take(self, trainer: L.Trainer, module: Any, ends: bool) -> None:
@@ -270,7 +270,7 @@ class Recording(Callback):
             self._save(trainer, module)
         if number:
             trainer.strategy.barrier()  # whoever left now would take its peers down
-            raise SystemExit(128 + number) if self.spawned else Interrupted(number)
+            raise Interrupted(number)
 
     def _save(self, trainer: L.Trainer, module: Any) -> None:
         orphan = self.spawned and is_orphan(self.home)  # then another process may have gone on with the training

@@ -1,6 +1,7 @@
 """Signals are noted, and a training stops between two steps."""
 
 import os
+import pickle
 import signal
 import threading
 
@@ -64,4 +65,6 @@ def test_the_exit_status_says_which_signal_it_was(number, status):
     stop = Interrupted(number, "Go on with this.")
     assert (stop.number, stop.status, str(stop)) == (int(number), status, "Go on with this.")
     assert type(stop.number) is int
+    told = pickle.loads(pickle.dumps(stop))  # as one process tells another
+    assert (told.number, str(told)) == (stop.number, str(stop))
     assert str(Interrupted(number)) == ""
