@@ -13,6 +13,7 @@ import itertools
 import math
 import pkgutil
 import random
+import re
 import sys
 import tempfile
 import warnings
@@ -694,7 +695,8 @@ def problem(name: str, argument: str, value: Any) -> str | None:
             called.function(**given)
     except (TypeError, ValueError) as error:
         called_by = SAID.get(f"{name}({argument})", argument)
-        return None if called_by in str(error) else f"without the argument's name: {type(error).__name__}: {error}"
+        named = re.search(rf"(?<!\w){re.escape(called_by)}(?!\w)", str(error))
+        return None if named else f"without the argument's name: {type(error).__name__}: {error}"
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return "silent"

@@ -9,14 +9,14 @@ from tests.torch_impl.trainings import data, recipe
 
 
 def test_a_move_is_that_of_the_image():
-    image = np.zeros((6, 6))
+    image = np.zeros((6, 7))  # no square: a row down is seven pixels on
     image[2:4, 2:4] = [[1, 2], [3, 4]]
-    shift = Shift((6, 6), pixels=2)
+    shift = Shift((6, 7), pixels=2)
     padded = shift.padded(image.reshape(1, -1))
     seen = set()
     for seed in range(200):
         start = shift.start(np.random.default_rng(seed))
-        moved = padded[:, start : start + 36].reshape(6, 6)
+        moved = padded[:, start : start + 42].reshape(6, 7)
         corners = [
             (down, right)
             for down in range(-2, 3)

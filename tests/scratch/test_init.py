@@ -97,3 +97,8 @@ class Running(Off):
 
 def test_an_untrained_array_starts_at_zero(rng):
     np.testing.assert_array_equal(initial_parameters(Network((Running(()),)), rng, bias=0.5)["0.gain"], 0)
+
+
+def test_a_deviation_below_zero_is_named(rng):
+    with pytest.raises(ValueError, match="^std is -1, expected a number at least 0"):
+        normal(rng, (2, 3), -1)

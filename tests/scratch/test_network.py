@@ -375,3 +375,8 @@ def test_a_network_says_whether_it_draws_and_whether_training_differs(changes, s
     inner = mlp((5, 4, 5), ReLU(), **changes)
     for network in (inner, Network((inner, Tanh())), Network((Tanh(), Residual(inner)))):
         assert (network.stochastic, network.differs_in_training) == (stochastic, differs)
+
+
+def test_a_norm_that_makes_no_layer_is_named():
+    with pytest.raises(TypeError, match=r"^norm\(5\) is 10, expected a layer such as BatchNorm\(5\)"):
+        mlp((5, 4, 3), scratch.Tanh(), norm=lambda n: 2 * n)

@@ -24,7 +24,7 @@ from scratch import (
     mlp,
 )
 from scratch.activations import Activation
-from scratch.batches import mask_rng, order_rng, shift_rng
+from scratch.batches import Steps, mask_rng, order_rng, shift_rng
 from scratch.state import Progress
 from scratch.train import check_smallest_batch
 
@@ -370,3 +370,11 @@ def bad(x=None, y=None, validation=None, **changes):
 def test_bad_input_is_named_and_nothing_is_changed(attempt, message, rng):
     with pytest.raises((ValueError, TypeError), match=f"^{message}"):
         attempt(rng)
+
+
+def test_of_several_losses_the_first_that_is_not_finite_stops_the_training():
+    """As of an epoch on a GPU, whose other losses are numbers."""
+    these = Steps(4, 0, False, [np.arange(2)] * 3, [0.3, 0.2, 0.1])
+    for losses in ([1.0, np.nan, 2.0], [1.0, np.inf, np.nan]):
+        with pytest.raises(DivergenceError, match=r"^the loss is (nan|inf) at step 5 \(learning rate 0.2\)"):
+            scratch.train.record(None, recipe(), these, losses, None)
