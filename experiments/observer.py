@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import scratch
 from experiments.data import Data
-from experiments.report import console
+from experiments.report import console, leave_dead_terminal
 from experiments.run_folder import Row, RunFolder
 from scratch import Record
 
@@ -40,6 +40,7 @@ class Observer:
         self.started = time.perf_counter()
 
     def stop(self) -> None:
+        leave_dead_terminal()
         if self.bar is not None:
             self.bar.stop()
         console.show_cursor()  # which the bar hides, and did in another process if Lightning spawned one

@@ -2,7 +2,10 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -34,6 +37,15 @@ def bold(*parts: str) -> Text:
 
 
 console = make_console()
+
+
+def leave_dead_terminal() -> None:
+    """Print nowhere from now on if the terminal was closed: an error in writing there would hide what matters."""
+    for stream in (1, 2):
+        with suppress(OSError):  # closed: nothing is printed there anyway
+            if stat.S_ISCHR(os.fstat(stream).st_mode) and not os.isatty(stream):
+                with Path(os.devnull).open("w") as nowhere:
+                    os.dup2(nowhere.fileno(), stream)
 
 
 def make_table(title: str | None, *columns: str, left: Sequence[str] = ("",)) -> Table:
@@ -159,5 +171,5 @@ def perceptron_line(split: Split) -> None:
 
 def contents(folder: RunFolder) -> None:
     """Say where the run is and what is in it."""
-    names = sorted(p.name + "/" * p.is_dir() for p in folder.path.iterdir())
+    names = sorted(p.name + "/" * p.is_dir() for p in folder.path.iterdir() if not p.name.startswith("."))
     console.print(bold("\n", str(folder.path), f" holds {', '.join(names)}\n"), soft_wrap=True)
