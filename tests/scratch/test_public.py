@@ -232,3 +232,9 @@ def test_an_argument_of_another_type_of_a_function_is_named(call, argument):
     call(**given)
     with pytest.raises((TypeError, ValueError), match=rf"^{argument} is "):
         call(**{**given, argument: "?"})
+
+
+def test_what_a_record_is_given_as_numpys_or_as_a_list_is_kept_as_pythons():
+    linear, shift = scratch.Linear(np.int8(5), np.int8(3)), Shift([np.int8(4), np.int8(5)], np.int8(1))
+    assert [type(n) for n in (linear.n_in, linear.n_out, *shift.shape, shift.pixels)] == [int] * 5
+    assert type(shift.shape) is tuple
