@@ -1,4 +1,5 @@
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,15 @@ def test_a_write_follows_no_link_and_leaves_nothing_beside_it(rng, tmp_path, mon
     assert checkpoints.unfinished(path.parent) == []
     planted.touch()
     assert checkpoints.unfinished(path.parent) == [planted]
+
+
+def test_the_file_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(rng, tmp_path, monkeypatch):
+    done, fsync, rename = [], os.fsync, Path.replace
+    kinds = {True: "folder", False: "file"}
+    monkeypatch.setattr(os, "fsync", lambda n: (done.append(kinds[stat.S_ISDIR(os.fstat(n).st_mode)]), fsync(n)))
+    monkeypatch.setattr(Path, "replace", lambda *paths: (done.append("name"), rename(*paths)))
+    scratch.save_state(tmp_path / "state.safetensors", trained(rng))
+    assert done == ["file", "name", "folder"]
 
 
 def test_within_a_training_weights_that_are_not_finite_are_left_to_the_next_loss(rng, tmp_path):

@@ -227,3 +227,8 @@ def test_a_layer_is_a_record_without_arrays():
 def test_bad_input_is_named(make, message):
     with pytest.raises((ValueError, TypeError), match="^" + message.replace("?", r"\?")):
         make()
+
+
+def test_arrays_that_are_missing_are_named(rng):
+    with pytest.raises(TypeError, match="^0 arrays came, expected 4: weight, bias, running_mean, running_var$"):
+        scratch.BatchNorm(3).forward(rng.standard_normal((7, 3)))
