@@ -238,3 +238,8 @@ def test_what_a_record_is_given_as_numpys_or_as_a_list_is_kept_as_pythons():
     linear, shift = scratch.Linear(np.int8(5), np.int8(3)), Shift([np.int8(4), np.int8(5)], np.int8(1))
     assert [type(n) for n in (linear.n_in, linear.n_out, *shift.shape, shift.pixels)] == [int] * 5
     assert type(shift.shape) is tuple
+
+
+def test_a_long_value_is_cut_in_a_sentence_and_a_shorter_one_is_not():
+    assert scratch.checks.said("x" * 98) == repr("x" * 98)
+    assert scratch.checks.said("x" * 99) == repr("x" * 99)[:99] + "…"
