@@ -243,3 +243,20 @@ def test_what_a_record_is_given_as_numpys_or_as_a_list_is_kept_as_pythons():
 def test_a_long_value_is_cut_in_a_sentence_and_a_shorter_one_is_not():
     assert scratch.checks.said("x" * 98) == repr("x" * 98)
     assert scratch.checks.said("x" * 99) == repr("x" * 99)[:99] + "…"
+
+
+def test_schedules_and_perceptrons_keep_pythons_numbers_too():
+    for schedule in (scratch.CosineDecay(np.int8(5), np.float16(0)), scratch.LinearDecay(np.int8(5), np.float16(0))):
+        assert (type(schedule.steps), type(schedule.final)) == (int, float)
+    perceptron = scratch.Perceptron(np.ones(2), np.float32(1), [3, 0])
+    assert (type(perceptron.b), perceptron.mistakes) == (float, (3, 0))
+
+
+def test_an_array_may_be_empty_among_parameters():
+    assert scratch.Parameters({"empty": (0, 3), "full": (2,)}).vector.shape == (2,)
+
+
+def test_inputs_of_a_gradient_check_are_named(rng):
+    network = scratch.mlp((5, 4, 3), scratch.Tanh())
+    with pytest.raises(ValueError, match="^x holds nan"):
+        scratch.gradcheck(network, CrossEntropy(), network.parameters(), np.full((7, 5), np.nan), np.arange(7) % 3, rng)
