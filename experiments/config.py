@@ -173,7 +173,7 @@ class Config:
                 checks.choice(name, value, dict.fromkeys(get_args(kind)))
             if get_origin(kind) is tuple and not isinstance(value, tuple | list):
                 raise TypeError(f"{name} is {value!r}, expected a list of integers")
-        for name in ("out", "data_dir"):
+        for name in PLACES:
             check_name(name, getattr(self, name))
 
     @property

@@ -194,13 +194,14 @@ def dated(name: str) -> Path:
 
 def make_folder(path: Path, instead: str = "") -> None:
     """Make a folder; a ValueError if it is not empty (which ``instead`` says what to do about) or cannot be made."""
-    if path.is_dir() and any(file.name != LOCK for file in path.iterdir()):
-        raise ValueError(f"out is {str(path)!r}, which is not empty, expected a new folder{instead}")
     try:
         path.mkdir(parents=True, exist_ok=True)
+        filled = any(file.name != LOCK for file in path.iterdir())
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ValueError(f"out is {str(path)!r}, where no folder can be made ({reason})") from error
+    if filled:
+        raise ValueError(f"out is {str(path)!r}, which is not empty, expected a new folder{instead}")
 
 
 def _line(row: Row) -> str:

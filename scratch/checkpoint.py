@@ -8,10 +8,12 @@ progress, what the training is (see scratch/identity.py), and a SHA-256 of all t
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +43,7 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 
     Raises
         FileNotFoundError: the folder is not there
-        OSError: the file cannot be written; what was there still is
+        OSError: the file cannot be written, and what was there still is; or its new name cannot be made to last
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -53,10 +55,16 @@ def write_atomically(path: str | Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):  # a disk that takes nothing may not give up anything either: see unfinished()
+            temporary.unlink(missing_ok=True)
+        raise OSError(f"{path} cannot be written ({error.strerror or error}); what was there still is") from error
+    try:
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(f"{path} cannot be written ({error.strerror or error}); what was there still is") from error
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot do this
+            reason = error.strerror or error
+            raise OSError(f"{path} is written, but may not outlive a power failure ({reason})") from error
 
 
 def unfinished(folder: Path) -> list[Path]:
@@ -65,7 +73,7 @@ def unfinished(folder: Path) -> list[Path]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make sure that a new name outlives a power failure, where the system can."""
+    """Make sure that a new name outlives a power failure."""
     if os.name == "nt":
         return
     opened = os.open(folder, os.O_RDONLY)

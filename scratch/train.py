@@ -86,7 +86,7 @@ def fit(
     Raises
         TypeError, ValueError: data of a wrong dtype or shape, or with NaN or inf; early stopping without validation;
             the state of another training, be it by its network, its recipe or its data. Nothing has been changed.
-        DivergenceError: the loss turned NaN or infinite
+        DivergenceError: the loss, or at the end a weight, turned NaN or infinite
     """
     check_state(network, recipe, state)
     check_data(network, recipe, x, y, state.params.dtype, validation)
@@ -116,9 +116,9 @@ def train(engine: Engine, recipe: Recipe, n: int) -> Iterator[Record]:
 
 def check_weights(engine: Engine, recipe: Recipe) -> None:
     """Raise DivergenceError if the last update, which no loss comes after, made a weight NaN or infinite."""
-    last = engine.progress.step - 1
-    if not math.isfinite(engine.largest()):
-        raise DivergenceError.at(last, recipe.lr(last), engine.largest(), "largest weight")
+    last, largest = engine.progress.step - 1, engine.largest()
+    if not math.isfinite(largest):
+        raise DivergenceError.at(last, recipe.lr(last), largest, "largest weight")
 
 
 def record(engine: Engine, recipe: Recipe, these: Steps, losses: list[float], logits: Any) -> Record:

@@ -23,7 +23,7 @@ from scratch import Interrupted
 from scratch.interrupts import SIGNALS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import lightning as L
 
@@ -59,6 +59,19 @@ def is_orphan(parent: int | None) -> bool:
 
 
 @contextmanager
+def _beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Do ``work`` in a thread, until the event tells it that the block is over."""
+    over = threading.Event()
+    thread = threading.Thread(target=work, args=(over,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
 def watched(parent: int | None = None) -> Iterator[None]:
     """End this process if it still runs ``PATIENCE`` seconds after a signal, or at once if ``parent`` is gone.
 
@@ -69,9 +82,8 @@ def watched(parent: int | None = None) -> Iterator[None]:
         return
     came, arrived = os.pipe()
     os.set_blocking(arrived, False)
-    over = threading.Event()
 
-    def watch() -> None:
+    def watch(over: threading.Event) -> None:
         number, end = 0, float("inf")
         while not over.is_set():
             if select.select([came], [], [], 0.2)[0]:
@@ -84,38 +96,42 @@ def watched(parent: int | None = None) -> Iterator[None]:
                 os._exit(128 + number)
 
     before = signal.set_wakeup_fd(arrived, warn_on_full_buffer=False)
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
     try:
-        yield
+        with _beside(watch):
+            yield
     finally:
-        over.set()
         signal.set_wakeup_fd(before)
-        thread.join()
         os.close(came)
         os.close(arrived)
 
 
 @contextmanager
 def passed_on(stop: Stop) -> Iterator[None]:
-    """Tell the processes that this one spawned of a signal that it gets."""
-    over = threading.Event()
+    """Tell the processes that are spawned within it of a signal that this one gets; others are the caller's own."""
+    others = set(multiprocessing.active_children())
 
-    def pass_on() -> None:
+    def pass_on(over: threading.Event) -> None:
         while not over.wait(0.2):
             if stop.number:
-                for process in multiprocessing.active_children():
-                    if process.pid is not None:
-                        os.kill(process.pid, signal.SIGTERM)
+                for process in set(multiprocessing.active_children()) - others:
+                    process.terminate()
                 return
 
-    thread = threading.Thread(target=pass_on, daemon=True)
-    thread.start()
+    with _beside(pass_on):
+        yield
+
+
+@contextmanager
+def tidied() -> Iterator[None]:
+    """Leave neither a process group nor Lightning's environment variables, which later processes would inherit."""
+    before, joined = set(os.environ), torch.distributed.is_initialized()
     try:
         yield
     finally:
-        over.set()
-        thread.join()
+        if torch.distributed.is_initialized() and not joined:
+            torch.distributed.destroy_process_group()
+        for name in set(os.environ) - before:
+            del os.environ[name]
 
 
 def explained(error: Exception, stop: Stop, failures: Any) -> Exception:
@@ -126,6 +142,6 @@ def explained(error: Exception, stop: Stop, failures: Any) -> Exception:
     if failures is not None and not failures.empty():
         return failures.get()
     if isinstance(error, RuntimeError | ProcessException):
-        reason = str(error).strip().splitlines()[-1]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         return ChildProcessError(f"a process of the training ended before it was done, so the others did ({reason})")
     return error

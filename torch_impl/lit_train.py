@@ -24,7 +24,7 @@ from scratch.state import check_state
 from scratch.train import check_data, check_smallest_batch, check_weights, outputs, record
 from torch_impl.device import check_device
 from torch_impl.lit_chunks import ChunkedData, ChunkedTwin
-from torch_impl.lit_processes import NoSignals, agreed, explained, is_orphan, passed_on, watched
+from torch_impl.lit_processes import NoSignals, agreed, explained, is_orphan, passed_on, tidied, watched
 from torch_impl.lit_shared import QUIET, InTurn, hush
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def fit(
         TypeError, ValueError: a device that is not there; data or a state that do not fit; early stopping without
             validation
         FileNotFoundError: the folder of the checkpoint is not there
-        DivergenceError: the loss turned NaN or infinite
+        DivergenceError: the loss, or at the end a weight, turned NaN or infinite
         Interrupted: a signal came; ``state`` is that of its step, unless several processes train
         ChildProcessError: a process ended before the training was done
     """
@@ -144,6 +144,7 @@ def _ended(module: ChunkedTwin, state: State, recording: Recording, machines: di
         elif several:
             launched = int(os.environ.get("LOCAL_RANK", 0)) > 0  # by the first process, or by torchrun
             stack.enter_context(watched(os.getppid() if launched else None))
+            stack.enter_context(tidied())
         try:
             yield
         except Interrupted:
@@ -152,12 +153,14 @@ def _ended(module: ChunkedTwin, state: State, recording: Recording, machines: di
         except SystemExit as error:  # what Lightning makes of a second Ctrl-C
             raise KeyboardInterrupt from error
         except Exception as error:
-            found = explained(error, recording.stop, recording.failures) if several else error
-            if isinstance(found, OSError) and found.errno is not None:  # TensorBoard's: the others are sentences
-                found = OSError(f"TensorBoard's log cannot be written ({found})")
-            if found is error:
+            if error is recording.raised:
                 raise
-            raise found from error
+            found = explained(error, recording.stop, recording.failures) if several else error
+            if found is not error:
+                raise found from error
+            if isinstance(error, OSError) and error.errno is not None:  # a checkpoint's error is a sentence
+                raise OSError(f"TensorBoard's log cannot be written ({error})") from error
+            raise
         told = recording.checkpoint if spawned else None
         _become(state, module.state() if told is None else load_state(told, module.network))
         if recording.stop.number:  # it came after the last record
@@ -212,6 +215,7 @@ class Recording(Callback):
         self.stop = Stop()
         self.home = os.getpid()  # of the process that called fit()
         self.failures: Any = None  # a queue from the processes that it spawned
+        self.raised: Exception | None = None  # by on_record: the caller's own, which is no news of Lightning's
         self.recorded = 0  # steps of the epoch
 
     @property
@@ -248,8 +252,9 @@ class Recording(Callback):
         try:
             self._take(trainer, module, ends)
         except Exception as error:
-            if self.spawned:
-                self.failures.put(error)  # the process itself tells no more than that it failed, or that gloo did
+            # The process itself tells no more than that it failed. A RuntimeError is gloo's, where a peer has gone.
+            if self.spawned and (error is self.raised or not isinstance(error, RuntimeError)):
+                self.failures.put(error)
             raise
 
     def _take(self, trainer: L.Trainer, module: Any, ends: bool) -> None:
@@ -261,7 +266,11 @@ class Recording(Callback):
         made = record(module, recipe, steps, losses, torch.cat([step.logits for step in taken]))
         trainer.should_stop = trainer.should_stop or module.progress.stopped
         if trainer.is_global_zero and self.on_record is not None:
-            self.on_record(made)
+            try:
+                self.on_record(made)
+            except Exception as error:
+                self.raised = error
+                raise
         last = trainer.should_stop or (ends and trainer.current_epoch + 1 == trainer.max_epochs)
         if last:
             check_weights(module, recipe)

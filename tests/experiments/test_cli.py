@@ -21,6 +21,7 @@ from experiments.commands.depth import gradient_norms
 from experiments.experiment import Experiment
 from experiments.run_folder import RunFolder
 from experiments.tasks import TASKS, XOR, Digits, Moons
+from tests.faults import damage
 
 ROOT = Path(__file__).parent.parent.parent
 QUICK = ["--samples", "100", "--epochs", "3", "--hidden", "8"]
@@ -296,6 +297,19 @@ def test_nothing_leads_out_of_a_run_of_somebody_elses(kind, name, tmp_path, caps
     assert f"{path} is a link, or no plain file" in error or "expected the folder of a run" in error
     assert [p.name for p in outside.iterdir()] == ["precious"]
     assert (outside / "precious").read_text() == "precious"
+
+
+def test_a_folder_with_a_link_is_not_opened_to_go_on_with(tmp_path):
+    with RunFolder.create(XOR(out=str(tmp_path / "run"), epochs=2)) as folder:
+        pass
+    folder.metrics.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"metrics.csv is a link, or no plain file"), folder.resumed():
+        pytest.fail("it was opened")
+
+
+def test_damaged_files_of_a_run_end_in_a_sentence_or_do_no_harm():
+    """A few of the campaign's: python -m tests.faults damage."""
+    assert [outcome for outcome in damage.outcomes(9, seed=2) if outcome.problem is not None] == []
 
 
 @pytest.mark.parametrize("name", ["out", "data_dir", "config", "resume", "epoch"])

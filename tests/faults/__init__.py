@@ -4,7 +4,7 @@
     python -m tests.faults bits --count 50     one family, fewer cases
 
 A family is a file of this folder: ``WHAT`` is done to the project in each of its ``COUNT`` cases, and ``outcomes`` does
-it. The tests of the same names beside this folder run a few cases of each.
+it. The tests beside this folder run a few cases of those that are quick.
 """
 
 import importlib

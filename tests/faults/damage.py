@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +31,8 @@ IMPLS = ("scratch", "torch", "lightning")
 def outcomes(count: int, seed: int) -> Iterator[Outcome]:
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        begun = {impl: begun_by(impl) for impl in IMPLS}
+        whole = {impl: undamaged(begun[impl], impl) for impl in IMPLS}
         for i in range(count):
             impl = IMPLS[i % 3]
             name = rng.choice(NAMES).format(impl)
@@ -39,18 +40,17 @@ def outcomes(count: int, seed: int) -> Iterator[Outcome]:
             kind = rng.choice(kinds)
             run = Path("run")
             shutil.rmtree(run, ignore_errors=True)
-            shutil.copytree(begun(impl), run)
+            shutil.copytree(begun[impl], run)
             path = run / name
             if not path.exists():
                 path.write_bytes(b"")
             said = kind(path, rng) if kind in BYTES else kind(path)
-            yield Outcome(f"{name}: {said or kind.__name__}", resumed(run, impl, path))
+            yield Outcome(f"{name}: {said or kind.__name__}", resumed(run, impl, whole[impl]))
 
 
-@cache
-def begun(impl: str) -> Path:
+def begun_by(impl: str) -> Path:
     """A run in the middle of its training."""
-    folder = Path(tempfile.mkdtemp(dir=".."))
+    folder = Path(f"begun-{impl}")
     config = Moons(impl=impl, samples=100, epochs=4, hidden=(8,), batch_size=20, dropout=0.1, out=str(folder))
     experiment = Experiment.of(config)
     with RunFolder.create(config) as run:
@@ -65,10 +65,10 @@ def begun(impl: str) -> Path:
     return folder
 
 
-@cache
-def undamaged(impl: str) -> np.ndarray:
-    folder = Path(tempfile.mkdtemp(dir=".."), "whole")
-    shutil.copytree(begun(impl), folder)
+def undamaged(begun: Path, impl: str) -> np.ndarray:
+    """What it ends with if nothing happens to it."""
+    folder = Path(f"whole-{impl}")
+    shutil.copytree(begun, folder)
     assert command(folder)[0] == 0
     return weights(folder, impl)
 
@@ -88,9 +88,8 @@ def command(folder: Path) -> tuple[int, str]:
     return status, printed.getvalue()
 
 
-def resumed(run: Path, impl: str, path: Path) -> str | None:
+def resumed(run: Path, impl: str, whole: np.ndarray) -> str | None:
     """What is wrong with how it goes on."""
-    whole = undamaged(impl)
     try:
         status, printed = command(run)
     except Exception as error:

@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 from pathlib import Path
@@ -185,6 +186,25 @@ def test_the_file_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(rng
     monkeypatch.setattr(Path, "replace", lambda *paths: (done.append("name"), rename(*paths)))
     scratch.save_state(tmp_path / "state.safetensors", trained(rng))
     assert done == ["file", "name", "folder"]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
+def test_a_folder_that_cannot_be_synchronised_is_no_file_that_was_not_written(number, rng, tmp_path, monkeypatch):
+    """Some file systems synchronise no folders, and nothing is wrong with the file there."""
+
+    def fail(folder):
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(checkpoints, "_sync_folder", fail)
+    path = tmp_path / "state.safetensors"
+    if number == errno.EINVAL:
+        scratch.save_state(path, trained(rng))
+    else:
+        with pytest.raises(
+            OSError, match=r"^.*state.safetensors is written, but may not outlive a power failure \(no\)"
+        ):
+            scratch.save_state(path, trained(rng))
+    assert scratch.load_state(path, NETWORK).progress.step == 6
 
 
 def test_within_a_training_weights_that_are_not_finite_are_left_to_the_next_loss(rng, tmp_path):

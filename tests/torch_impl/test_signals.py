@@ -1,12 +1,14 @@
 """What a Lightning training makes of signals, of lost processes, and of Lightning's own ways with them."""
 
 import inspect
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import lightning as L
@@ -96,11 +98,63 @@ def test_a_signal_to_one_of_two_processes_stops_both(tmp_path):
     assert 5 <= scratch.load_state(tmp_path / "saved", NETWORK).progress.step < 1500
 
 
+@pytest.mark.parametrize("error", [OSError(2, "the caller's own"), RuntimeError("the caller's own")], ids=str)
+@pytest.mark.parametrize("strategy", ["auto", "ddp"])
+def test_an_error_of_on_record_is_the_callers_own(error, strategy):
+    """It is neither TensorBoard's nor that of a process that is gone."""
+
+    def on_record(record):
+        raise error
+
+    r = recipe()
+    x, y, _ = data()
+    with pytest.raises(type(error), match="the caller's own") as found:
+        lit_train.fit(NETWORK, r, x, y, State.start(initial(), r), on_record=on_record, strategy=strategy)
+    assert found.value is error
+    assert "MASTER_PORT" not in os.environ  # it would be in use for whoever inherits it
+
+
+@pytest.mark.parametrize(
+    ("error", "by_on_record", "told"),
+    [
+        (DivergenceError("nan"), False, True),
+        (RuntimeError("Connection closed by peer"), False, False),
+        (RuntimeError("the caller's own"), True, True),
+    ],
+    ids=str,
+)
+def test_a_process_tells_why_it_ends_unless_its_peer_has_gone(error, by_on_record, told, monkeypatch):
+    def take(*_):
+        raise error
+
+    recording = lit_train.Recording(None, None, 0.0)
+    recording.home, recording.failures, recording.raised = 1, Failures(), error if by_on_record else None
+    monkeypatch.setattr(recording, "_take", take)
+    with pytest.raises(type(error)):
+        recording._record(None, None, ends=False)
+    assert recording.failures == [error] * told
+
+
+def test_a_signal_is_passed_on_to_processes_that_were_spawned_and_to_no_others():
+    context = multiprocessing.get_context("spawn")
+    others, own = (context.Process(target=time.sleep, args=(60,)) for _ in range(2))
+    others.start()
+    stop = Stop()
+    with lit_processes.passed_on(stop):
+        own.start()
+        stop.number = signal.SIGINT
+        own.join(30)
+    assert own.exitcode == -signal.SIGTERM
+    assert others.is_alive()
+    others.kill()
+    others.join()
+
+
 class Failures(list):
     def empty(self):
         return not self
 
-    get = list.pop
+    get, put = list.pop, list.append
 
 
 @pytest.mark.parametrize(
@@ -113,6 +167,7 @@ class Failures(list):
         (ProcessRaisedException("a traceback\nValueError: it", 0, 1), 0, [], ChildProcessError("ValueError: it")),
         (ProcessExitedException("by SIGKILL", 0, 1, -9), 0, [], ChildProcessError("by SIGKILL")),
         (RuntimeError("Connection closed by peer"), 0, [], ChildProcessError("Connection closed by peer")),
+        (RuntimeError(), 0, [], ChildProcessError("(RuntimeError)")),
         (TypeError("of the caller's own"), 0, [], TypeError("of the caller's own")),
     ],
     ids=str,
