@@ -24,8 +24,8 @@ from scratch.layers import Layer, takes, trained_shapes
 from scratch.parameters import is_weight
 from torch_impl.convert import arrays_of
 from torch_impl.counterparts import run
-from torch_impl.verify.catalogue import CATALOGUE, Mistake
 from torch_impl.verify.check import verify_unit
+from torch_impl.verify.mistakes.catalogue import CATALOGUE, Mistake
 from torch_impl.verify.network import check_network, verify_chain
 from torch_impl.verify.optimizer import verify_optimizer
 from torch_impl.verify.report import (
@@ -39,20 +39,10 @@ from torch_impl.verify.report import (
     could_not_be_checked,
     merged,
 )
-from torch_impl.verify.unit import (
-    Model,
-    Unit,
-    UserCodeError,
-    call,
-    counterpart,
-    function_unit,
-    in_order,
-    layer_unit,
-    loss_unit,
-    model_unit,
-    penalty_unit,
-    random_untrained,
-)
+from torch_impl.verify.units.functions import function_unit, in_order
+from torch_impl.verify.units.layers import counterpart, layer_unit, loss_unit, penalty_unit, random_untrained
+from torch_impl.verify.units.objects import Model, model_unit
+from torch_impl.verify.units.unit import Unit, UserCodeError, call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

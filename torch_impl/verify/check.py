@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from torch_impl.verify import probes
-from torch_impl.verify.catalogue import CATALOGUE
-from torch_impl.verify.explain import backward_order, explain, ratios
-from torch_impl.verify.forwards import with_second_softmax
-from torch_impl.verify.hypotheses import softmax_pairs
-from torch_impl.verify.kinks import by_convention
-from torch_impl.verify.observe import Probe, observe, run, tape_of
-from torch_impl.verify.reference import TraceError, choose_reference, own_reference
+from torch_impl.verify.explain.search import backward_order, explain, ratios
+from torch_impl.verify.judge.kinks import by_convention
+from torch_impl.verify.judge.state import check_repeatable, drawn_anew, remembers, resampled, watch_state
+from torch_impl.verify.mistakes.catalogue import CATALOGUE
+from torch_impl.verify.mistakes.forwards import with_second_softmax
+from torch_impl.verify.mistakes.hypotheses import softmax_pairs
+from torch_impl.verify.observe import probes
+from torch_impl.verify.observe.observation import Probe, observe, run, tape_of
+from torch_impl.verify.observe.reference import TraceError, choose_reference, own_reference
 from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare
-from torch_impl.verify.state import check_repeatable, drawn_anew, remembers, resampled, watch_state
-from torch_impl.verify.tape import line, packet_of
-from torch_impl.verify.unit import UserCodeError, float_arrays, own
+from torch_impl.verify.trace.tape import line, packet_of
+from torch_impl.verify.units.unit import UserCodeError, float_arrays, own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
-    from torch_impl.verify.observe import Observation
-    from torch_impl.verify.reference import Reference
+    from torch_impl.verify.observe.observation import Observation
+    from torch_impl.verify.observe.reference import Reference
     from torch_impl.verify.report import Verdict
-    from torch_impl.verify.unit import Inputs, Unit
+    from torch_impl.verify.units.unit import Inputs, Unit
 
     Array = NDArray[Any]
 

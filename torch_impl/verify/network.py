@@ -13,19 +13,20 @@ import scratch
 from scratch import checks
 from scratch.composite import traced
 from scratch.layers import takes, trained_shapes
-from torch_impl.verify.catalogue import CATALOGUE
 from torch_impl.verify.check import verify_unit
-from torch_impl.verify.reference import choose_reference
+from torch_impl.verify.mistakes.catalogue import CATALOGUE
+from torch_impl.verify.observe.reference import choose_reference
 from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare, merged
-from torch_impl.verify.unit import Unit, UserCodeError, call, float_arrays, layer_unit, loss_unit
+from torch_impl.verify.units.layers import layer_unit, loss_unit
+from torch_impl.verify.units.unit import Unit, UserCodeError, call, float_arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scratch import Network, Parameters
     from scratch.losses import Loss
-    from torch_impl.verify.reference import Reference
-    from torch_impl.verify.unit import Inputs
+    from torch_impl.verify.observe.reference import Reference
+    from torch_impl.verify.units.unit import Inputs
 
     Array = NDArray[Any]
 

@@ -13,10 +13,10 @@ import scratch
 from scratch import checks
 from scratch.optim import Optimizer
 from torch_impl.counterparts import OPTIMIZERS
-from torch_impl.verify.catalogue import CATALOGUE
-from torch_impl.verify.explain import ratios
+from torch_impl.verify.explain.search import ratios
+from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare
-from torch_impl.verify.unit import UserCodeError, call
+from torch_impl.verify.units.unit import UserCodeError, call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from torch_impl.verify.catalogue import CATALOGUE
+from torch_impl.verify.mistakes.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

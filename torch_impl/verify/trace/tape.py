@@ -154,6 +154,15 @@ class Tape:
                     _add(arrived, argument, g)
         return arrived
 
+    def with_targets(self, targets: Mapping[fx.Node, Callable[..., Any]]) -> Tape:
+        """The same tape with other functions at some nodes, of the arguments that those have."""
+        graph = fx.Graph()
+        copied: dict[fx.Node, fx.Node] = {}
+        graph.output(graph.graph_copy(self.graph.graph, copied))
+        for node, target in targets.items():
+            copied[node].target = target
+        return Tape(fx.GraphModule(self.graph, graph), {name: self.values[leaf] for name, leaf in self.leaves.items()})
+
     def function(self, u: fx.Node, v: fx.Node, at: torch.Tensor) -> torch.Tensor:
         """v as a function of u, evaluated with ``at`` in the place of u."""
         swap: dict[fx.Node, Any] = {u: at}

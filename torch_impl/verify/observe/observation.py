@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from torch_impl.verify import probes
-from torch_impl.verify.reference import TraceError, choose_reference
-from torch_impl.verify.unit import UserCodeError, float_arrays, own
+from torch_impl.verify.observe import probes
+from torch_impl.verify.observe.reference import TraceError, choose_reference
+from torch_impl.verify.units.unit import UserCodeError, float_arrays, own
 
 if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
-    from torch_impl.verify.reference import Reference
-    from torch_impl.verify.tape import Tape
-    from torch_impl.verify.unit import Inputs, Unit
+    from torch_impl.verify.observe.reference import Reference
+    from torch_impl.verify.trace.tape import Tape
+    from torch_impl.verify.units.unit import Inputs, Unit
 
     Array = NDArray[Any]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from torch_impl.verify.tape import Tape, line, packet_of
+from torch_impl.verify.trace.tape import Tape, line, packet_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from torch_impl.verify.forwards import clips, without_clipping
-from torch_impl.verify.tape import line, packet_of, reshapes, same
+from torch_impl.verify.mistakes.forwards import clips, without_clipping
+from torch_impl.verify.trace.tape import line, packet_of, reshapes, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import fx
 
-    from torch_impl.verify.observe import Observation
-    from torch_impl.verify.tape import Rule, Tape
-    from torch_impl.verify.unit import Unit
+    from torch_impl.verify.observe.observation import Observation
+    from torch_impl.verify.trace.tape import Rule, Tape
+    from torch_impl.verify.units.unit import Unit
 
     Array = NDArray[Any]
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from torch_impl.verify.catalogue import CATALOGUE
-from torch_impl.verify.explain import ratios
-from torch_impl.verify.observe import call_backward, close, copies, sendable
+from torch_impl.verify.explain.search import ratios
+from torch_impl.verify.mistakes.catalogue import CATALOGUE
+from torch_impl.verify.observe.observation import call_backward, close, copies, sendable
 from torch_impl.verify.report import UNKNOWN, Finding
-from torch_impl.verify.unit import BACKWARD_SEED, FORWARD_SEED, UserCodeError, float_arrays, own
+from torch_impl.verify.units.unit import BACKWARD_SEED, FORWARD_SEED, UserCodeError, float_arrays, own
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from torch_impl.verify.observe import Observation
-    from torch_impl.verify.unit import Inputs, Unit
+    from torch_impl.verify.observe.observation import Observation
+    from torch_impl.verify.units.unit import Inputs, Unit
 
     Array = NDArray[Any]
 

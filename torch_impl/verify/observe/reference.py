@@ -11,10 +11,10 @@ from unittest import mock
 import numpy as np
 import torch
 
-from torch_impl.verify.arrays import pad_with_constant, tensor_of, traced, traced_creation
-from torch_impl.verify.draws import Recorder, Replay, recorded, replayed
-from torch_impl.verify.tape import StochasticRounding, Tape, functional_graph
-from torch_impl.verify.unit import UserCodeError, call, float_arrays, own, same_global_draws
+from torch_impl.verify.trace.arrays import pad_with_constant, tensor_of, traced, traced_creation
+from torch_impl.verify.trace.draws import Recorder, Replay, recorded, replayed
+from torch_impl.verify.trace.tape import StochasticRounding, Tape, functional_graph
+from torch_impl.verify.units.unit import UserCodeError, call, float_arrays, own, same_global_draws
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import fx
 
-    from torch_impl.verify.unit import Inputs, Outputs, Unit
+    from torch_impl.verify.units.unit import Inputs, Outputs, Unit
 
     Array = NDArray[Any]
 

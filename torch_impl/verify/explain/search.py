@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torch_impl.verify.catalogue import CATALOGUE
-from torch_impl.verify.hypotheses import hypotheses, name_factor
+from torch_impl.verify.mistakes.catalogue import CATALOGUE
+from torch_impl.verify.mistakes.hypotheses import hypotheses, name_factor
 from torch_impl.verify.report import UNKNOWN, Finding
-from torch_impl.verify.tape import reshapes
+from torch_impl.verify.trace.tape import reshapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import fx
 
-    from torch_impl.verify.hypotheses import Hypothesis, Observation
-    from torch_impl.verify.tape import Rule, Tape
-    from torch_impl.verify.unit import Unit
+    from torch_impl.verify.mistakes.hypotheses import Hypothesis, Observation
+    from torch_impl.verify.trace.tape import Rule, Tape
+    from torch_impl.verify.units.unit import Unit
 
     Array = NDArray[Any]
 

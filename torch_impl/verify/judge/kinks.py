@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from torch_impl.verify.catalogue import CATALOGUE
-from torch_impl.verify.observe import tape_of
+from torch_impl.verify.mistakes.catalogue import CATALOGUE
+from torch_impl.verify.observe.observation import tape_of
 from torch_impl.verify.report import Finding
-from torch_impl.verify.tape import bends
-from torch_impl.verify.unit import float_arrays
+from torch_impl.verify.trace.tape import bends
+from torch_impl.verify.units.unit import float_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.random import Generator
 
-    from torch_impl.verify.observe import Observation
-    from torch_impl.verify.reference import Reference
-    from torch_impl.verify.tape import Tape
-    from torch_impl.verify.unit import Inputs, Unit
+    from torch_impl.verify.observe.observation import Observation
+    from torch_impl.verify.observe.reference import Reference
+    from torch_impl.verify.trace.tape import Tape
+    from torch_impl.verify.units.unit import Inputs, Unit
 
 
 def by_convention(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torch_impl.verify.unit import float_arrays
+from torch_impl.verify.units.unit import float_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
-    from torch_impl.verify.unit import Inputs, Unit
+    from torch_impl.verify.units.unit import Inputs, Unit
 
     Array = NDArray[Any]
 

@@ -1,0 +1,1 @@
+"""Both backwards, the user's and the reference's, with one set of inputs after another."""

@@ -1,0 +1,1 @@
+"""The forward pass as a tape of primitive operations, whoever wrote it."""

@@ -1,0 +1,92 @@
+"""A unit: one forward and its hand-written backward, whatever they came as, with named arrays in and out."""
+
+from __future__ import annotations
+
+import copy
+import traceback
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+    Inputs = dict[str, Any]
+    Outputs = tuple[Any, ...]
+
+
+FORWARD_SEED = 20240607
+# The backward pass starts np.random somewhere else than the forward: a mask that it draws anew must not be the same
+# one.
+BACKWARD_SEED: ContextVar[int] = ContextVar("BACKWARD_SEED", default=FORWARD_SEED + 1)
+
+
+class UserCodeError(Exception):
+    """The code under test raised ``__cause__``; the text says what, and in which line."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is verified: ``forward(inputs) -> (outputs, cache)``, ``backward(upstream, inputs, cache) -> gradients``.
+
+    ``outputs`` and ``upstream`` are tuples of arrays, ``inputs`` and ``gradients`` dicts by name; a gradient has the
+    name of its input. ``traced(inputs) -> outputs`` is the bare forward, for autograd to go through. ``reference``
+    takes tensors by name and returns a tensor; None where the user's own forward is the reference.
+    """
+
+    name: str
+    forward: Callable[[Inputs], tuple[Outputs, Any]]
+    backward: Callable[[Outputs, Inputs, Any], Inputs]
+    traced: Callable[[Inputs], Outputs]
+    reference: Callable[[dict[str, Any]], Any] | None = None
+    parameters: tuple[str, ...] = ()  # the inputs that are trained; the others are data
+    kinks: tuple[float, ...] = ()
+    takes_upstream: bool = True  # False: it ends in a loss, whose upstream gradient is 1
+    updates_itself: bool = False  # its parameters are meant to change in backward
+    into: Callable[[Outputs, Inputs, Any, float], Inputs] | None = None  # backward into arrays that hold this number
+    widened: Callable[[], tuple[Unit, Inputs] | None] | None = None  # the same unit with other widths, and inputs
+    batch_is_free: bool = False  # the length of axis 0 of the data may be changed, to 1 too
+    title: Callable[[str], str] = field(default=lambda name: f"d{name}")  # what the gradient of an input is called
+
+
+def float_arrays(inputs: Mapping[str, Any]) -> dict[str, Array]:
+    """The inputs that have a gradient."""
+    return {n: v for n, v in inputs.items() if isinstance(v, np.ndarray) and np.issubdtype(v.dtype, np.floating)}
+
+
+def own(inputs: Inputs) -> Inputs:
+    """A copy that user code may do with as it likes; generators start where they stood."""
+    return {name: copy.deepcopy(value) for name, value in inputs.items()}
+
+
+@contextmanager
+def same_global_draws(seed: int = FORWARD_SEED) -> Iterator[None]:
+    """np.random's global generator starts at one seed inside, and goes on afterwards as if nothing had been drawn."""
+    before = np.random.get_state()  # noqa: NPY002  the code under test may draw from it
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+
+
+def call(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What ``function`` returns.
+
+    Raises
+        UserCodeError: it raised; the text gives the exception and the line
+    """
+    try:
+        with np.errstate(all="ignore"):  # saturated probes overflow where they may; what comes out is what counts
+            return function(*args, **kwargs)
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        theirs = [f for f in frames if f.filename != __file__ and "site-packages" not in f.filename]
+        place = f" ({theirs[-1].filename}, line {theirs[-1].lineno}: {theirs[-1].line})" if theirs else ""
+        raise UserCodeError(f"{what} raised {type(error).__name__}: {error}{place}") from error
