@@ -18,13 +18,23 @@ from .cases import CASES
 
 # How many of the results are outputs, where it is more than the first.
 OUTPUTS = {"LSTM step with two outputs": 2, "LSTM cell, samples as columns, eight parameters in a dict": 2}
+# Where the loss takes the last of the results.
+LAST = {"forward returns Z1, A1, Z2, A2, the prediction last"}
+# Where float32 inside allows no smaller step.
+COARSE = {"recurrent step cast to float32 inside"}
 # What the backward pass takes of the results, where their order there is another one.
 TAKEN = {"XOR with two sigmoid layers, inputs and targets of ints": lambda result: [result[1], result[0]]}
 STEP = 1e-6
 
 
+def of_floats(value):
+    return isinstance(value, list) and value != [] and all(isinstance(v, float) or of_floats(v) for v in value)
+
+
 def leaves(value, path=()):
-    """Each number or array within nested dicts, lists and tuples, with its path."""
+    """Each number, array or list of numbers within nested dicts, lists and tuples, with its path."""
+    if of_floats(value):
+        return [(path, value)]
     if isinstance(value, dict):
         return [leaf for key, item in value.items() for leaf in leaves(item, (*path, key))]
     if isinstance(value, list | tuple):
@@ -66,17 +76,16 @@ def run(case, inputs):
     inputs = copy.deepcopy(inputs)
     np.random.seed(0)  # noqa: NPY002 (dropout draws from it)
     result = called(case.code[0], inputs, [])
-    results = (
-        list(result.values() if isinstance(result, dict) else result) if isinstance(result, tuple | dict) else None
-    )
-    results = [result] if results is None else results
+    if isinstance(result, dict) and case.code[1] is None:
+        result = tuple(result.values())
+    results = list(result) if isinstance(result, tuple) else [result]
     if case.code[1] is None:
         return results, [next(r for r in results if np.ndim(r) == 0 and not isinstance(r, dict))]
     if "loss" in case.options:
         loss = case.options["loss"]
         first = next(iter(inspect.signature(loss).parameters))
         others = {name: value for name, value in inputs.items() if name != first}
-        return results, [called(loss, others, results)]
+        return results, [called(loss, others, results[-1:] if case.name in LAST else results)]
     return results, results[: OUTPUTS.get(case.name, 1)]
 
 
@@ -104,22 +113,26 @@ def returned(case, douts):
 def numerical(case, douts, path):
     """Central differences of the outputs' sum, weighted by the upstream gradients, at one leaf."""
     inputs = in_float64(case.inputs)
-    leaf = np.array(dict(leaves(inputs))[path], dtype=np.float64)
+    original = dict(leaves(inputs))[path]
+    leaf = np.array(original, dtype=np.float64)
     gradient = np.zeros_like(leaf)
+    size = 1e-2 if case.name in COARSE else STEP
     for index in np.ndindex(leaf.shape):
         values = []
-        for step in (STEP, -STEP):
+        for step in (size, -size):
             moved = leaf.copy()
             moved[index] += step
-            _, outputs = run(case, replaced(inputs, path, moved if moved.ndim else float(moved)))
+            _, outputs = run(
+                case, replaced(inputs, path, moved if isinstance(original, np.ndarray) else moved.tolist())
+            )
             values.append(sum(np.sum(o * d) for o, d in zip(outputs, douts, strict=True)))
-        gradient[index] = (values[0] - values[1]) / (2 * STEP)
+        gradient[index] = (values[0] - values[1]) / (2 * size)
     return gradient
 
 
-def same(a, b):
+def same(a, b, tolerance=1e-5):
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    return a.size == b.size and np.allclose(a.ravel(), b.ravel(), rtol=1e-5, atol=1e-7)
+    return a.size == b.size and np.allclose(a.ravel(), b.ravel(), rtol=tolerance, atol=tolerance / 100)
 
 
 def check_functions(case):
@@ -129,8 +142,9 @@ def check_functions(case):
     douts = [np.float64(1) if np.ndim(o) == 0 else rng.normal(size=np.shape(o)) for o in outputs]
     gradients = leaves(returned(case, [d.copy() for d in douts]))
     expected = [(path, numerical(case, douts, path)) for path, leaf in leaves(case.inputs) if is_float(leaf)]
-    missing = [path for path, g in expected if not any(same(g, other) for _, other in gradients)]
-    surplus = [path for path, g in gradients if not any(same(g, other) for _, other in expected)]
+    tolerance = 2e-2 if case.name in COARSE else 1e-5
+    missing = [path for path, g in expected if not any(same(g, other, tolerance) for _, other in gradients)]
+    surplus = [path for path, g in gradients if not any(same(g, other, tolerance) for _, other in expected)]
     shapes = [
         (path, np.shape(g), np.shape(other))
         for path, g in gradients

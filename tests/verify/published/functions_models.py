@@ -177,7 +177,7 @@ def dropout_net_backward(X, Y, cache, parameters, keep_prob=0.8):
 
 
 functions(
-    "network with dropout seeded inside, dZ2 and dA1 among the gradients",
+    "network with dropout seeded inside, dZ2 and dA1 among the gradients without 1 / m",
     dropout_net_forward,
     dropout_net_backward,
     {

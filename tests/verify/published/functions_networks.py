@@ -118,7 +118,7 @@ def initialize_parameters_deep(layer_dims, seed=3):
 
 
 functions(
-    "deep network, caches in a list, dA among the gradients",
+    "deep network, caches in a list, dA among the gradients without 1 / m",
     L_model_forward,
     L_model_backward,
     {
