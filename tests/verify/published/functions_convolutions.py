@@ -56,65 +56,52 @@ functions(
 )
 
 
-def get_im2col_indices(x_shape, field_height, field_width, padding=1, stride=1):
-    N, C, H, W = x_shape
-    assert (H + 2 * padding - field_height) % stride == 0
-    out_height = (H + 2 * padding - field_height) // stride + 1
-    out_width = (W + 2 * padding - field_width) // stride + 1
-    i0 = np.tile(np.repeat(np.arange(field_height), field_width), C)
-    i1 = stride * np.repeat(np.arange(out_height), out_width)
-    j0 = np.tile(np.arange(field_width), field_height * C)
-    j1 = stride * np.tile(np.arange(out_width), out_height)
-    i = i0.reshape(-1, 1) + i1.reshape(1, -1)
-    j = j0.reshape(-1, 1) + j1.reshape(1, -1)
-    k = np.repeat(np.arange(C), field_height * field_width).reshape(-1, 1)
-    return k, i, j
+def patch_indices(x_shape, fh, fw, padding, stride):
+    _, C, H, W = x_shape
+    out_h = (H + 2 * padding - fh) // stride + 1
+    out_w = (W + 2 * padding - fw) // stride + 1
+    assert (H + 2 * padding - fh) % stride == 0, "the filter does not fit"
+    channel, row, col = (a.reshape(-1, 1) for a in np.meshgrid(range(C), range(fh), range(fw), indexing="ij"))
+    top, left = (a.reshape(1, -1) for a in np.mgrid[:out_h, :out_w])
+    return channel, row + stride * top, col + stride * left
 
 
 def im2col_indices(x, fh, fw, padding=1, stride=1):
-    p = padding
-    x_padded = np.pad(x, ((0, 0), (0, 0), (p, p), (p, p)), mode="constant")
-    k, i, j = get_im2col_indices(x.shape, fh, fw, padding, stride)
-    cols = x_padded[:, k, i, j]
-    return cols.transpose(1, 2, 0).reshape(fh * fw * x.shape[1], -1)
+    padded = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)), mode="constant")
+    c, i, j = patch_indices(x.shape, fh, fw, padding, stride)
+    patches = padded[:, c, i, j]
+    return np.moveaxis(patches, 0, -1).reshape(patches.shape[1], -1)
 
 
 def col2im_indices(cols, x_shape, fh, fw, padding=1, stride=1):
     N, C, H, W = x_shape
-    x_padded = np.zeros((N, C, H + 2 * padding, W + 2 * padding), dtype=cols.dtype)
-    k, i, j = get_im2col_indices(x_shape, fh, fw, padding, stride)
-    cols_reshaped = cols.reshape(C * fh * fw, -1, N).transpose(2, 0, 1)
-    np.add.at(x_padded, (slice(None), k, i, j), cols_reshaped)
-    if padding == 0:
-        return x_padded
-    return x_padded[:, :, padding:-padding, padding:-padding]
+    image = np.zeros((N, C, H + 2 * padding, W + 2 * padding), dtype=cols.dtype)
+    c, i, j = patch_indices(x_shape, fh, fw, padding, stride)
+    patches = np.moveaxis(cols.reshape(C * fh * fw, -1, N), -1, 0)
+    np.add.at(image, (slice(None), c, i, j), patches)
+    return image[:, :, padding : padding + H, padding : padding + W]
 
 
 def conv_forward(X, W, b, stride=1, padding=1):
-    n_filters, d_filter, h_filter, w_filter = W.shape
-    n_x, d_x, h_x, w_x = X.shape
-    h_out = (h_x - h_filter + 2 * padding) / stride + 1
-    w_out = (w_x - w_filter + 2 * padding) / stride + 1
-    if not h_out.is_integer() or not w_out.is_integer():
-        raise Exception("Invalid output dimension!")
-    h_out, w_out = int(h_out), int(w_out)
-    X_col = im2col_indices(X, h_filter, w_filter, padding=padding, stride=stride)
-    W_col = W.reshape(n_filters, -1)
-    out = W_col @ X_col + b
-    out = out.reshape(n_filters, h_out, w_out, n_x).transpose(3, 0, 1, 2)
-    cache = (X, W, b, stride, padding, X_col)
-    return out, cache
+    n_filters, _, fh, fw = W.shape
+    h_out = (X.shape[2] + 2 * padding - fh) / stride + 1
+    w_out = (X.shape[3] + 2 * padding - fw) / stride + 1
+    if not (h_out.is_integer() and w_out.is_integer()):
+        raise Exception("output size is not a whole number")
+    X_col = im2col_indices(X, fh, fw, padding=padding, stride=stride)
+    Z = np.dot(W.reshape(n_filters, -1), X_col) + b
+    Z = Z.reshape(n_filters, int(h_out), int(w_out), len(X))
+    return Z.transpose(3, 0, 1, 2), (X.shape, W, X_col, stride, padding)
 
 
 def conv_backward(dout, cache):
-    X, W, b, stride, padding, X_col = cache
-    n_filter, d_filter, h_filter, w_filter = W.shape
-    db = np.sum(dout, axis=(0, 2, 3)).reshape(n_filter, -1)
-    dout_reshaped = dout.transpose(1, 2, 3, 0).reshape(n_filter, -1)
-    dW = (dout_reshaped @ X_col.T).reshape(W.shape)
-    dX_col = W.reshape(n_filter, -1).T @ dout_reshaped
-    dX = col2im_indices(dX_col, X.shape, h_filter, w_filter, padding=padding, stride=stride)
-    return dX, dW, db
+    x_shape, W, X_col, stride, padding = cache
+    n_filters, _, fh, fw = W.shape
+    d = dout.transpose(1, 2, 3, 0).reshape(n_filters, -1)
+    db = d.sum(axis=1, keepdims=True)
+    dW = np.dot(d, X_col.T).reshape(W.shape)
+    dX_col = np.dot(W.reshape(n_filters, -1).T, d)
+    return col2im_indices(dX_col, x_shape, fh, fw, padding=padding, stride=stride), dW, db
 
 
 functions(
@@ -135,28 +122,25 @@ def zero_pad(X, pad):
     return np.pad(array=X, pad_width=((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="constant", constant_values=(0, 0))
 
 
-def conv_single_step(a_slice_prev, W, b):
-    s = np.multiply(a_slice_prev, W)
-    return np.sum(s) + float(b[0, 0, 0])
+def conv_one_place(a_slice, W, b):
+    return np.sum(np.multiply(a_slice, W)) + float(b[0, 0, 0])
 
 
 def conv_forward_nhwc(A_prev, W, b, hparameters):
-    (m, n_H_prev, n_W_prev, n_C_prev) = A_prev.shape
+    (m, height, width, _) = A_prev.shape
     (f, f, n_C_prev, n_C) = W.shape
-    stride = hparameters["stride"]
-    pad = hparameters["pad"]
-    n_H = int((n_H_prev - f + 2 * pad) / stride + 1)
-    n_W = int((n_W_prev - f + 2 * pad) / stride + 1)
+    stride, pad = hparameters["stride"], hparameters["pad"]
+    n_H = int((height + 2 * pad - f) / stride) + 1
+    n_W = int((width + 2 * pad - f) / stride) + 1
+    A_pad = zero_pad(A_prev, pad)
     Z = np.zeros((m, n_H, n_W, n_C))
-    A_prev_pad = zero_pad(A_prev, pad)
-    for i in range(m):
-        a_prev_pad = A_prev_pad[i]
+    for example in range(m):
         for h in range(n_H):
             for w in range(n_W):
+                top, left = h * stride, w * stride
+                a_slice = A_pad[example, top : top + f, left : left + f, :]
                 for c in range(n_C):
-                    vert_start, horiz_start = h * stride, w * stride
-                    a_slice_prev = a_prev_pad[vert_start : vert_start + f, horiz_start : horiz_start + f, :]
-                    Z[i, h, w, c] = conv_single_step(a_slice_prev, W[:, :, :, c], b[:, :, :, c])
+                    Z[example, h, w, c] = conv_one_place(a_slice, W[..., c], b[..., c])
     assert Z.shape == (m, n_H, n_W, n_C)
     return Z, (A_prev, W, b, hparameters)
 
@@ -165,24 +149,18 @@ def conv_backward_nhwc(dZ, cache):
     (A_prev, W, b, hparameters) = cache
     (f, f, n_C_prev, n_C) = W.shape
     stride, pad = hparameters["stride"], hparameters["pad"]
-    (m, n_H, n_W, n_C) = dZ.shape
-    dA_prev = np.zeros(A_prev.shape)
-    dW = np.zeros(W.shape)
-    db = np.zeros((1, 1, 1, n_C))
-    A_prev_pad = zero_pad(A_prev, pad)
-    dA_prev_pad = zero_pad(dA_prev, pad)
-    for i in range(m):
-        a_prev_pad = A_prev_pad[i]
-        da_prev_pad = dA_prev_pad[i]
-        for h in range(n_H):
-            for w in range(n_W):
+    A_pad = zero_pad(A_prev, pad)
+    dA_pad, dW, db = np.zeros(A_pad.shape), np.zeros(W.shape), np.zeros(b.shape)
+    for example in range(dZ.shape[0]):
+        for h in range(dZ.shape[1]):
+            for w in range(dZ.shape[2]):
+                top, left = h * stride, w * stride
                 for c in range(n_C):
-                    vs, hs = h * stride, w * stride
-                    a_slice = a_prev_pad[vs : vs + f, hs : hs + f, :]
-                    da_prev_pad[vs : vs + f, hs : hs + f, :] += W[:, :, :, c] * dZ[i, h, w, c]
-                    dW[:, :, :, c] += a_slice * dZ[i, h, w, c]
-                    db[:, :, :, c] += dZ[i, h, w, c]
-        dA_prev[i, :, :, :] = da_prev_pad[pad:-pad, pad:-pad, :]
+                    d = dZ[example, h, w, c]
+                    dA_pad[example, top : top + f, left : left + f, :] += d * W[:, :, :, c]
+                    dW[:, :, :, c] += d * A_pad[example, top : top + f, left : left + f, :]
+                    db[:, :, :, c] += d
+    dA_prev = dA_pad[:, pad:-pad, pad:-pad, :]
     assert dA_prev.shape == A_prev.shape
     return dA_prev, dW, db
 

@@ -157,20 +157,15 @@ functions(
 
 def temporal_affine_forward(x, w, b):
     N, T, D = x.shape
-    M = b.shape[0]
-    out = x.reshape(N * T, D).dot(w).reshape(N, T, M) + b
-    cache = x, w, b, out
-    return out, cache
+    flat = x.reshape(-1, D)
+    out = (flat.dot(w) + b).reshape(N, T, -1)
+    return out, (flat, w, x.shape)
 
 
 def temporal_affine_backward(dout, cache):
-    x, w, b, out = cache
-    N, T, D = x.shape
-    M = b.shape[0]
-    dx = dout.reshape(N * T, M).dot(w.T).reshape(N, T, D)
-    dw = dout.reshape(N * T, M).T.dot(x.reshape(N * T, D)).T
-    db = dout.sum(axis=(0, 1))
-    return dx, dw, db
+    flat, w, shape = cache
+    d = dout.reshape(flat.shape[0], -1)
+    return d.dot(w.T).reshape(shape), flat.T.dot(d), d.sum(axis=0)
 
 
 functions(

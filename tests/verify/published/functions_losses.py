@@ -20,16 +20,13 @@ def softmax(z):
 
 
 def softmax_loss(x, y):
-    shifted_logits = x - np.max(x, axis=1, keepdims=True)
-    Z = np.sum(np.exp(shifted_logits), axis=1, keepdims=True)
-    log_probs = shifted_logits - np.log(Z)
-    probs = np.exp(log_probs)
-    N = x.shape[0]
-    loss = -np.sum(log_probs[np.arange(N), y]) / N
-    dx = probs.copy()
-    dx[np.arange(N), y] -= 1
-    dx /= N
-    return loss, dx
+    rows = np.arange(len(y))
+    shifted = x - x.max(axis=1, keepdims=True)
+    log_probs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    loss = -log_probs[rows, y].mean()
+    dx = np.exp(log_probs)
+    dx[rows, y] -= 1
+    return loss, dx / len(y)
 
 
 functions(
@@ -41,17 +38,13 @@ functions(
 
 
 def svm_loss(x, y):
-    N = x.shape[0]
-    correct_class_scores = x[np.arange(N), y]
-    margins = np.maximum(0, x - correct_class_scores[:, np.newaxis] + 1.0)
-    margins[np.arange(N), y] = 0
-    loss = np.sum(margins) / N
-    num_pos = np.sum(margins > 0, axis=1)
-    dx = np.zeros_like(x)
-    dx[margins > 0] = 1
-    dx[np.arange(N), y] -= num_pos
-    dx /= N
-    return loss, dx
+    N = len(x)
+    correct = x[range(N), y].reshape(N, 1)
+    margins = np.maximum(0, 1 + x - correct)
+    margins[range(N), y] = 0
+    dx = np.where(margins > 0, 1.0, 0.0)
+    dx[range(N), y] = -dx.sum(axis=1)
+    return margins.sum() / N, dx / N
 
 
 functions(
@@ -138,13 +131,10 @@ functions(
 
 
 def cross_entropy_error(y, t):
-    if y.ndim == 1:
-        t = t.reshape(1, t.size)
-        y = y.reshape(1, y.size)
-    if t.size == y.size:
-        t = t.argmax(axis=1)
-    batch_size = y.shape[0]
-    return -np.sum(np.log(y[np.arange(batch_size), t] + 1e-7)) / batch_size
+    if t.ndim == y.ndim:
+        t = np.argmax(t, axis=1)
+    picked = y[np.arange(len(y)), t]
+    return -np.sum(np.log(picked + 1e-12)) / len(y)
 
 
 def softmax_with_loss(x, t):
@@ -154,14 +144,12 @@ def softmax_with_loss(x, t):
 
 def softmax_with_loss_backward(cache, dout=1):
     y, t = cache
-    batch_size = t.shape[0]
+    n = len(t)
     if t.size == y.size:
-        dx = (y - t) / batch_size
-    else:
-        dx = y.copy()
-        dx[np.arange(batch_size), t] -= 1
-        dx = dx / batch_size
-    return dx * dout
+        return dout * (y - t) / n
+    dx = np.array(y)
+    dx[np.arange(n), t] -= 1
+    return dout * dx / n
 
 
 for name, t in (("class indices", rng.integers(0, 4, size=5)), ("one-hot", np.eye(4)[rng.integers(0, 4, size=5)])):

@@ -214,26 +214,20 @@ functions(
 
 
 def cbow_forward(x, W1, W2, b1, b2):
-    h = np.maximum(0, np.dot(W1, x) + b1)
-    z = np.dot(W2, h) + b2
-    e_z = np.exp(z)
-    return e_z / np.sum(e_z, axis=0), h
+    h = np.maximum(W1 @ x + b1, 0)
+    e = np.exp(W2 @ h + b2)
+    return e / e.sum(axis=0), h
 
 
 def cbow_cost(yhat, y, batch_size):
-    logprobs = np.multiply(np.log(yhat), y)
-    cost = -1 / batch_size * np.sum(logprobs)
-    return np.squeeze(cost)
+    return np.squeeze(-np.sum(y * np.log(yhat)) / batch_size)
 
 
 def cbow_back_prop(x, yhat, y, h, W1, W2, b1, b2, batch_size):
-    l1 = np.dot(W2.T, yhat - y)
-    l1[h <= 0] = 0
-    grad_W1 = np.dot(l1, x.T) / batch_size
-    grad_W2 = np.dot(yhat - y, h.T) / batch_size
-    grad_b1 = np.sum(l1, axis=1, keepdims=True) / batch_size
-    grad_b2 = np.sum(yhat - y, axis=1, keepdims=True) / batch_size
-    return grad_W1, grad_W2, grad_b1, grad_b2
+    dz = (yhat - y) / batch_size
+    dh = np.dot(W2.T, dz)
+    dh[h <= 0] = 0
+    return np.dot(dh, x.T), np.dot(dz, h.T), dh.sum(axis=1, keepdims=True), dz.sum(axis=1, keepdims=True)
 
 
 functions(

@@ -50,34 +50,30 @@ functions(
 
 
 def model_forward(X, model):
-    z1 = X.dot(model["W1"]) + model["b1"]
-    a1 = np.tanh(z1)
-    z2 = a1.dot(model["W2"]) + model["b2"]
-    exp_scores = np.exp(z2)
-    probs = exp_scores / np.sum(exp_scores, axis=1, keepdims=True)
+    a1 = np.tanh(np.dot(X, model["W1"]) + model["b1"])
+    z2 = np.dot(a1, model["W2"]) + model["b2"]
+    probs = np.exp(z2)
+    probs = probs / probs.sum(axis=1, keepdims=True)
     return probs, a1
 
 
 def model_loss(probs, y, model, reg_lambda):
-    num_examples = len(probs)
-    correct_logprobs = -np.log(probs[range(num_examples), y])
-    data_loss = np.sum(correct_logprobs)
-    data_loss += reg_lambda / 2 * (np.sum(np.square(model["W1"])) + np.sum(np.square(model["W2"])))
-    return 1.0 / num_examples * data_loss
+    n = len(y)
+    data_loss = sum(-np.log(probs[i, y[i]]) for i in range(n))
+    penalty = reg_lambda / 2 * sum(np.sum(model[k] ** 2) for k in ("W1", "W2"))
+    return (data_loss + penalty) / n
 
 
 def model_backward(probs, a1, X, y, model, reg_lambda):
-    num_examples = len(X)
-    delta3 = probs.copy()
-    delta3[range(num_examples), y] -= 1
-    dW2 = a1.T.dot(delta3)
-    db2 = np.sum(delta3, axis=0, keepdims=True)
-    delta2 = delta3.dot(model["W2"].T) * (1 - np.power(a1, 2))
-    dW1 = np.dot(X.T, delta2)
-    db1 = np.sum(delta2, axis=0, keepdims=True)
-    dW2 += reg_lambda * model["W2"]
-    dW1 += reg_lambda * model["W1"]
-    return {k: v / num_examples for k, v in {"dW1": dW1, "db1": db1, "dW2": dW2, "db2": db2}.items()}
+    n = len(y)
+    delta = probs - np.eye(probs.shape[1])[y]
+    grads = {"dW2": np.dot(a1.T, delta) + reg_lambda * model["W2"], "db2": delta.sum(axis=0, keepdims=True)}
+    delta = np.dot(delta, model["W2"].T) * (1 - np.square(a1))
+    grads["dW1"] = np.dot(X.T, delta) + reg_lambda * model["W1"]
+    grads["db1"] = delta.sum(axis=0, keepdims=True)
+    for key in grads:
+        grads[key] /= n
+    return grads
 
 
 functions(
@@ -95,17 +91,14 @@ functions(
 
 
 def two_matrices(x, y, w1, w2):
-    h = x.dot(w1)
-    h_relu = np.maximum(h, 0)
-    y_pred = h_relu.dot(w2)
-    loss = np.square(y_pred - y).sum()
-    grad_y_pred = 2.0 * (y_pred - y)
-    grad_w2 = h_relu.T.dot(grad_y_pred)
-    grad_h_relu = grad_y_pred.dot(w2.T)
-    grad_h = grad_h_relu.copy()
-    grad_h[h < 0] = 0
-    grad_w1 = x.T.dot(grad_h)
-    return loss, grad_w1, grad_w2
+    hidden = x.dot(w1)
+    active = np.maximum(hidden, 0)
+    difference = active.dot(w2) - y
+    loss = (difference**2).sum()
+    grad_out = 2.0 * difference
+    grad_hidden = np.array(grad_out.dot(w2.T))
+    grad_hidden[hidden < 0] = 0
+    return loss, x.T.dot(grad_hidden), active.T.dot(grad_out)
 
 
 functions(

@@ -288,25 +288,20 @@ def feed_forward(a, weights, biases):
 
 
 def backprop(a, y, weights, biases):
-    nabla_b = [np.zeros(b.shape) for b in biases]
+    zs, activations = [], [a]
+    for w, b in zip(weights, biases):
+        zs.append(w @ activations[-1] + b)
+        activations.append(sigmoid(zs[-1]))
     nabla_w = [np.zeros(w.shape) for w in weights]
-    activation = a
-    activations = [a]
-    zs = []
-    for b, w in zip(biases, weights):
-        z = np.dot(w, activation) + b
-        zs.append(z)
-        activation = sigmoid(z)
-        activations.append(activation)
-    delta = (activations[-1] - y) * sigmoid(zs[-1]) * (1 - sigmoid(zs[-1]))
-    nabla_b[-1] = delta
-    nabla_w[-1] = np.dot(delta, activations[-2].transpose())
-    for l in range(2, len(weights) + 1):
-        sp = sigmoid(zs[-l]) * (1 - sigmoid(zs[-l]))
-        delta = np.dot(weights[-l + 1].transpose(), delta) * sp
-        nabla_b[-l] = delta
-        nabla_w[-l] = np.dot(delta, activations[-l - 1].transpose())
-    return (nabla_b, nabla_w)
+    nabla_b = [np.zeros(b.shape) for b in biases]
+    error = activations[-1] - y
+    for layer in range(1, len(weights) + 1):
+        s = sigmoid(zs[-layer])
+        delta = error * s * (1 - s)
+        nabla_b[-layer] = delta
+        nabla_w[-layer] = delta @ activations[-layer - 1].T
+        error = weights[-layer].T @ delta
+    return nabla_b, nabla_w
 
 
 def quadratic_cost(output, y):

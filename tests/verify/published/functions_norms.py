@@ -10,30 +10,23 @@ r = np.random.RandomState(4)
 
 
 def dropout_forward(x, dropout_param):
-    p, mode = dropout_param["p"], dropout_param["mode"]
+    keep, mode = dropout_param["p"], dropout_param["mode"]
     if "seed" in dropout_param:
         np.random.seed(dropout_param["seed"])
     mask = None
-    out = None
     if mode == "train":
-        mask = (np.random.rand(*x.shape) < p) / p
+        mask = (np.random.rand(*x.shape) < keep) / keep
         out = x * mask
     elif mode == "test":
         out = x
-    cache = (dropout_param, mask)
-    out = out.astype(x.dtype, copy=False)
-    return out, cache
+    return out.astype(x.dtype, copy=False), (dropout_param, mask)
 
 
 def dropout_backward(dout, cache):
     dropout_param, mask = cache
-    mode = dropout_param["mode"]
-    dx = None
-    if mode == "train":
-        dx = dout * mask
-    elif mode == "test":
-        dx = dout
-    return dx
+    if dropout_param["mode"] == "train":
+        return dout * mask
+    return dout
 
 
 for param in ({"mode": "train", "p": 0.5, "seed": 123}, {"mode": "train", "p": 0.7}, {"mode": "test", "p": 0.5}):
@@ -104,58 +97,52 @@ def batchnorm_forward(x, gamma, beta, bn_param):
     mode = bn_param["mode"]
     eps = bn_param.get("eps", 1e-5)
     momentum = bn_param.get("momentum", 0.9)
-    N, D = x.shape
-    running_mean = bn_param.get("running_mean", np.zeros(D, dtype=x.dtype))
-    running_var = bn_param.get("running_var", np.zeros(D, dtype=x.dtype))
-    out, cache = None, None
+    running_mean = bn_param.get("running_mean", np.zeros(x.shape[1], dtype=x.dtype))
+    running_var = bn_param.get("running_var", np.zeros(x.shape[1], dtype=x.dtype))
+    cache = None
     if mode == "train":
-        mu = np.mean(x, axis=0)
-        xmu = x - mu
-        sq = xmu**2
-        var = np.mean(sq, axis=0)
-        sqrtvar = np.sqrt(var + eps)
-        ivar = 1.0 / sqrtvar
-        xhat = xmu * ivar
-        gammax = gamma * xhat
-        out = gammax + beta
-        cache = (xhat, gamma, xmu, ivar, sqrtvar, var, eps)
-        running_mean = momentum * running_mean + (1 - momentum) * mu
-        running_var = momentum * running_var + (1 - momentum) * var
+        mean = x.sum(axis=0) / len(x)
+        centered = x - mean
+        var = np.mean(centered**2, axis=0)
+        inv_std = 1.0 / np.sqrt(var + eps)
+        x_norm = centered * inv_std
+        out = x_norm * gamma + beta
+        cache = {"x_norm": x_norm, "centered": centered, "inv_std": inv_std, "gamma": gamma}
+        bn_param["running_mean"] = momentum * running_mean + (1 - momentum) * mean
+        bn_param["running_var"] = momentum * running_var + (1 - momentum) * var
     elif mode == "test":
         out = gamma * (x - running_mean) / np.sqrt(running_var + eps) + beta
     else:
-        raise ValueError('Invalid forward batchnorm mode "%s"' % mode)  # noqa: UP031
-    bn_param["running_mean"] = running_mean
-    bn_param["running_var"] = running_var
+        raise ValueError("unknown mode %s" % mode)  # noqa: UP031
     return out, cache
 
 
 def batchnorm_backward(dout, cache):
-    xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-    N, D = dout.shape
-    dbeta = np.sum(dout, axis=0)
-    dgammax = dout
-    dgamma = np.sum(dgammax * xhat, axis=0)
-    dxhat = dgammax * gamma
-    divar = np.sum(dxhat * xmu, axis=0)
-    dxmu1 = dxhat * ivar
-    dsqrtvar = -1.0 / (sqrtvar**2) * divar
-    dvar = 0.5 * 1.0 / np.sqrt(var + eps) * dsqrtvar
-    dsq = 1.0 / N * np.ones((N, D)) * dvar
-    dxmu2 = 2 * xmu * dsq
-    dx1 = dxmu1 + dxmu2
-    dmu = -1 * np.sum(dxmu1 + dxmu2, axis=0)
-    dx2 = 1.0 / N * np.ones((N, D)) * dmu
-    dx = dx1 + dx2
+    x_norm, centered, inv_std, gamma = (cache[k] for k in ("x_norm", "centered", "inv_std", "gamma"))
+    m, n = dout.shape
+    # out = gamma * x_norm + beta
+    dbeta = dout.sum(axis=0)
+    dgamma = (x_norm * dout).sum(axis=0)
+    dx_norm = gamma * dout
+    # x_norm = centered * inv_std
+    dcentered = inv_std * dx_norm
+    dinv_std = (centered * dx_norm).sum(axis=0)
+    # inv_std = (var + eps) ** -0.5
+    dvar = -0.5 * inv_std**3 * dinv_std
+    # var = mean(centered ** 2)
+    dsquares = np.ones((m, n)) * dvar / m
+    dcentered += 2 * centered * dsquares
+    # centered = x - mean
+    dmean = -dcentered.sum(axis=0)
+    dx = dcentered + np.ones((m, n)) * dmean / m
     return dx, dgamma, dbeta
 
 
 def batchnorm_backward_alt(dout, cache):
-    xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-    N = dout.shape[0]
-    dgamma = (dout * xhat).sum(0)
-    dbeta = dout.sum(0)
-    dx = gamma * ivar / N * (N * dout - xhat * dgamma - dbeta)
+    x_norm, scale = cache["x_norm"], cache["gamma"] * cache["inv_std"]
+    dbeta = np.sum(dout, axis=0)
+    dgamma = np.sum(dout * x_norm, axis=0)
+    dx = scale * (dout - (dbeta + x_norm * dgamma) / len(dout))
     return dx, dgamma, dbeta
 
 

@@ -45,21 +45,20 @@ functions(
 
 def max_pool_fast(x):
     N, C, H, W = x.shape
-    x_reshaped = x.reshape(N, C, H // 2, 2, W // 2, 2)
-    out = x_reshaped.max(axis=3).max(axis=4)
-    return out, (x, x_reshaped, out)
+    blocks = x.reshape(N, C, H // 2, 2, W // 2, 2)
+    out = blocks.max(axis=(3, 5))
+    return out, (blocks, out)
 
 
 def max_pool_fast_backward(dout, cache):
-    x, x_reshaped, out = cache
-    dx_reshaped = np.zeros_like(x_reshaped)
-    out_newaxis = out[:, :, :, np.newaxis, :, np.newaxis]
-    mask = x_reshaped == out_newaxis
-    dout_newaxis = dout[:, :, :, np.newaxis, :, np.newaxis]
-    dout_broadcast, _ = np.broadcast_arrays(dout_newaxis, dx_reshaped)
-    dx_reshaped[mask] = dout_broadcast[mask]
-    dx_reshaped /= np.sum(mask, axis=(3, 5), keepdims=True)
-    return dx_reshaped.reshape(x.shape)
+    blocks, out = cache
+    mask = blocks == out[:, :, :, None, :, None]
+    share, _ = np.broadcast_arrays(dout[:, :, :, None, :, None], blocks)
+    dblocks = np.zeros_like(blocks)
+    dblocks[mask] = share[mask]
+    dblocks /= mask.sum(axis=(3, 5), keepdims=True)
+    N, C, h, _, w, _ = blocks.shape
+    return dblocks.reshape(N, C, 2 * h, 2 * w)
 
 
 functions(
@@ -69,21 +68,19 @@ functions(
 
 def maxpool_im2col(X, size=2, stride=2):
     n, d, h, w = X.shape
-    X_reshaped = X.reshape(n * d, 1, h, w)
-    X_col = im2col_indices(X_reshaped, size, size, padding=0, stride=stride)
-    max_idx = np.argmax(X_col, axis=0)
-    out = X_col[max_idx, range(max_idx.size)]
-    out = out.reshape((h - size) // stride + 1, (w - size) // stride + 1, n, d).transpose(2, 3, 0, 1)
-    return out, (X, size, stride, X_col, max_idx)
+    columns = im2col_indices(X.reshape(n * d, 1, h, w), size, size, padding=0, stride=stride)
+    winners = columns.argmax(axis=0)
+    out = columns[winners, np.arange(len(winners))]
+    h_out, w_out = (h - size) // stride + 1, (w - size) // stride + 1
+    return out.reshape(h_out, w_out, n, d).transpose(2, 3, 0, 1), (X, winners, columns.shape, size, stride)
 
 
 def maxpool_im2col_backward(dout, cache):
-    X, size, stride, X_col, max_idx = cache
-    n, d, w, h = X.shape
-    dX_col = np.zeros_like(X_col)
-    dout_col = dout.transpose(2, 3, 0, 1).ravel()
-    dX_col[max_idx, range(dout_col.size)] = dout_col
-    dX = col2im_indices(dX_col, (n * d, 1, h, w), size, size, padding=0, stride=stride)
+    X, winners, shape, size, stride = cache
+    n, d, h, w = X.shape
+    dcolumns = np.zeros(shape)
+    dcolumns[winners, np.arange(len(winners))] = dout.transpose(2, 3, 0, 1).flatten()
+    dX = col2im_indices(dcolumns, (n * d, 1, h, w), size, size, padding=0, stride=stride)
     return dX.reshape(X.shape)
 
 

@@ -321,32 +321,29 @@ functions(
 
 
 def lossFun(inputs, targets, hprev, Wxh, Whh, Why, bh, by):
-    xs, hs, ys, ps = {}, {}, {}, {}
-    hs[-1] = np.copy(hprev)
-    loss = 0
-    vocab_size = Wxh.shape[1]
-    for t in range(len(inputs)):
-        xs[t] = np.zeros((vocab_size, 1))
-        xs[t][inputs[t]] = 1
-        hs[t] = np.tanh(np.dot(Wxh, xs[t]) + np.dot(Whh, hs[t - 1]) + bh)
-        ys[t] = np.dot(Why, hs[t]) + by
-        ps[t] = np.exp(ys[t]) / np.sum(np.exp(ys[t]))
-        loss += -np.log(ps[t][targets[t], 0])
-    dWxh, dWhh, dWhy = np.zeros_like(Wxh), np.zeros_like(Whh), np.zeros_like(Why)
-    dbh, dby = np.zeros_like(bh), np.zeros_like(by)
-    dhnext = np.zeros_like(hs[0])
-    for t in reversed(range(len(inputs))):
-        dy = np.copy(ps[t])
-        dy[targets[t]] -= 1
-        dWhy += np.dot(dy, hs[t].T)
-        dby += dy
-        dh = np.dot(Why.T, dy) + dhnext
-        dhraw = (1 - hs[t] * hs[t]) * dh
-        dbh += dhraw
-        dWxh += np.dot(dhraw, xs[t].T)
-        dWhh += np.dot(dhraw, hs[t - 1].T)
-        dhnext = np.dot(Whh.T, dhraw)
-    return loss, dWxh, dWhh, dWhy, dbh, dby, hs[len(inputs) - 1]
+    T = len(inputs)
+    x, h, p = {}, {-1: np.copy(hprev)}, {}
+    loss = 0.0
+    for t in range(T):
+        x[t] = np.zeros((Wxh.shape[1], 1))
+        x[t][inputs[t]] = 1
+        h[t] = np.tanh(Wxh @ x[t] + Whh @ h[t - 1] + bh)
+        scores = Why @ h[t] + by
+        p[t] = np.exp(scores) / np.exp(scores).sum()
+        loss -= np.log(p[t][targets[t], 0])
+    dWxh, dWhh, dWhy, dbh, dby = (np.zeros_like(param) for param in (Wxh, Whh, Why, bh, by))
+    dh_next = np.zeros_like(hprev)
+    for t in range(T - 1, -1, -1):
+        dscores = p[t].copy()
+        dscores[targets[t]] -= 1
+        dby += dscores
+        dWhy += dscores @ h[t].T
+        da = (Why.T @ dscores + dh_next) * (1 - h[t] ** 2)
+        dbh += da
+        dWxh += da @ x[t].T
+        dWhh += da @ h[t - 1].T
+        dh_next = Whh.T @ da
+    return loss, dWxh, dWhh, dWhy, dbh, dby, h[T - 1]
 
 
 functions(

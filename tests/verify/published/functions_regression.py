@@ -255,15 +255,14 @@ functions(
 
 
 def compute_error_and_gradients(b, m, points):
-    total, b_gradient, m_gradient = 0, 0, 0
     N = float(len(points))
-    for i in range(len(points)):
-        x = points[i, 0]
-        y = points[i, 1]
-        total += (y - (m * x + b)) ** 2
-        b_gradient += -(2 / N) * (y - ((m * x) + b))
-        m_gradient += -(2 / N) * x * (y - ((m * x) + b))
-    return total / N, [b_gradient, m_gradient]
+    total, grad_b, grad_m = 0, 0, 0
+    for x, y in points:
+        residual = m * x + b - y
+        total += residual**2 / N
+        grad_b += 2 / N * residual
+        grad_m += 2 / N * residual * x
+    return total, [grad_b, grad_m]
 
 
 functions(
@@ -342,14 +341,10 @@ functions(
 
 
 def third_order(x, y, a, b, c, d):
-    y_pred = a + b * x + c * x**2 + d * x**3
-    loss = np.square(y_pred - y).sum()
-    grad_y_pred = 2.0 * (y_pred - y)
-    grad_a = grad_y_pred.sum()
-    grad_b = (grad_y_pred * x).sum()
-    grad_c = (grad_y_pred * x**2).sum()
-    grad_d = (grad_y_pred * x**3).sum()
-    return loss, (grad_a, grad_b, grad_c, grad_d)
+    error = a + b * x + c * x**2 + d * x**3 - y
+    loss = (error**2).sum()
+    grads = tuple(2 * (error * x**power).sum() for power in range(4))
+    return loss, grads
 
 
 functions(
