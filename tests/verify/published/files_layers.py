@@ -1,4 +1,4 @@
-"""More whole files: layers of recurrent and convolutional homework, libraries of classes, scripts around one network."""
+"""More whole files: layers of recurrent and convolutional homework, libraries of classes, helpers of columns."""
 
 from tests.verify.published.cases import file
 
@@ -341,7 +341,7 @@ model = Sequential([Linear(4, 8), LeakyReLU(), Linear(8, 3), Softmax()])
 )
 
 file(
-    "file: dictionaries of parameters, columns, L_model_backward",
+    "file: sigmoid_backward(dA, cache) of columns",
     """
 import numpy as np
 
@@ -384,140 +384,4 @@ def initialize_parameters(n_x, n_h, n_y):
 def update_parameters(parameters, grads, learning_rate=1.2):
     return {key: parameters[key] - learning_rate * grads["d" + key] for key in parameters}
 """,
-)
-
-file(
-    "file: a network of columns with SGD(training_data)",
-    '''
-"""A network trained by stochastic gradient descent, one column at a time."""
-import random
-
-import numpy as np
-
-
-class Network(object):
-    def __init__(self, sizes):
-        self.num_layers = len(sizes)
-        self.sizes = sizes
-        self.biases = [np.random.randn(y, 1) for y in sizes[1:]]
-        self.weights = [np.random.randn(y, x) for x, y in zip(sizes[:-1], sizes[1:])]
-
-    def feedforward(self, a):
-        for b, w in zip(self.biases, self.weights):
-            a = sigmoid(np.dot(w, a) + b)
-        return a
-
-    def SGD(self, training_data, epochs, mini_batch_size, eta):
-        training_data = list(training_data)
-        n = len(training_data)
-        for j in range(epochs):
-            random.shuffle(training_data)
-            for k in range(0, n, mini_batch_size):
-                self.update_mini_batch(training_data[k : k + mini_batch_size], eta)
-            print("Epoch {} complete".format(j))
-
-    def update_mini_batch(self, mini_batch, eta):
-        nabla_b = [np.zeros(b.shape) for b in self.biases]
-        nabla_w = [np.zeros(w.shape) for w in self.weights]
-        for x, y in mini_batch:
-            delta_nabla_b, delta_nabla_w = self.backprop(x, y)
-            nabla_b = [nb + dnb for nb, dnb in zip(nabla_b, delta_nabla_b)]
-            nabla_w = [nw + dnw for nw, dnw in zip(nabla_w, delta_nabla_w)]
-        self.weights = [w - (eta / len(mini_batch)) * nw for w, nw in zip(self.weights, nabla_w)]
-        self.biases = [b - (eta / len(mini_batch)) * nb for b, nb in zip(self.biases, nabla_b)]
-
-    def backprop(self, x, y):
-        nabla_b = [np.zeros(b.shape) for b in self.biases]
-        nabla_w = [np.zeros(w.shape) for w in self.weights]
-        activation = x
-        activations = [x]
-        zs = []
-        for b, w in zip(self.biases, self.weights):
-            z = np.dot(w, activation) + b
-            zs.append(z)
-            activation = sigmoid(z)
-            activations.append(activation)
-        delta = self.cost_derivative(activations[-1], y) * sigmoid_prime(zs[-1])
-        nabla_b[-1] = delta
-        nabla_w[-1] = np.dot(delta, activations[-2].transpose())
-        for l in range(2, self.num_layers):
-            sp = sigmoid_prime(zs[-l])
-            delta = np.dot(self.weights[-l + 1].transpose(), delta) * sp
-            nabla_b[-l] = delta
-            nabla_w[-l] = np.dot(delta, activations[-l - 1].transpose())
-        return (nabla_b, nabla_w)
-
-    def cost(self, x, y):
-        return 0.5 * np.sum((self.feedforward(x) - y) ** 2)
-
-    def cost_derivative(self, output_activations, y):
-        return output_activations - y
-
-
-def sigmoid(z):
-    return 1.0 / (1.0 + np.exp(-z))
-
-
-def sigmoid_prime(z):
-    return sigmoid(z) * (1 - sigmoid(z))
-
-
-if __name__ == "__main__":
-    np.random.seed(3)
-    net = Network([2, 3, 1])
-    data = [(np.random.randn(2, 1), np.array([[1.0]])) for _ in range(10)]
-    net.SGD(data, 2, 5, 0.5)
-''',
-)
-
-file(
-    "file: layernorm, softmax and attention functions",
-    '''
-import numpy as np
-
-EPS = 1e-5
-
-
-def layernorm_forward(x, gamma, beta):
-    mu = x.mean(axis=-1, keepdims=True)
-    rstd = 1.0 / np.sqrt(x.var(axis=-1, keepdims=True) + EPS)
-    xhat = (x - mu) * rstd
-    return gamma * xhat + beta, (xhat, rstd, gamma)
-
-
-def layernorm_backward(dout, cache):
-    xhat, rstd, gamma = cache
-    axes = tuple(range(dout.ndim - 1))
-    dgamma = (dout * xhat).sum(axis=axes)
-    dbeta = dout.sum(axis=axes)
-    d = dout * gamma
-    dx = rstd * (d - d.mean(axis=-1, keepdims=True) - xhat * (d * xhat).mean(axis=-1, keepdims=True))
-    return dx, dgamma, dbeta
-
-
-def softmax_forward(x):
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    y = e / e.sum(axis=-1, keepdims=True)
-    return y, y
-
-
-def softmax_backward(dy, y):
-    return y * (dy - (dy * y).sum(axis=-1, keepdims=True))
-
-
-def attention_forward(q, k, v):
-    """q: (B, T, D), k: (B, T, D), v: (B, T, D)"""
-    scale = 1.0 / np.sqrt(q.shape[-1])
-    att, att_cache = softmax_forward(q @ k.swapaxes(1, 2) * scale)
-    return att @ v, (q, k, v, att, att_cache, scale)
-
-
-def attention_backward(dout, cache):
-    q, k, v, att, att_cache, scale = cache
-    dv = att.swapaxes(1, 2) @ dout
-    ds = softmax_backward(dout @ v.swapaxes(1, 2), att_cache) * scale
-    dq = ds @ k
-    dk = ds.swapaxes(1, 2) @ q
-    return dq, dk, dv
-''',
 )

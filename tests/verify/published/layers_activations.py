@@ -1,7 +1,7 @@
 """Activations, dropout and losses as objects: with forward and backward, with gradient, with derivative, static."""
 
-# Published code is kept as its authors write it: legacy random numbers, their names, their returns.
-# ruff: noqa: A002, N801, N802, NPY002, RET504
+# The code is kept as published code is: its random numbers, names, returns and loops.
+# ruff: noqa: N801, NPY002, RET504, RUF012
 
 import numpy as np
 
@@ -194,7 +194,7 @@ derivative("activation: derivative of the activated value", TanhFn().f, TanhFn()
 class Activation:
     """A layer that looks its function up by name."""
 
-    activation_functions = {"sigmoid": SigmoidObject, "elu": ELU}  # noqa: RUF012
+    activation_functions = {"sigmoid": SigmoidObject, "elu": ELU}
 
     def __init__(self, name):
         self.activation_name = name

@@ -1,7 +1,7 @@
 """Attention, residual blocks and containers as objects: layers made of layers."""
 
-# Published code is kept as its authors write it: legacy random numbers, their names, their returns.
-# ruff: noqa: A002, N801, N802, NPY002, RET504
+# The code is kept as published code is: its random numbers, names, returns and loops.
+# ruff: noqa: F402, NPY002, RUF007
 
 from collections import OrderedDict
 

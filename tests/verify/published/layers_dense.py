@@ -1,7 +1,7 @@
 """Fully connected layers as objects, as books, courses and blogs write them."""
 
-# Published code is kept as its authors write it: legacy random numbers, their names, their returns.
-# ruff: noqa: A002, B006, N801, N802, NPY002, RET504
+# The code is kept as published code is: its random numbers, names, returns and loops.
+# ruff: noqa: A002, N801, NPY002, RET504
 
 import copy
 

@@ -1,7 +1,7 @@
 """Losses as objects: the book's with backward(dout=1), classes with loss and gradient, classes with forward(x, t)."""
 
-# Published code is kept as its authors write it: legacy random numbers, their names, their returns.
-# ruff: noqa: A002, N801, N802, NPY002, RET504
+# The code is kept as published code is: its random numbers, names, returns and loops.
+# ruff: noqa: N801, RET504
 
 import numpy as np
 

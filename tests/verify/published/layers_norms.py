@@ -1,7 +1,7 @@
 """Normalisations as objects, with running averages, learned scales and caches of every kind."""
 
-# Published code is kept as its authors write it: their names, their returns.
-# ruff: noqa: A002, N801, N802, RET504
+# The code is kept as published code is: its random numbers, names, returns and loops.
+# ruff: noqa: RET504, RUF059
 
 import numpy as np
 

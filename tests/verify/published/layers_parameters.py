@@ -1,7 +1,7 @@
 """Fully connected layers with parameter objects, lazy weights, contexts, and what else libraries of their own have."""
 
-# Published code is kept as its authors write it: legacy random numbers, their names, their returns.
-# ruff: noqa: N801, N802, NPY002, RET504
+# The code is kept as published code is: its random numbers, names, returns and loops.
+# ruff: noqa: NPY002, RET504, RUF012
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -383,7 +383,7 @@ layer("dense: the bias is a row of W, backprop", lambda: DenseWithBiasRow(5, 3),
 class ActivatedDense:
     """The activation is part of the layer."""
 
-    ACTIVATIONS = {  # noqa: RUF012
+    ACTIVATIONS = {
         "linear": (lambda z: z, lambda z: np.ones_like(z)),
         "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
         "sigmoid": (lambda z: 1 / (1 + np.exp(-z)), lambda z: np.exp(-z) / (1 + np.exp(-z)) ** 2),

@@ -1,7 +1,7 @@
 """Recurrent cells and layers as objects: they step, keep a hidden state, or run through time themselves."""
 
-# Published code is kept as its authors write it: legacy random numbers, their names, their returns.
-# ruff: noqa: A002, N801, N802, NPY002, RET504
+# The code is kept as published code is: its random numbers, names, returns and loops.
+# ruff: noqa: NPY002, RUF059
 
 import numpy as np
 

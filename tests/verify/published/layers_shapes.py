@@ -1,7 +1,7 @@
 """Layers that change shapes, pool averages, look rows up: little or nothing to learn."""
 
-# Published code is kept as its authors write it: legacy random numbers, their names, their returns.
-# ruff: noqa: A002, N801, N802, NPY002, RET504
+# The code is kept as published code is: its random numbers, names, returns and loops.
+# ruff: noqa: A002, NPY002, RET501, RET504, RUF059
 
 import numpy as np
 

@@ -1,7 +1,7 @@
 """Whole networks whose gradients can be read: books' and courses' two-layer networks, lists of weights, containers."""
 
-# Published code is kept as its authors write it: legacy random numbers, their names, their returns.
-# ruff: noqa: A002, N801, N802, NPY002, RET504
+# The code is kept as published code is: its random numbers, names, returns and loops.
+# ruff: noqa: NPY002, RET504, RUF007, RUF059
 
 from collections import OrderedDict
 

@@ -1,7 +1,7 @@
 """Whole networks made of layer objects, with the loss inside, beside, or handed over."""
 
-# Published code is kept as its authors write it: legacy random numbers, their names, their returns.
-# ruff: noqa: A002, N801, N802, NPY002, RET504
+# The code is kept as published code is: its random numbers, names, returns and loops.
+# ruff: noqa: E741, NPY002, RET504, RUF007, RUF059
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class BookNet:
     """The second volume's: params and grads are lists, forward returns the loss."""
 
     def __init__(self, input_size, hidden_size, output_size):
-        I, H, O = input_size, hidden_size, output_size  # noqa: E741
+        I, H, O = input_size, hidden_size, output_size
         r = np.random.RandomState(0)
         self.layers = [
             ListAffine(0.4 * r.randn(I, H), np.zeros(H)),

@@ -1,7 +1,7 @@
 """Whole networks that update themselves: train_step, fit, backprop of blog posts; and linear models."""
 
-# Published code is kept as its authors write it: legacy random numbers, their names, their returns.
-# ruff: noqa: A002, N801, N802, NPY002, RET504
+# The code is kept as published code is: its random numbers, names, returns and loops.
+# ruff: noqa: NPY002, RUF007
 
 import numpy as np
 
