@@ -1,0 +1,116 @@
+"""How the instances and classes of a file are verified."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import scratch
+from experiments.verifiable.classes import Made, backward_method, constructed, forward_method, made
+from experiments.verifiable.discovery import Found
+from experiments.verifiable.inputs import Inputs, with_note
+from scratch.layers import Layer
+from scratch.losses import Loss
+from scratch.optim import Optimizer
+from torch_impl import verify
+from torch_impl.verify import Model, Report
+
+Way = Callable[[Found, Any, Inputs], Report]
+
+
+def way_of(thing: Any, module_name: str) -> Way | None:
+    """How an object is verified; None for one that is nothing to verify."""
+    kinds: dict[Any, Way] = {
+        scratch.Network: _network, Model: _model, Optimizer: _optimizer, Loss: _loss, Layer: _layer,
+    }  # fmt: skip
+    for kind, way in kinds.items():
+        if isinstance(thing, kind):
+            return way
+    cls = type(thing)
+    return _object if cls.__module__ == module_name and forward_method(cls) and backward_method(cls) else None
+
+
+def verify_instance(one: Found, inputs: Inputs) -> Report:
+    """A module-level instance."""
+    (thing,) = one.parts
+    way = way_of(thing, inputs.module.__name__)
+    assert way is not None  # the others are not found
+    return way(one, thing, inputs)
+
+
+def verify_class(one: Found, inputs: Inputs) -> Report:
+    """A class, constructed with guessed arguments."""
+    (cls,) = one.parts
+    is_base = any(
+        isinstance(other, type) and other is not cls and issubclass(other, cls)
+        for other in vars(inputs.module).values()
+    )
+    things = constructed(cls)
+    first, how = next(things)
+    way = way_of(first, inputs.module.__name__)
+    if way is not None and way is not _object:  # a layer or loss of this project's protocol
+        return with_note(way(one, first, inputs), one.name, f"{how}, whose arguments", "a module-level instance")
+
+    def all_of_them() -> Any:
+        yield first, how
+        yield from things
+
+    found = made(all_of_them(), inputs.of(one.name), inputs.seed, is_base)
+    return _of_object(one, found, inputs, constructed_as=found.how)
+
+
+def _object(one: Found, thing: Any, inputs: Inputs) -> Report:
+    found = made(iter([(thing, "")]), inputs.of(one.name), inputs.seed, False)
+    return _of_object(one, found, inputs)
+
+
+def _of_object(one: Found, found: Made, inputs: Inputs, constructed_as: str = "") -> Report:
+    report = verify.verify_network(found.instance, **found.inputs, seed=inputs.seed)
+    said = f"called with {found.said}" if found.said else ""
+    said = " and ".join(filter(None, (f"constructed as {constructed_as}" if constructed_as else "", said)))
+    instead = "--shapes or sample_inputs(rng)" + (", or with a module-level instance" if constructed_as else "")
+    return with_note(report.renamed(one.name), one.name, said, instead)
+
+
+def _network(_: Found, network: scratch.Network, inputs: Inputs) -> Report:
+    losses = [thing for name, thing in vars(inputs.module).items() if not name.startswith("_") and _is_loss(thing)]
+    if len(losses) != 1:
+        example = "such as loss = MSE()"
+        raise ValueError(f"the file holds {len(losses)} losses, expected one beside a network, {example}")
+    return verify.verify_network(network, losses[0], **inputs.data("network"), seed=inputs.seed)
+
+
+def _is_loss(thing: Any) -> bool:
+    return not isinstance(thing, type) and not inspect.isroutine(thing) and isinstance(thing, Loss)
+
+
+def _model(one: Found, model: Model, inputs: Inputs) -> Report:
+    return verify.verify_network(model, **inputs.data(one.name), seed=inputs.seed)
+
+
+def _optimizer(_: Found, optimizer: Optimizer, inputs: Inputs) -> Report:
+    return verify.verify_optimizer(optimizer, seed=inputs.seed)
+
+
+def _loss(one: Found, loss: Loss, inputs: Inputs) -> Report:
+    given = inputs.of(one.name)
+    if "logits" in given and "y" in given:
+        return verify.verify_loss(loss, given["logits"], given["y"], seed=inputs.seed)
+    rng = np.random.default_rng(inputs.seed)
+    logits = rng.standard_normal((7, 5))
+    for y in (rng.integers(0, 5, 7), rng.random((7, 5))):
+        try:
+            loss(logits, y)
+        except Exception:  # this kind of target is none of this loss
+            continue
+        return verify.verify_loss(loss, logits, y, seed=inputs.seed)
+    expected = "expected sample_inputs(rng) to return logits and y"
+    raise ValueError(f"neither classes nor floats are targets it takes; {expected}")
+
+
+def _layer(one: Found, layer: Layer, inputs: Inputs) -> Report:
+    x = inputs.of(one.name).get("x")
+    width = next((s[-1] for n, s in layer.shapes().items() if len(s) == 1 and n != "bias"), 5)
+    shape = x.shape if x is not None else (7, getattr(layer, "n_in", width))
+    return verify.verify_layer(layer, shape, seed=inputs.seed)
