@@ -1,16 +1,19 @@
 """Classes with a forward and a backward method: how they are constructed, and called."""
 
+import ast
 import copy
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from experiments.verifiable.calls import finite, needed, output, quiet
-from experiments.verifiable.names import is_target
+from experiments.verifiable.calls import finite, needed, output, quiet, takes_probabilities
+from experiments.verifiable.names import is_target, is_value, values_of
 from experiments.verifiable.shapes import Guess, targets_of
 
 FORWARD = (
@@ -28,6 +31,22 @@ GRADIENT = ("gradient", "derivative", "grad", "prime")  # beside __call__ alone
 def forward_method(cls: type) -> str:
     """The name of its forward method; "" if it has none."""
     return next((name for name in FORWARD if inspect.isfunction(getattr(cls, name, None))), "")
+
+
+def is_empty(cls: type) -> bool:
+    """Whether its forward method is there for other classes to fill: it raises NotImplementedError, or does nothing."""
+    with suppress(OSError, TypeError, SyntaxError):
+        function = ast.parse(textwrap.dedent(inspect.getsource(getattr(cls, forward_method(cls))))).body[0]
+        assert isinstance(function, ast.FunctionDef)
+        body = [line for line in function.body if not (isinstance(line, ast.Expr) and _is_text(line.value))]
+        if len(body) == 1 and isinstance(body[0], ast.Raise):
+            return "NotImplemented" in ast.unparse(body[0])
+        return all(isinstance(line, ast.Pass) for line in body)
+    return False
+
+
+def _is_text(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and (isinstance(value.value, str) or value.value is ...)
 
 
 def backward_method(cls: type) -> str:
@@ -76,8 +95,8 @@ ARRAYS = {  # in one layout and in the other
 }
 
 INPUTS = (
-    Guess((7, 5)), Guess((5, 7)), Guess((2, 3, 7, 7)), Guess((2, 3, 8, 8)), Guess((2, 6, 5)), Guess((5,)),
-    Guess((5, 1)), Guess((1, 5)), Guess((7, 7, 3)), Guess((2, 3, 9)), Guess((7, 3)),
+    Guess((7, 5)), Guess((7, 5), "probabilities"), Guess((5, 7)), Guess((2, 3, 7, 7)), Guess((2, 3, 8, 8)),
+    Guess((2, 6, 5)), Guess((5,)), Guess((5, 1)), Guess((1, 5)), Guess((7, 7, 3)), Guess((2, 3, 9)), Guess((7, 3)),
     Guess((7,), "classes out of 5"), Guess((2, 6), "classes out of 5"),
 )  # fmt: skip
 
@@ -124,10 +143,8 @@ def constructed(cls: type) -> Iterator[tuple[Any, str]]:
             last = error
             continue
         made = True
-        yield (
-            instance,
-            f"{cls.__name__}({', '.join(f'{n}={said}' for n, (_, said) in zip(names, arguments, strict=True))})",
-        )
+        said = ", ".join(f"{n}={said}" for n, (_, said) in zip(names, arguments, strict=True))
+        yield instance, f"{cls.__name__}({said})" if names else ""
     if not made and last is not None:
         raise last
 
@@ -153,42 +170,56 @@ def _is_array(value: Any) -> bool:
     return isinstance(value, tuple) and value in (("W",), ("b",), ("scale",))
 
 
-def made(things: Iterator[tuple[Any, str]], given: dict[str, Any], seed: int, is_base: bool) -> Made:
+def made(things: Iterator[tuple[Any, str]], given: dict[str, Any], seed: int) -> Made:
     """The first instance whose forward method runs and gives finite numbers, and the inputs that it ran with.
 
     Raises
         ValueError: none does; the text says what to give
-        NothingToVerifyError: its forward method raises NotImplementedError, or is empty in the base of another class
+        NothingToVerifyError: its forward method raises NotImplementedError
     """
-    last: Exception | None = None
-    name = ""
+    first, name = "", ""
     for instance, how in things:
         name = type(instance).__name__
-        for x, said in _first_inputs(given, seed):
+        for x, said in _first_inputs(instance, given, seed):
             try:
                 inputs, result, y_said = _run(instance, x, given, seed)
             except NotImplementedError as error:
                 raise NothingToVerifyError("its forward method raises NotImplementedError") from error
             except Exception as error:  # another shape may do
-                last = error
+                first = first or f"; with {said or 'the given x'} it raised {type(error).__name__}: {error}"
                 continue
-            if result is None and is_base:
-                raise NothingToVerifyError("its forward method returns nothing")
             if finite(result) and np.size(output(result)):
                 return Made(instance, how, inputs, ", ".join(filter(None, (said, y_said))))
-    why = f"; the last that was tried raised {type(last).__name__}: {last}" if last is not None else ""
     raise ValueError(
-        f"no guessed inputs fit {name}{why}; expected a module-level instance, and {name}_sample_inputs(rng) or "
+        f"no guessed inputs fit {name}{first}; expected a module-level instance, and {name}_sample_inputs(rng) or "
         "sample_inputs(rng) in the file that returns its x (and y), or --shapes x=…"
-    ) from last
+    )
 
 
-def _first_inputs(given: dict[str, Any], seed: int) -> Iterator[tuple[Any, str]]:
+def _first_inputs(instance: Any, given: dict[str, Any], seed: int) -> Iterator[tuple[Any, str]]:
     if "x" in given:
         yield given["x"], ""
         return
-    for guess in INPUTS:
-        yield guess.draw(np.random.default_rng([seed, 0])), guess.said("x")
+    names = needed(getattr(instance, forward_method(type(instance))))
+    is_loss = len(names) > 1 and any(map(is_target, names))
+    of_logs = is_loss and takes_probabilities(type(instance), ["x", "y"])
+    # Arrays that an instance holds say how wide its input is.
+    widths = dict.fromkeys(n for shape in _shapes_in(instance) for n in shape)
+    own = [Guess(shape) for n in widths for shape in ((7, n), (n, 7), (2, n, 7, 7))]
+    for guess in (*(INPUTS[1:] if of_logs else INPUTS), *own):
+        if not (is_loss and guess.kind.startswith("classes")):
+            yield guess.draw(np.random.default_rng([seed, 0])), guess.said("x")
+
+
+def _shapes_in(thing: Any, depth: int = 0) -> list[tuple[int, ...]]:
+    """The shapes of the arrays in an object, its lists and dicts, and the objects in them."""
+    if isinstance(thing, np.ndarray):
+        return [thing.shape]
+    if depth > 3:
+        return []
+    parts = thing.values() if isinstance(thing, dict) else thing if isinstance(thing, list | tuple) else None
+    parts = getattr(thing, "__dict__", {}).values() if parts is None else parts
+    return [shape for part in parts for shape in _shapes_in(part, depth + 1)]
 
 
 def _run(instance: Any, x: Any, given: dict[str, Any], seed: int) -> tuple[dict[str, Any], Any, str]:
@@ -197,13 +228,14 @@ def _run(instance: Any, x: Any, given: dict[str, Any], seed: int) -> tuple[dict[
     names = needed(getattr(instance, forward_method(cls)))
     if len(names) > 1 and any(map(is_target, names)):  # a loss, or a network that ends in one
         return _run_with_target(instance, names, x, [(given["y"], "")] if "y" in given else _targets(np.shape(x), seed))
-    result = forward(instance, dict.fromkeys(names[:1], x))
+    extra = {name: values_of(name, "")[0] for name in names[1:] if is_value(name)}
+    result = forward(instance, dict.fromkeys(names[:1], x) | extra)
     others = [backward_method(cls), *(name for name in dir(cls) if "loss" in name or "cost" in name)]
     methods = [method for name in others for method in (getattr(instance, name, None),) if inspect.ismethod(method)]
     if not any(is_target(name) for method in methods for name in inspect.signature(method).parameters):
-        return {"x": x}, result, ""
+        return {"x": x} | extra, result, ""
     y, said = (given["y"], "") if "y" in given else _targets(np.shape(output(result)), seed)[0]
-    return {"x": x, "y": y}, result, said
+    return {"x": x, "y": y} | extra, result, said
 
 
 def _run_with_target(

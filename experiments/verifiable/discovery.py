@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
 
+import torch
+
 from experiments.verifiable.calls import needed
-from experiments.verifiable.classes import backward_method, forward_method
+from experiments.verifiable.classes import backward_method, forward_method, is_empty
 from experiments.verifiable.names import kinds_of
 
 Function = Callable[..., Any]
@@ -160,5 +162,7 @@ def _instances(module: ModuleType) -> Iterator[Found]:
 def _classes(module: ModuleType) -> Iterator[Found]:
     for name, thing in vars(module).items():
         own = isinstance(thing, type) and thing.__module__ == module.__name__ and not name.startswith("_")
-        if own and forward_method(thing) and backward_method(thing) and not inspect.isabstract(thing):
+        if not own or issubclass(thing, torch.nn.Module | torch.autograd.Function) or inspect.isabstract(thing):
+            continue  # autograd has its own ways
+        if forward_method(thing) and backward_method(thing) and not is_empty(thing):
             yield Found(name, "class", (thing,))

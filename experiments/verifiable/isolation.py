@@ -273,9 +273,9 @@ def load(file: Path) -> ModuleType:
 
 def _forget_modules(folder: Path, before: dict[str, ModuleType]) -> None:
     """Take out of sys.modules what was imported from under ``folder``: another file may have a helper of that name."""
-    for name, module in list(sys.modules.items()):
-        places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
-        inside = any(p and "site-packages" not in p and folder in Path(p).resolve().parents for p in places)
-        if inside and name.partition(".")[0] not in before:
+    for name in [name for name in sys.modules if name.partition(".")[0] not in before]:
+        content = vars(sys.modules[name])
+        places = [content.get("__file__") or "", *(content.get("__path__") or ())]
+        if any(p and "site-packages" not in p and folder in Path(p).resolve().parents for p in places):
             del sys.modules[name]
     sys.modules.update({name: module for name, module in before.items() if sys.modules.get(name) is not module})

@@ -71,6 +71,11 @@ def is_target(name: str) -> bool:
     return _kind(name) == "target"
 
 
+def is_value(name: str) -> bool:
+    """Whether an argument of that name is a number or another option, and no array."""
+    return _kind(name) == ""
+
+
 def kinds_of(names: list[str]) -> dict[str, str]:
     """What the arguments of one function are, each beside the others."""
     kinds = {name: _kind(name) for name in names}

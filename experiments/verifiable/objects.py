@@ -1,15 +1,19 @@
 """How the instances and classes of a file are verified."""
 
 import inspect
+import re
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 import scratch
+from experiments.verifiable.calls import needed
 from experiments.verifiable.classes import Made, backward_method, constructed, forward_method, made
-from experiments.verifiable.discovery import Found
+from experiments.verifiable.discovery import DERIVATIVE, LOSS, Found, own_functions, returns_several, snake
 from experiments.verifiable.inputs import Inputs, with_note
+from experiments.verifiable.names import is_target
 from scratch.layers import Layer
 from scratch.losses import Loss
 from scratch.optim import Optimizer
@@ -42,10 +46,6 @@ def verify_instance(one: Found, inputs: Inputs) -> Report:
 def verify_class(one: Found, inputs: Inputs) -> Report:
     """A class, constructed with guessed arguments."""
     (cls,) = one.parts
-    is_base = any(
-        isinstance(other, type) and other is not cls and issubclass(other, cls)
-        for other in vars(inputs.module).values()
-    )
     things = constructed(cls)
     first, how = next(things)
     way = way_of(first, inputs.module.__name__)
@@ -56,21 +56,39 @@ def verify_class(one: Found, inputs: Inputs) -> Report:
         yield first, how
         yield from things
 
-    found = made(all_of_them(), inputs.of(one.name), inputs.seed, is_base)
+    found = made(all_of_them(), inputs.of(one.name), inputs.seed)
     return _of_object(one, found, inputs, constructed_as=found.how)
 
 
 def _object(one: Found, thing: Any, inputs: Inputs) -> Report:
-    found = made(iter([(thing, "")]), inputs.of(one.name), inputs.seed, False)
+    found = made(iter([(thing, "")]), inputs.of(one.name), inputs.seed)
     return _of_object(one, found, inputs)
 
 
 def _of_object(one: Found, found: Made, inputs: Inputs, constructed_as: str = "") -> Report:
-    report = verify.verify_network(found.instance, **found.inputs, seed=inputs.seed)
+    losses = _losses_beside(inputs.module) if "y" in found.inputs and not _has_loss(found.instance) else []
+    beside = {"loss": losses[0]} if len(losses) == 1 else {}
+    report = verify.verify_network(found.instance, **beside, **found.inputs, seed=inputs.seed)
     said = f"called with {found.said}" if found.said else ""
     said = " and ".join(filter(None, (f"constructed as {constructed_as}" if constructed_as else "", said)))
     instead = "--shapes or sample_inputs(rng)" + (", or with a module-level instance" if constructed_as else "")
     return with_note(report.renamed(one.name), one.name, said, instead)
+
+
+def _has_loss(thing: Any) -> bool:
+    """Whether it computes its loss itself: it has a method for it, or its forward method takes the targets."""
+    names = needed(getattr(thing, forward_method(type(thing))))
+    return any(map(is_target, names)) or any("loss" in name or "cost" in name for name in dir(type(thing)))
+
+
+def _losses_beside(module: ModuleType) -> list[Any]:
+    """The plain functions loss(p, y) of the module."""
+    functions = [f for name, f in own_functions(module).items() if LOSS.search(snake(name))]
+    return [
+        f for f in functions
+        if len(needed(f)) == 2 and any(map(is_target, needed(f))) and not returns_several(f)
+        and not re.search(DERIVATIVE, f.__name__)
+    ]  # fmt: skip
 
 
 def _network(_: Found, network: scratch.Network, inputs: Inputs) -> Report:

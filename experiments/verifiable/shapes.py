@@ -21,7 +21,7 @@ class Guess:
     """One argument: an array of a shape and a kind, or a value as it is."""
 
     shape: Shape | None = None
-    kind: str = "floats"  # classes of OUT or of WIDTH, one-hot, signs, 0 or 1, probabilities
+    kind: str = "floats"  # or classes out of n, one-hot rows or columns, signs, 0 or 1, probabilities
     value: Any = None
 
     def draw(self, rng: np.random.Generator) -> Any:
@@ -46,8 +46,14 @@ class Guess:
         """The argument in words: ``x (7, 5)``."""
         if self.shape is None:
             return f"{name}={_short(self.value)}"
-        kind = "" if self.kind == "floats" else f" of {self.kind.removesuffix(' rows').removesuffix(' columns')}"
-        return f"{name} {self.shape}{kind}"
+        if self.kind.startswith("one-hot"):
+            return f"one-hot {name} {self.shape}"
+        if self.kind.startswith("classes"):
+            return f"{name} {self.shape} of classes 0 to {int(self.kind.split()[-1]) - 1}"
+        return f"{name} {self.shape}{KINDS_SAID.get(self.kind, f' of {self.kind}')}"
+
+
+KINDS_SAID = {"floats": "", "signs": " of ±1", "0 or 1": " of 0 and 1"}
 
 
 def _short(value: Any) -> str:
