@@ -27,14 +27,14 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("mask", r"mask"),
 )  # fmt: skip
 
-# What is no array, by its name; the first that fits is tried first.
-OPTIONS: dict[str, list[Any]] = {
-    r"\w*conv\w*|h_?param\w*|\w*param": [{"stride": 1, "pad": 1}, {"stride": 1, "pad": 1, "f": 2}],
-    r"\w*pool\w*|\w*param": [{"pool_height": 2, "pool_width": 2, "stride": 2}, {"f": 2, "stride": 2}],
-    r"\w*(bn|ln|gn|norm)\w*|\w*param": [{"eps": 1e-5, "momentum": 0.9, "mode": "train"}, {"eps": 1e-5}],
-    r"\w*drop\w*|\w*param": [{"mode": "train", "p": 0.5}],
-    r".*": [{"mode": "train"}, {}],
-}
+# What a dict of options holds, by its name; those of other names are tried after it.
+OPTIONS: tuple[tuple[str, tuple[dict[str, Any], ...]], ...] = (
+    (r"conv|hparam", ({"stride": 1, "pad": 1}, {"stride": 1, "pad": 1, "f": 2})),
+    (r"pool", ({"pool_height": 2, "pool_width": 2, "stride": 2}, {"f": 2, "stride": 2})),
+    (r"bn|ln|gn|norm", ({"eps": 1e-5, "momentum": 0.9, "mode": "train"}, {"eps": 1e-5})),
+    (r"drop", ({"mode": "train", "p": 0.5},)),
+    (r"config", ({"mode": "train"}, {})),
+)
 
 VALUES: tuple[tuple[str, tuple[Any, ...]], ...] = (
     (r"rng|generator|random_state", (np.random.default_rng(0),)),
@@ -61,6 +61,8 @@ VALUES: tuple[tuple[str, tuple[Any, ...]], ...] = (
 def _kind(name: str) -> str:
     """What an argument of that name is: data where nothing else is known; "" for a number or another option."""
     low = name.strip("_").lower()
+    if re.fullmatch(KINDS[0][1], low):
+        return "options"
     if any(re.fullmatch(pattern, low) for pattern, _ in VALUES) and name not in ("f", "C", "N", "M"):
         return ""
     return next((kind for kind, pattern in KINDS if re.fullmatch(pattern, low)), "data")
@@ -94,5 +96,6 @@ def values_of(name: str, kind: str) -> list[Any]:
     """What an argument that is no array is tried as."""
     low = name.strip("_").lower()
     if kind == "options":
-        return [value for pattern, values in OPTIONS.items() if re.fullmatch(pattern, low) for value in values]
+        ordered = sorted(OPTIONS, key=lambda pair: re.search(pair[0], low) is None)
+        return [value for _, values in ordered for value in values]
     return list(next(values for pattern, values in VALUES if re.fullmatch(pattern, low)))
