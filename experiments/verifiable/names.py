@@ -49,7 +49,7 @@ VALUES: tuple[tuple[str, tuple[Any, ...]], ...] = (
     (r"momentum|decay|beta_?[12]|rho", (0.9,)),
     (r"stride\w*", (1, 2)),
     (r"pad|padding|pads", (1, 0)),
-    (r"kernel_?size|filter_?size|k_?size|f|hh|ww|field", (3, (3, 3))),
+    (r"kernel_?size|filter_?size|k_?size", (3, (3, 3))),
     (r"pool_?(size|height|width|shape)", (2, (2, 2))),
     (r"axis|dim", (1, 0)),
     (r"n_?classes|num_?classes|classes|c", (OUT,)),
@@ -63,7 +63,7 @@ def _kind(name: str) -> str:
     low = name.strip("_").lower()
     if re.fullmatch(KINDS[0][1], low):
         return "options"
-    if any(re.fullmatch(pattern, low) for pattern, _ in VALUES) and name not in ("f", "C", "N", "M"):
+    if any(re.fullmatch(pattern, low) for pattern, _ in VALUES):
         return ""
     return next((kind for kind, pattern in KINDS if re.fullmatch(pattern, low)), "data")
 
