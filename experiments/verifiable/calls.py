@@ -1,9 +1,11 @@
 """Functions of a file, called with inputs that were given or guessed."""
 
+import ast
 import copy
 import inspect
 import io
 import re
+import textwrap
 import time
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -82,6 +84,15 @@ def takes_probabilities(function: Function, names: list[str]) -> bool:
         source = inspect.getsource(function)
         return bool(re.search(r"\blog\w*\(", source)) and not re.search(r"exp\(|sigmoid|softmax", source)
     return False
+
+
+def returns_several(function: Function) -> bool:
+    """Whether it returns a tuple, by its source."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, SyntaxError, TypeError):
+        return False
+    return any(isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple) for node in ast.walk(tree))
 
 
 def drawn(guesses: Mapping[str, Guess], seed: int) -> dict[str, Any]:

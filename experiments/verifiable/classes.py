@@ -1,4 +1,4 @@
-"""Classes with a forward and a backward method: how they are constructed, and called."""
+"""Classes with a forward and a backward method, and how they are constructed."""
 
 import ast
 import copy
@@ -7,14 +7,13 @@ import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from experiments.verifiable.calls import finite, needed, output, quiet, takes_probabilities
-from experiments.verifiable.names import is_target, is_value, values_of
-from experiments.verifiable.shapes import Guess, targets_of
+from experiments.verifiable.calls import needed, returns_several
+from experiments.verifiable.shapes import Guess
 
 FORWARD = (
     "forward", "forward_pass", "forward_propagation", "forward_propagate", "forward_prop", "forwardPass",
@@ -28,9 +27,19 @@ BACKWARD = (
 GRADIENT = ("gradient", "derivative", "grad", "prime")  # beside __call__ alone
 
 
+LOSS = ("loss", "compute_loss", "cost", "compute_cost", "cost_function", "loss_and_gradients", "loss_and_grads")
+
+
 def forward_method(cls: type) -> str:
-    """The name of its forward method; "" if it has none."""
-    return next((name for name in FORWARD if inspect.isfunction(getattr(cls, name, None))), "")
+    """The name of its forward method, or of one that returns a loss and its gradients; "" if it has neither."""
+    found = next((name for name in FORWARD if inspect.isfunction(getattr(cls, name, None))), "")
+    return found if found and _backward_method(cls, found) else loss_method(cls) or found
+
+
+def loss_method(cls: type) -> str:
+    """The name of a method loss(X, y) -> loss, gradients; "" if it has none."""
+    methods = {name: getattr(cls, name, None) for name in LOSS}
+    return next((name for name, f in methods.items() if inspect.isfunction(f) and returns_several(f)), "")
 
 
 def is_empty(cls: type) -> bool:
@@ -50,8 +59,13 @@ def _is_text(value: ast.expr) -> bool:
 
 
 def backward_method(cls: type) -> str:
-    """The name of its backward method; "" if it has none."""
-    names = (*BACKWARD, *GRADIENT) if forward_method(cls) == "__call__" else BACKWARD
+    """The name of its backward method, which is its forward method where that returns gradients; "" if it has none."""
+    forward = forward_method(cls)
+    return forward if forward and forward == loss_method(cls) else _backward_method(cls, forward)
+
+
+def _backward_method(cls: type, forward: str) -> str:
+    names = (*BACKWARD, *GRADIENT) if forward == "__call__" else BACKWARD
     return next((name for name in names if inspect.isfunction(getattr(cls, name, None))), "")
 
 
@@ -72,6 +86,8 @@ ARGUMENTS: tuple[tuple[str, tuple[Any, ...]], ...] = (
     (r"n_?out|n_?outputs?|out_?(size|dim|features|put)?|outputs?|outputs?_?(size|dim|units|width|nodes|n|features"
      r"|neurons)s?|d_?out|fan_?out|n_?y|n_?classes|num_?classes|out_?f|nout|units|n_?units|n_?neurons|neurons"
      r"|num_?outputs|n_?nodes|n_?next|classes|num_?(units|neurons)", (3,)),
+    (r"x|x_?train|x_?data", (("x",),)),
+    (r"y|y_?train|labels?|targets?", (("y",),)),
     (r"w|weights?", (("W",),)),
     (r"b|bias(es)?", (("b",), True)),
     (r"gamma|beta", (("scale",),)),
@@ -91,32 +107,27 @@ ARGUMENTS: tuple[tuple[str, tuple[Any, ...]], ...] = (
 ARRAYS = {  # in one layout and in the other
     "W": (Guess((5, 3)), Guess((3, 5)), Guess((4, 3, 3, 3))),
     "b": (Guess((3,)), Guess((3, 1)), Guess((1, 3)), Guess((4,))),
+    "x": (Guess((7, 5)),),
+    "y": (Guess((7, 1), "0 or 1"),),
     "scale": (Guess((5,)), Guess((1, 5)), Guess((3,))),
 }
 
-INPUTS = (
-    Guess((7, 5)), Guess((7, 5), "probabilities"), Guess((5, 7)), Guess((2, 3, 7, 7)), Guess((2, 3, 8, 8)),
-    Guess((2, 6, 5)), Guess((5,)), Guess((5, 1)), Guess((1, 5)), Guess((7, 7, 3)), Guess((2, 3, 9)), Guess((7, 3)),
-    Guess((7,), "classes out of 5"), Guess((2, 6), "classes out of 5"),
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
-class Made:
-    """An instance, how it was constructed, and the inputs that it takes."""
+class Instance:
+    """An object, how it was constructed ("" for a module-level one), and the x and y that its constructor took."""
 
-    instance: Any
-    how: str
-    inputs: dict[str, Any]
-    said: str
+    thing: Any
+    how: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 class NothingToVerifyError(Exception):
     """It is the base of others, without a forward pass of its own."""
 
 
-def constructed(cls: type) -> Iterator[tuple[Any, str]]:
-    """Instances of the class with no arguments, or with guessed ones, and how each is made.
+def constructed(cls: type) -> Iterator[Instance]:
+    """Instances of the class, with no arguments or with guessed ones.
 
     Raises
         ValueError: an argument whose name says nothing
@@ -144,7 +155,10 @@ def constructed(cls: type) -> Iterator[tuple[Any, str]]:
             continue
         made = True
         said = ", ".join(f"{n}={said}" for n, (_, said) in zip(names, arguments, strict=True))
-        yield instance, f"{cls.__name__}({said})" if names else ""
+        data = {
+            values[0][0]: v for values, (v, _) in zip(choices, arguments, strict=True) if values[0] in (("x",), ("y",))
+        }
+        yield Instance(instance, f"{cls.__name__}({said})" if names else "", data)
     if not made and last is not None:
         raise last
 
@@ -167,98 +181,4 @@ def _combinations(choices: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, st
 
 
 def _is_array(value: Any) -> bool:
-    return isinstance(value, tuple) and value in (("W",), ("b",), ("scale",))
-
-
-def made(things: Iterator[tuple[Any, str]], given: dict[str, Any], seed: int) -> Made:
-    """The first instance whose forward method runs and gives finite numbers, and the inputs that it ran with.
-
-    Raises
-        ValueError: none does; the text says what to give
-        NothingToVerifyError: its forward method raises NotImplementedError
-    """
-    first, name = "", ""
-    for instance, how in things:
-        name = type(instance).__name__
-        for x, said in _first_inputs(instance, given, seed):
-            try:
-                inputs, result, y_said = _run(instance, x, given, seed)
-            except NotImplementedError as error:
-                raise NothingToVerifyError("its forward method raises NotImplementedError") from error
-            except Exception as error:  # another shape may do
-                first = first or f"; with {said or 'the given x'} it raised {type(error).__name__}: {error}"
-                continue
-            if finite(result) and np.size(output(result)):
-                return Made(instance, how, inputs, ", ".join(filter(None, (said, y_said))))
-    raise ValueError(
-        f"no guessed inputs fit {name}{first}; expected a module-level instance, and {name}_sample_inputs(rng) or "
-        "sample_inputs(rng) in the file that returns its x (and y), or --shapes x=…"
-    )
-
-
-def _first_inputs(instance: Any, given: dict[str, Any], seed: int) -> Iterator[tuple[Any, str]]:
-    if "x" in given:
-        yield given["x"], ""
-        return
-    names = needed(getattr(instance, forward_method(type(instance))))
-    is_loss = len(names) > 1 and any(map(is_target, names))
-    of_logs = is_loss and takes_probabilities(type(instance), ["x", "y"])
-    # Arrays that an instance holds say how wide its input is.
-    widths = dict.fromkeys(n for shape in _shapes_in(instance) for n in shape)
-    own = [Guess(shape) for n in widths for shape in ((7, n), (n, 7), (2, n, 7, 7))]
-    for guess in (*(INPUTS[1:] if of_logs else INPUTS), *own):
-        if not (is_loss and guess.kind.startswith("classes")):
-            yield guess.draw(np.random.default_rng([seed, 0])), guess.said("x")
-
-
-def _shapes_in(thing: Any, depth: int = 0) -> list[tuple[int, ...]]:
-    """The shapes of the arrays in an object, its lists and dicts, and the objects in them."""
-    if isinstance(thing, np.ndarray):
-        return [thing.shape]
-    if depth > 3:
-        return []
-    parts = thing.values() if isinstance(thing, dict) else thing if isinstance(thing, list | tuple) else None
-    parts = getattr(thing, "__dict__", {}).values() if parts is None else parts
-    return [shape for part in parts for shape in _shapes_in(part, depth + 1)]
-
-
-def _run(instance: Any, x: Any, given: dict[str, Any], seed: int) -> tuple[dict[str, Any], Any, str]:
-    """x, and y where a method takes it; what the forward method returned; the guessed y in words."""
-    cls = type(instance)
-    names = needed(getattr(instance, forward_method(cls)))
-    if len(names) > 1 and any(map(is_target, names)):  # a loss, or a network that ends in one
-        return _run_with_target(instance, names, x, [(given["y"], "")] if "y" in given else _targets(np.shape(x), seed))
-    extra = {name: values_of(name, "")[0] for name in names[1:] if is_value(name)}
-    result = forward(instance, dict.fromkeys(names[:1], x) | extra)
-    others = [backward_method(cls), *(name for name in dir(cls) if "loss" in name or "cost" in name)]
-    methods = [method for name in others for method in (getattr(instance, name, None),) if inspect.ismethod(method)]
-    if not any(is_target(name) for method in methods for name in inspect.signature(method).parameters):
-        return {"x": x} | extra, result, ""
-    y, said = (given["y"], "") if "y" in given else _targets(np.shape(output(result)), seed)[0]
-    return {"x": x, "y": y} | extra, result, said
-
-
-def _run_with_target(
-    instance: Any, names: list[str], x: Any, targets: list[tuple[Any, str]]
-) -> tuple[dict[str, Any], Any, str]:
-    last: Exception | None = None
-    for y, said in targets:
-        try:
-            result = forward(instance, {name: y if is_target(name) else x for name in names})
-        except NotImplementedError:
-            raise
-        except Exception as error:  # another kind of target may do
-            last = error
-            continue
-        return {"x": x, "y": y}, result, said
-    assert last is not None  # there is at least one target
-    raise last
-
-
-def forward(instance: Any, arguments: dict[str, Any]) -> Any:
-    """What the forward method returns, of a copy that may remember it."""
-    return quiet(getattr(copy.deepcopy(instance), forward_method(type(instance))), arguments)
-
-
-def _targets(shape: tuple[int, ...], seed: int) -> list[tuple[Any, str]]:
-    return [(guess.draw(np.random.default_rng([seed, 1])), guess.said("y")) for guess in targets_of(shape)]
+    return isinstance(value, tuple) and len(value) == 1 and value[0] in ARRAYS

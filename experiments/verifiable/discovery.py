@@ -1,9 +1,7 @@
 """What a file holds that can be verified: pairs of functions, derivatives, losses, networks, classes, instances."""
 
-import ast
 import inspect
 import re
-import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -142,15 +140,6 @@ def _differentiated(name: str) -> tuple[str | None, bool]:
         if match is not None:
             return match[1], False
     return None, False
-
-
-def returns_several(function: Function) -> bool:
-    """Whether it returns a tuple, by its source."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, SyntaxError, TypeError):
-        return False
-    return any(isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple) for node in ast.walk(tree))
 
 
 def _instances(module: ModuleType) -> Iterator[Found]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.verifiable.calls import Call, drawn, finite, needed, output, quiet
-from experiments.verifiable.discovery import Found, returns_several
+from experiments.verifiable.calls import Call, drawn, finite, needed, output, quiet, returns_several
+from experiments.verifiable.discovery import Found
 from experiments.verifiable.inputs import Inputs, with_note
 from experiments.verifiable.names import is_target, kinds_of
 from experiments.verifiable.shapes import targets_of

@@ -1,6 +1,7 @@
 """How the instances and classes of a file are verified."""
 
 import inspect
+import itertools
 import re
 from collections.abc import Callable
 from types import ModuleType
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 
 import scratch
-from experiments.verifiable.calls import needed
-from experiments.verifiable.classes import Made, backward_method, constructed, forward_method, made
-from experiments.verifiable.discovery import DERIVATIVE, LOSS, Found, own_functions, returns_several, snake
+from experiments.verifiable.calls import needed, returns_several
+from experiments.verifiable.classes import Instance, backward_method, constructed, forward_method
+from experiments.verifiable.discovery import DERIVATIVE, LOSS, Found, own_functions, snake
 from experiments.verifiable.inputs import Inputs, with_note
+from experiments.verifiable.instances import Trial, fitted
 from experiments.verifiable.names import is_target
 from scratch.layers import Layer
 from scratch.losses import Loss
@@ -46,33 +48,30 @@ def verify_instance(one: Found, inputs: Inputs) -> Report:
 def verify_class(one: Found, inputs: Inputs) -> Report:
     """A class, constructed with guessed arguments."""
     (cls,) = one.parts
-    things = constructed(cls)
-    first, how = next(things)
-    way = way_of(first, inputs.module.__name__)
+    instances = constructed(cls)
+    first = next(instances)
+    way = way_of(first.thing, inputs.module.__name__)
     if way is not None and way is not _object:  # a layer or loss of this project's protocol
-        return with_note(way(one, first, inputs), one.name, f"{how}, whose arguments", "a module-level instance")
-
-    def all_of_them() -> Any:
-        yield first, how
-        yield from things
-
-    found = made(all_of_them(), inputs.of(one.name), inputs.seed)
-    return _of_object(one, found, inputs, constructed_as=found.how)
+        return with_note(way(one, first.thing, inputs), one.name, first.how and f"constructed as {first.how}", INSTANCE)
+    return _verified(one, fitted(itertools.chain([first], instances), inputs.of(one.name), inputs.seed), inputs)
 
 
 def _object(one: Found, thing: Any, inputs: Inputs) -> Report:
-    found = made(iter([(thing, "")]), inputs.of(one.name), inputs.seed)
-    return _of_object(one, found, inputs)
+    return _verified(one, fitted([Instance(thing)], inputs.of(one.name), inputs.seed), inputs)
 
 
-def _of_object(one: Found, found: Made, inputs: Inputs, constructed_as: str = "") -> Report:
-    losses = _losses_beside(inputs.module) if "y" in found.inputs and not _has_loss(found.instance) else []
+INSTANCE = "a module-level instance"
+
+
+def _verified(one: Found, trial: Trial, inputs: Inputs) -> Report:
+    """The report of an object, with what was guessed of it."""
+    thing, how = trial.instance.thing, trial.instance.how
+    losses = _losses_beside(inputs.module) if "y" in trial.inputs and not _has_loss(thing) else []
     beside = {"loss": losses[0]} if len(losses) == 1 else {}
-    report = verify.verify_network(found.instance, **beside, **found.inputs, seed=inputs.seed)
-    said = f"called with {found.said}" if found.said else ""
-    said = " and ".join(filter(None, (f"constructed as {constructed_as}" if constructed_as else "", said)))
-    instead = "--shapes or sample_inputs(rng)" + (", or with a module-level instance" if constructed_as else "")
-    return with_note(report.renamed(one.name), one.name, said, instead)
+    report = verify.verify_network(thing, **beside, **trial.inputs, seed=inputs.seed)
+    said = [f"constructed as {how}" if how else "", f"called with {trial.said}" if trial.said else ""]
+    instead = "--shapes or sample_inputs(rng)" + (f", or with {INSTANCE}" if how else "")
+    return with_note(report.renamed(one.name), one.name, " and ".join(filter(None, said)), instead)
 
 
 def _has_loss(thing: Any) -> bool:
