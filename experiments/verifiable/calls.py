@@ -30,6 +30,10 @@ def needed(function: Function) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and (p.kind in positional or p.kind is keyword)]
 
 
+def _always(*_: Any) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Call:
     """Arguments that a function could be called with, and those that were guessed."""
@@ -47,32 +51,44 @@ class Call:
         return tuple(name for name, guess in self.guesses.items() if guess.kind == "probabilities")
 
 
-def called(function: Function, given: dict[str, Any], seed: int, accept: Function = lambda _: True) -> Call | None:
+def called(
+    function: Function, given: dict[str, Any], seed: int, accept: Function = _always, fits: Function = _always
+) -> Call | None:
     """The first call that runs, gives finite numbers that ``accept`` takes, and depends on every array; None if none.
 
-    Where no call depends on every array, it is the first that runs.
+    A later one is taken where the backward pass ``fits(inputs, result)`` that one alone, with data of the same shape: a
+    smaller batch would hide what is not summed. Where no call depends on every array, it is the first that runs.
     """
-    names, first, until = needed(function), None, time.perf_counter() + SECONDS
-    tried = candidates(names, [name for name in names if name not in given])
+    names, until = needed(function), time.perf_counter() + SECONDS
+    kinds, tried = kinds_of(names), candidates(names, [name for name in names if name not in given])
     if takes_probabilities(function, names):
         tried = iter(sorted(tried, key=lambda guesses: "probabilities" not in {g.kind for g in guesses.values()}))
+    first = any_of_them = None
     for guesses in tried:
         if time.perf_counter() > until:
             break
-        inputs = given | drawn(guesses, seed)
-        if not any(map(_differentiable, inputs.values())):
+        found = Call(given | drawn(guesses, seed), guesses)
+        if first is not None and _data(found, kinds) != _data(first, kinds):
+            continue
+        if not any(map(_differentiable, found.inputs.values())):
             continue
         try:
-            result = quiet(function, inputs)
+            result = quiet(function, found.inputs)
         except Exception:  # the arguments are none of these shapes
             continue
         if not finite(result) or not accept(result):
             continue
-        found = Call(inputs, guesses)
-        if depends(function, found, result):
+        any_of_them = any_of_them or found
+        if not depends(function, found, result):
+            continue
+        if fits(found.inputs, result):
             return found
         first = first or found
-    return first
+    return first or any_of_them
+
+
+def _data(call: Call, kinds: dict[str, str]) -> list[Any]:
+    return [np.shape(value) for name, value in call.inputs.items() if kinds.get(name) == "data"]
 
 
 def takes_probabilities(function: Function, names: list[str]) -> bool:

@@ -155,9 +155,8 @@ def constructed(cls: type) -> Iterator[Instance]:
             continue
         made = True
         said = ", ".join(f"{n}={said}" for n, (_, said) in zip(names, arguments, strict=True))
-        data = {
-            values[0][0]: v for values, (v, _) in zip(choices, arguments, strict=True) if values[0] in (("x",), ("y",))
-        }
+        taken = zip(choices, arguments, strict=True)
+        data = {values[0][0]: value for values, (value, _) in taken if values[0] in (("x",), ("y",))}
         yield Instance(instance, f"{cls.__name__}({said})" if names else "", data)
     if not made and last is not None:
         raise last

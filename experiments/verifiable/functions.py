@@ -23,8 +23,30 @@ KEYWORDS = {"loss", "reference", "targets", "constant", "probabilities", "seed",
 def verify_pair(one: Found, inputs: Inputs) -> Report:
     """NAME_forward and NAME_backward."""
     forward, backward = one.parts
-    call = inputs.certain_call(one.name, forward)
+    call = inputs.certain_call(one.name, forward, fits=functools.partial(_fits, backward))
     return _verified(one.name, forward, _with_options(backward, call), call, inputs)
+
+
+def _fits(backward: Function, inputs: dict[str, Any], result: Any) -> bool:
+    """Whether ``backward`` runs after this call, and returns gradients of the shapes of the inputs."""
+    backward = _with_options(backward, Call(inputs, {}))
+    parts, names = result if isinstance(result, tuple) else (result,), needed(backward)
+    if isinstance(result, tuple) and len(names) == len(parts):
+        outputs, rest = parts[:-1], parts[-1:]
+    elif len(names) == len(parts) + len(inputs):
+        outputs, rest = parts, tuple(inputs.values())
+    else:
+        return True  # the verifier says which styles it knows
+    try:
+        arguments = (*(np.ones(np.shape(output)) for output in outputs), *rest)
+        returned = quiet(backward, dict(zip(names, arguments, strict=True)))
+    except Exception:
+        return False
+    arrays = [np.shape(v) for v in inputs.values() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
+    gradients = returned if isinstance(returned, tuple | list) else [returned]
+    if isinstance(returned, Mapping) or any(gradient is None for gradient in gradients):
+        return True
+    return all(np.shape(gradient) == shape for gradient, shape in zip(gradients, arrays, strict=False))
 
 
 def verify_derivative(one: Found, inputs: Inputs) -> Report:
@@ -40,7 +62,7 @@ def verify_derivative(one: Found, inputs: Inputs) -> Report:
 def verify_gradient(one: Found, inputs: Inputs) -> Report:
     """A loss, and a function of the same arguments that returns its gradient."""
     function, gradient = one.parts
-    call = inputs.certain_call(one.name, function, _is_number)
+    call = inputs.certain_call(one.name, function, accept=_is_number)
     kinds = kinds_of(needed(function))
     names = [n for n, kind in kinds.items() if kind in ("weight", "bias", "scale")]
     names = names or [n for n, kind in kinds.items() if kind not in ("", "options", "target")]
@@ -62,7 +84,7 @@ def verify_loss(one: Found, inputs: Inputs) -> Report | None:
         ValueError: by its source it returns several things, and it cannot be called
     """
     (function,) = one.parts
-    call = inputs.call(one.name, function, lambda result: isinstance(result, tuple))
+    call = inputs.call(one.name, function, accept=lambda result: isinstance(result, tuple))
     if call is None:
         if returns_several(function):
             inputs.certain_call(one.name, function)

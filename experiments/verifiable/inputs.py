@@ -45,21 +45,21 @@ class Inputs:
             )
         return {n: inputs[n] for n in ("x", "y")}
 
-    def call(self, name: str, function: Function, accept: Function = lambda _: True) -> Call | None:
-        """A call of ``function`` whose result ``accept`` takes, with given or guessed inputs; None if none is found."""
+    def call(self, name: str, function: Function, **conditions: Function) -> Call | None:
+        """A call of ``function`` with given or guessed inputs, which meet the conditions; None if none is found."""
         inputs, parameters = self.of(name), inspect.signature(function).parameters
         given = {n: v for n, v in inputs.items() if n in parameters}
         if all(n in given for n in needed(function)):
             return Call(given, {})
-        return called(function, given, self.seed, accept)
+        return called(function, given, self.seed, **conditions)
 
-    def certain_call(self, name: str, function: Function, accept: Function = lambda _: True) -> Call:
+    def certain_call(self, name: str, function: Function, **conditions: Function) -> Call:
         """The same.
 
         Raises
             ValueError: none is found; the text says what to give
         """
-        found = self.call(name, function, accept)
+        found = self.call(name, function, **conditions)
         if found is None:
             given = self.of(name)
             missing = [n for n in needed(function) if n not in given]

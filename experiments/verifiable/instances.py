@@ -3,7 +3,7 @@
 import copy
 import inspect
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ class Trial:
 def fitted(instances: Iterable[Instance], given: dict[str, Any], seed: int) -> Trial:
     """The first instance and inputs whose forward pass gives finite numbers and whose backward pass runs as well.
 
-    Where no backward pass runs, the first whose forward pass does: the verifier says then what backward raised.
+    Where the backward pass fits no input that is like the first, it is the first: the verifier says what is wrong then.
 
     Raises
         ValueError: no forward pass runs; the text says what to give
@@ -60,15 +60,24 @@ def fitted(instances: Iterable[Instance], given: dict[str, Any], seed: int) -> T
                 continue
             if not instance.data and not (finite(trial.result) and np.size(output(trial.result))):
                 continue
-            if _backward_runs(trial):
+            if not _backward_runs(trial):
+                first = first or trial
+            elif first is None:
                 return trial
-            first = first or trial
+            elif _same_samples(first, trial):
+                return replace(trial, said=f"{trial.said} (its backward pass does not fit {first.said})")
     if first is not None:
         return first
     raise ValueError(
         f"no guessed inputs fit {name}{why}; expected a module-level instance, and {name}_sample_inputs(rng) or "
         "sample_inputs(rng) in the file that returns its x (and y), or --shapes x=…"
     )
+
+
+def _same_samples(a: Trial, b: Trial) -> bool:
+    """Whether x has as many samples, or as many rows where samples are columns: a smaller batch hides a missing sum."""
+    x, other = np.shape(a.inputs["x"]), np.shape(b.inputs["x"])
+    return len(x) == len(other) and x[0] == other[0]
 
 
 def _first_inputs(instance: Instance, given: dict[str, Any], seed: int) -> Iterator[tuple[Array, str]]:
