@@ -114,7 +114,9 @@ def _run(instance: Instance, x: Array, said: str, given: dict[str, Any], seed: i
     method = getattr(thing, forward_method(cls))
     names = list(inspect.signature(method).parameters) if forward_method(cls) == loss_method(cls) else needed(method)
     if len(names) > 1 and any(map(is_target, names)):  # a loss, or a network that ends in one
-        targets = [(known["y"], "")] if "y" in known else _targets(x, seed)
+        widths = dict.fromkeys(n for shape in shapes_in(thing) for n in shape)
+        beside = [np.shape(x), *((len(x), n) for n in widths)]  # a network's own arrays say how wide its output may be
+        targets = [(known["y"], "")] if "y" in known else [y for shape in beside for y in _targets(shape, seed)]
         return _run_with_target(instance, names, x, said, targets)
     extra = {name: values_of(name, "")[0] for name in names[1:] if is_value(name)}
     result = quiet(getattr(copy.deepcopy(thing), method.__name__), dict.fromkeys(names[:1], x) | extra)
@@ -123,32 +125,38 @@ def _run(instance: Instance, x: Array, said: str, given: dict[str, Any], seed: i
     takes_target = any(is_target(name) for method in methods for name in inspect.signature(method).parameters)
     if not takes_target and "y" not in instance.data:
         return Trial(instance, {"x": x} | extra, said, result)
-    y, y_said = (known["y"], "") if "y" in known else _targets(output(result), seed)[0]
+    y, y_said = (known["y"], "") if "y" in known else _targets(np.shape(output(result)), seed)[0]
     return Trial(instance, {"x": x, "y": y} | extra, ", ".join(filter(None, (said, y_said))), result)
 
 
 def _run_with_target(
     instance: Instance, names: list[str], x: Array, said: str, targets: list[tuple[Array, str]]
 ) -> Trial:
-    last: Exception | None = None
+    cls, last = type(instance.thing), None
     for y, y_said in targets:
         arguments = {name: y if is_target(name) else x for name in names if is_target(name) or not is_value(name)}
         try:
-            result = quiet(getattr(copy.deepcopy(instance.thing), forward_method(type(instance.thing))), arguments)
+            result = quiet(getattr(copy.deepcopy(instance.thing), forward_method(cls)), arguments)
         except NotImplementedError:
             raise
         except Exception as error:  # another kind of target may do
             last = error
             continue
+        if forward_method(cls) == loss_method(cls) and not _has_gradients(result):
+            raise TypeError(f"{loss_method(cls)} returned no gradients beside its value")
         return Trial(instance, {"x": x, "y": y}, ", ".join(filter(None, (said, y_said))), result)
     assert last is not None  # there is at least one target
     raise last
 
 
-def _targets(beside: Array, seed: int) -> list[tuple[Array, str]]:
-    """Targets for predictions of the shape of ``beside``; classes where it is the input of a whole network."""
-    guesses = targets_of(np.shape(beside))
-    return [(guess.draw(np.random.default_rng([seed, 1])), guess.said("y")) for guess in guesses]
+def _has_gradients(result: Any) -> bool:
+    arrays = dict | list | tuple | np.ndarray
+    return isinstance(result, tuple) and len(result) > 1 and np.ndim(result[0]) == 0 and isinstance(result[1], arrays)
+
+
+def _targets(shape: tuple[int, ...], seed: int) -> list[tuple[Array, str]]:
+    """Targets for predictions of this shape, each with what it is in words."""
+    return [(guess.draw(np.random.default_rng([seed, 1])), guess.said("y")) for guess in targets_of(shape)]
 
 
 def _backward_runs(trial: Trial) -> bool:

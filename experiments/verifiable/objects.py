@@ -11,7 +11,14 @@ import numpy as np
 
 import scratch
 from experiments.verifiable.calls import needed, returns_several
-from experiments.verifiable.classes import Instance, backward_method, constructed, forward_method
+from experiments.verifiable.classes import (
+    Instance,
+    NothingToVerifyError,
+    backward_method,
+    constructed,
+    forward_method,
+    loss_method,
+)
 from experiments.verifiable.discovery import DERIVATIVE, LOSS, Found, own_functions, snake
 from experiments.verifiable.inputs import Inputs, with_note
 from experiments.verifiable.instances import Trial, fitted
@@ -48,12 +55,19 @@ def verify_instance(one: Found, inputs: Inputs) -> Report:
 def verify_class(one: Found, inputs: Inputs) -> Report:
     """A class, constructed with guessed arguments."""
     (cls,) = one.parts
-    instances = constructed(cls)
-    first = next(instances)
-    way = way_of(first.thing, inputs.module.__name__)
-    if way is not None and way is not _object:  # a layer or loss of this project's protocol
-        return with_note(way(one, first.thing, inputs), one.name, first.how and f"constructed as {first.how}", INSTANCE)
-    return _verified(one, fitted(itertools.chain([first], instances), inputs.of(one.name), inputs.seed), inputs)
+    try:
+        instances = constructed(cls)
+        first = next(instances)
+        way = way_of(first.thing, inputs.module.__name__)
+        if way is not None and way is not _object:  # a layer or loss of this project's protocol
+            report = way(one, first.thing, inputs)
+            return with_note(report, one.name, first.how and f"constructed as {first.how}", INSTANCE)
+        trial = fitted(itertools.chain([first], instances), inputs.of(one.name), inputs.seed)
+    except Exception as error:
+        if forward_method(cls) == loss_method(cls):  # a method called loss may return anything
+            raise NothingToVerifyError("its loss does not return its gradients") from error
+        raise
+    return _verified(one, trial, inputs)
 
 
 def _object(one: Found, thing: Any, inputs: Inputs) -> Report:

@@ -334,6 +334,11 @@ class Abstract(abc.ABC):
 
 class _Hidden(Base):
     pass
+
+class Trainer:
+    def __init__(self, batch_size): pass
+    def loss(self, x, y):
+        return x.sum(), "easily"
 """
 
 
@@ -390,6 +395,21 @@ def test_bases_of_other_classes_are_skipped(write, asked, capsys):
                 for W in self.W: x = x @ W
                 return x
             def backprop(self, x, y): return []""",
+            {"x": (7, 5), "y": (7, 3)},
+        ),
+        (
+            """class C:
+            def __init__(self, x, y): self.input, self.y, self.W = x, y, np.ones((x.shape[1], y.shape[1]))
+            def feedforward(self): self.output = self.input @ self.W
+            def backprop(self): self.W = self.W - self.input.T @ (self.output - self.y)""",
+            {"x": (7, 5), "y": (7, 1)},
+        ),
+        (
+            """class C:
+            def __init__(self, input_size, output_size): self.params = {"W": np.ones((input_size, output_size))}
+            def loss(self, X, y=None, reg=0.0):
+                r = X @ self.params["W"] - y
+                return (r**2).mean(), {"W": 2 * X.T @ r / r.size}""",
             {"x": (7, 5), "y": (7, 3)},
         ),
     ],
@@ -483,6 +503,42 @@ def test_shapes_are_guessed_by_the_names_of_the_arguments(signature, body, shape
     text = f"import numpy as np\ndef f_forward({signature}):\n    return {body}, 0\ndef f_backward(d, cache): pass\n"
     assert main(["verify", write(text)]) == 0, capsys.readouterr()
     assert shapes_of(asked[0]) == shapes
+
+
+def test_a_guess_counts_where_the_backward_pass_fits_it_too(write, asked):
+    text = """
+    import numpy as np
+    def linear_forward(X, w, b):
+        return X @ w + b
+    def linear_backward(dout, X, w, b):
+        return np.outer(dout, w), X.T @ dout, np.sum(dout)
+    """
+    assert main(["verify", write(text)]) == 0
+    assert shapes_of(asked[0]) == {"X": (7, 5), "w": (5,), "b": ()}
+
+
+def test_no_guess_hides_a_sum_that_is_missing(write, capsys):
+    text = PAIR.replace("dout.SUM(axis=0)", "dout")
+    assert main(["verify", write(text)]) == 1
+    assert "x (7, 5), w (5, 3), b (3,)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_layer_for_one_column_is_called_with_one_and_that_is_said(write, asked, capsys):
+    text = """
+    import numpy as np
+    class Dense:
+        def __init__(self, input_size, output_size):
+            self.W, self.b = np.ones((output_size, input_size)), np.zeros((output_size, 1))
+        def forward(self, x):
+            self.x = x
+            return self.W @ x + self.b
+        def backward(self, d, learning_rate):
+            self.b -= learning_rate * d
+            return self.W.T @ d
+    """
+    assert main(["verify", write(text)]) == 0
+    assert shapes_of(asked[0]) == {"x": (5, 1)}
+    assert "x (5, 1) (its backward pass does not fit x (5, 7))" in " ".join(capsys.readouterr().out.split())
 
 
 def test_targets_constants_and_probabilities_are_handed_on(write, asked, capsys):
