@@ -74,7 +74,7 @@ def function_unit(
         lambda given: pair.outputs(given, convention)[0],
         None if reference is None else lambda tensors: reference(**tensors),
         parameters,
-        takes_upstream=backward is not None and loss is None,
+        takes_upstream=any(kind == "upstream" for kind, _ in convention.arguments),
         kinds={n: roles.kind_of(v, n in parameters) for n, v in flat.items() if isinstance(v, np.ndarray)},
     )
     notes = []
@@ -295,32 +295,39 @@ def assigned(
     that have no gradient, such as targets; or in another order, where shapes tell.
     """
     parts = dict(leaves(returned if isinstance(returned, Mapping | list | tuple) else [returned]))
-    named = {path: _meant(path, candidates) for path in parts}
-    if isinstance(returned, Mapping) and any(named.values()):
-        others = tuple(path for path, name in named.items() if name is None)
-        found = {path: name for path, name in named.items() if name is not None}
-        return found, others, sum(np.shape(parts[p]) == np.shape(candidates[n]) for p, n in found.items())
-    paths = [
-        path for path, value in parts.items() if value is None or isinstance(value, np.ndarray | float | np.number)
-    ]
-    arrays = [n for n, v in candidates.items() if is_float_array(v)]
-    names = arrays if len(paths) <= len(arrays) else list(candidates)
-    kinds = {n: roles.kind_of(np.asarray(candidates[n])) for n in names}
-    last = [n for n in names if n in targets or n.lower() in ("y", "t", "target", "targets", "y_true", "labels")]
-    last += [n for n in names if kinds[n] in ("one-hot", "choice") and n not in last]
+    numbers = (np.ndarray, float, np.number)
+    parts = {path: value for path, value in parts.items() if value is None or isinstance(value, numbers)}
 
     def fits(path: str, name: str) -> bool:
         return parts[path] is None or np.shape(parts[path]) == np.shape(candidates[name])
 
+    found: dict[str, str] = {}
+    for path in parts:
+        name = None if path.rsplit(".", 1)[-1].isdigit() else _meant(path, candidates)
+        if name is not None and name not in found.values():
+            found[path] = name
+    score = sum(fits(path, name) for path, name in found.items())
+    paths = [path for path in parts if path.rsplit(".", 1)[-1].isdigit()]
+    left = {name: v for name, v in candidates.items() if name not in found.values()}
+    arrays = [name for name, v in left.items() if is_float_array(v)]
+    names = arrays if len(paths) <= len(arrays) else list(left)
+    last = {n for n in names if n in targets or n.lower() in ("y", "t", "target", "targets", "y_true", "labels")}
+    last |= {n for n in names if roles.kind_of(np.asarray(left[n])) in ("one-hot", "choice")}
     count = min(len(paths), len(names))
-    choices = itertools.islice(itertools.combinations(names, count), 2000)
-    best = max(choices, key=lambda c: (sum(map(fits, paths, c)), -sum(n in last for n in c)), default=())
-    score = sum(map(fits, paths, best))
-    if score < len(paths):
-        for path_order in itertools.islice(itertools.permutations(paths, count), 2000):
-            if sum(map(fits, path_order, best)) > score and len({np.shape(candidates[n]) for n in best}) == len(best):
-                return dict(zip(path_order, best, strict=True)), tuple(set(paths) - set(path_order)), count
-    return dict(zip(paths, best, strict=False)), tuple(paths[count:]), score
+    # In the order of the inputs, some of them or of what is returned left out; in another order, where shapes tell.
+    chosen = itertools.islice(itertools.combinations(names, count), 2000)
+    chosen_paths = list(itertools.islice(itertools.combinations(paths, count), 2000))
+    pairs = [list(zip(p, c, strict=True)) for c in chosen for p in chosen_paths]
+    best = max(pairs, key=lambda pair: (sum(fits(*x) for x in pair), -sum(n in last for _, n in pair)), default=[])
+    if sum(fits(*pair) for pair in best) < count:
+        for order in itertools.islice(itertools.permutations(names, count), 2000):
+            pair = list(zip(paths, order, strict=False))
+            told = len({np.shape(candidates[n]) for n in order}) == count
+            if told and all(fits(*x) for x in pair):
+                best = pair
+                break
+    found |= dict(best)
+    return found, tuple(path for path in parts if path not in found), score + sum(fits(*pair) for pair in best)
 
 
 def _meant(path: str, candidates: Mapping[str, Any]) -> str | None:
