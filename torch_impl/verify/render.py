@@ -16,15 +16,13 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from rich.console import Console, ConsoleOptions, RenderableType
 
 CODE = ("where", "formula", "numbers")  # the labels of lines that hold code or numbers; others are sentences
 
-# verdict -> style in a terminal, class in HTML
-_STYLES = {
-    "": ("bold", "section"),
+_STYLES = {  # verdict -> style in a terminal, class in HTML
     "right": ("green", "right"),
     "right, but": ("yellow", "aside"),
     "convention": ("yellow", "aside"),
@@ -50,22 +48,19 @@ class Line:
 
 @dataclass(frozen=True)
 class Entry:
-    """A finding: its number, the tensor, the mistake, the names of others that fit as well, and labelled lines."""
+    """A finding: its number, the tensor, the mistake, a remark beside that, and labelled lines."""
 
     number: int
     name: str
     mistake: str
-    ties: tuple[str, ...]
+    aside: str
     verdict: str
     lines: tuple[tuple[str, str], ...]
-
-    def aside(self) -> list[str]:
-        return [f"(or {', '.join(self.ties)}: what was tried does not tell them apart)"] if self.ties else []
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of a name, a verdict and the numbers of COLUMNS; one without a verdict is the heading of those below it."""
+    """Rows of a name, a verdict, relative and ulp; one without a verdict is the heading of those below it."""
 
     rows: tuple[tuple[str, str, float, float], ...]
 
@@ -94,11 +89,7 @@ def as_ascii(text: str, encoding: str = "ascii") -> str:
 
 # --- legend -----------------------------------------------------------------------------------------------------------
 
-COLUMNS = {
-    "relative": "the largest difference over the largest element of what torch computes",
-    "ulp": "that difference in units in the last place",
-}
-_HEAD = ("tensor", "verdict", *COLUMNS)
+_HEAD = ("tensor", "verdict", "relative", "ulp")
 _SYMBOLS = {  # how each is recognised, and what it means
     "h": (r"\bh( =|/a| has| holds)", "your gradient"),
     "a": (r"\bh( =|/a| has| holds)|= a$", "autograd's"),
@@ -118,12 +109,27 @@ _SYMBOLS = {  # how each is recognised, and what it means
     "[z > 0]": (r"\[z > 0\]", "1 where z > 0 and 0 elsewhere"),
     "probe": (r"\bprobes?\b", "a set of inputs that was tried"),
     "kink": (r"\bkinks?\b", "a point where the derivatives from the left and from the right differ"),
+    "relative": (r"\brelative\b", "the largest difference over the largest element of what torch computes"),
+    "ulp": (r"\bulp\b", "that difference in units in the last place"),
 }
 
 
-def symbols(texts: Sequence[str]) -> dict[str, str]:
-    """The symbols and words that need an explanation and stand in the texts, with what they mean."""
+def symbols(blocks: Iterable[Block]) -> dict[str, str]:
+    """The symbols and words that need an explanation and stand in the blocks, with what they mean."""
+    texts: list[str] = []
+    for block in blocks:
+        if isinstance(block, Table):
+            texts += ["relative and ulp"] if any(row[2] == row[2] for row in block.rows) else []
+        elif isinstance(block, Entry):  # after "In NAME: ", and not in a line of code: a name is no symbol
+            texts += [text if label else text.partition(": ")[2] for label, text in block.lines if label != "where"]
+        elif block.kind == "note":
+            texts.append(block.text)
     return {name: what for name, (how, what) in _SYMBOLS.items() if any(re.search(how, text) for text in texts)}
+
+
+def labelled(label: str, text: str) -> str:
+    """A line of a finding."""
+    return f"{label}: {text}" if label else text
 
 
 def sentence(meanings: dict[str, str]) -> list[str]:
@@ -157,13 +163,12 @@ class Terminal:
             if isinstance(block, Table):
                 yield _grid(block, text)
             elif isinstance(block, Entry):
-                mistake = text(block.mistake, _look(block.verdict)[0])
-                name = text(f"{block.number}. {block.name}:", "bold")
-                yield Text(" ").join([name, mistake, *map(text, block.aside())])
-                yield from (Padding(text(_labelled(*line)), (0, 0, 0, 3), expand=False) for line in block.lines)
+                name, mistake = f"{block.number}. {block.name}:", text(block.mistake, _look(block.verdict)[0])
+                yield Text(" ").join([text(name, "bold"), mistake, text(block.aside)])
+                yield from (Padding(text(labelled(*line)), (0, 0, 0, 3), expand=False) for line in block.lines)
             else:
                 style = {"title": "bold", "summary": _look(block.verdict)[0]}.get(block.kind, "")
-                yield text(_worded(block), style)
+                yield text(block.text, style)
 
 
 def _grid(table: Table, text: Callable[..., Text]) -> Grid:
@@ -179,14 +184,6 @@ def _grid(table: Table, text: Callable[..., Text]) -> Grid:
 
 def _look(verdict: str) -> tuple[str, str]:
     return _STYLES.get(verdict, ("magenta", "unchecked"))
-
-
-def _labelled(label: str, text: str) -> str:
-    return f"{label}: {text}" if label else text
-
-
-def _worded(line: Line) -> str:
-    return f"Note: {line.text}" if line.kind == "note" else line.text
 
 
 # --- Markdown ---------------------------------------------------------------------------------------------------------
@@ -206,12 +203,10 @@ def _paragraph(block: Block) -> str:
         return "\n".join(lines)
     if isinstance(block, Entry):
         number = f"{block.number}. "
-        aside = map(_escaped, block.aside())
-        lines = [" ".join([f"{number}**{_escaped(block.name)}**: {_code(block.mistake)}", *aside])]
-        for label, text in block.lines:
-            lines.append(" " * len(number) + "- " + _labelled(label, (_code if label in CODE else _escaped)(text)))
-        return "\n".join(lines)
-    return f"**{_escaped(block.text)}**" if block.kind == "title" else _escaped(_worded(block))
+        said = (labelled(label, (_code if label in CODE else _escaped)(text)) for label, text in block.lines)
+        head = f"{number}**{_escaped(block.name)}**: {_code(block.mistake)} {_escaped(block.aside)}"
+        return "\n".join([head.rstrip(), *(" " * len(number) + f"- {line}" for line in said)])
+    return f"**{_escaped(block.text)}**" if block.kind == "title" else _escaped(block.text)
 
 
 def _escaped(text: str, in_table: bool = False) -> str:
@@ -242,19 +237,20 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-:root {{ color-scheme: light dark; --text: #1d1d1f; --page: #fff; --soft: #f4f4f6; --line: #d5d5da;
-  --wrong: #b3261e; --aside: #7a5200; --right: #1a6b2d; --unchecked: #6b3fa0; }}
-@media (prefers-color-scheme: dark) {{ :root {{ --text: #e8e8ea; --page: #17171a; --soft: #242429; --line: #44444c;
-  --wrong: #ff8a80; --aside: #f2c14e; --right: #7fd18b; --unchecked: #cba6ff; }} }}
+:root {{ color-scheme: light dark; --text: #1d1d1f; --page: #fff; --soft: #f4f4f6; --line: #d5d5da; }}
+.wrong {{ color: #b3261e; }} .aside {{ color: #7a5200; }} .right {{ color: #1a6b2d; }} .unchecked {{ color: #6b3fa0; }}
+@media (prefers-color-scheme: dark) {{
+:root {{ --text: #e8e8ea; --page: #17171a; --soft: #242429; --line: #44444c; }}
+.wrong {{ color: #ff8a80; }} .aside {{ color: #f2c14e; }} .right {{ color: #7fd18b; }} .unchecked {{ color: #cba6ff; }}
+}}
 body {{ max-width: 50rem; margin: auto; padding: 1rem; overflow-wrap: anywhere; font: 1rem/1.5 system-ui, sans-serif;
   color: var(--text); background: var(--page); }}
 h1 {{ font-size: 1.4rem; }} h2 {{ font-size: 1.1rem; margin: 0; }} .summary {{ font-weight: 600; }}
-code, .number {{ font: .9em/1.5 ui-monospace, monospace; }} .number {{ text-align: right; white-space: nowrap; }}
-section {{ border-left: .25rem solid; padding: .5rem 1rem; background: var(--soft); }}
+section {{ border-left: .25rem solid; padding: .5rem 1rem; margin: 1rem 0; background: var(--soft); }}
 section p {{ color: var(--text); margin: .25rem 0; }} table {{ width: 100%; border-collapse: collapse; }}
+code, td.number {{ font: .9em/1.5 ui-monospace, monospace; }}
 th, td {{ text-align: left; vertical-align: top; padding: .2rem .4rem .2rem 0; border-bottom: 1px solid var(--line); }}
-.wrong {{ color: var(--wrong); }} .aside {{ color: var(--aside); }} .right {{ color: var(--right); }}
-.unchecked {{ color: var(--unchecked); }}
+.number {{ text-align: right; white-space: nowrap; }}
 </style>
 </head>
 <body>
@@ -277,12 +273,12 @@ def _element(block: Block) -> str:
     look = _look(block.verdict)[1]
     if isinstance(block, Entry):
         texts = ((label, f"<code>{_plain(t)}</code>" if label in CODE else _plain(t)) for label, t in block.lines)
-        lines = "".join(f"<p>{_labelled(label, text)}</p>\n" for label, text in texts)
-        heading = " ".join([f"{block.number}. {block.name}: {block.mistake}", *block.aside()])
-        return f'<section class="{look}">\n<h2>{_plain(heading)}</h2>\n{lines}</section>'
+        lines = "".join(f"<p>{f'<b>{label}:</b> ' * bool(label)}{text}</p>\n" for label, text in texts)
+        heading = _plain(f"{block.number}. {block.name}: {block.mistake} {block.aside}")
+        return f'<section class="{look}">\n<h2>{heading}</h2>\n{lines}</section>'
     if block.kind == "title":
         return f"<h1>{_plain(block.text)}</h1>"
-    return f'<p class="{f"summary {look}" if block.kind == "summary" else block.kind}">{_plain(_worded(block))}</p>'
+    return f'<p class="{f"summary {look}" if block.kind == "summary" else block.kind}">{_plain(block.text)}</p>'
 
 
 _NUMBER = ' class="number"'

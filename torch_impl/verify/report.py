@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from rich.console import Console
 
-from torch_impl.verify.render import COLUMNS, Entry, Line, Table, Terminal, markdown, page, sentence, symbols
+from torch_impl.verify.render import Entry, Line, Table, Terminal, clean, labelled, markdown, page, sentence, symbols
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -59,8 +59,7 @@ class Finding:
 
     ``mistake`` is a name of the catalogue, or "unknown" where nothing known explains the numbers. ``confidence`` is
     "certain" where one explanation alone reproduces every probe to rounding, "tie" where those in ``ties`` do so too,
-    and "none" for an unknown fault. ``residual`` is what the explanation leaves of the difference, relative to the
-    tensor's largest element (NaN for unknown).
+    and "none" for "unknown". ``residual`` is what it leaves of the difference, relative to the tensor's largest element.
     """
 
     tensor: str
@@ -76,38 +75,31 @@ class Finding:
     tensors: tuple[str, ...] = ()  # every tensor that this one fault made wrong
     fix: str = ""
 
-    def lines(self) -> tuple[tuple[str, str], ...]:
-        """What is said, with its labels: what is wrong, where, how to mend it, and how that is known."""
+    def entry(self, number: int = 0) -> Entry:
+        """In the order of what a reader needs: what is wrong, where, how to mend it, and how that is known."""
         where = "" if self.explanation.startswith(f"In {self.where}: ") else self.where
-        lines = {"where": where, "fix": self.fix, "formula": self.formula, "numbers": self.evidence}
-        return ("", self.explanation), *((label, text) for label, text in lines.items() if text)
-
-    def texts(self) -> tuple[str, ...]:
-        """What may hold symbols: no names of the user's, as far as that can be told."""
-        return self.explanation.partition(": ")[2], self.fix, self.formula, self.evidence
+        lines = ("", self.explanation), ("where", where), ("fix", self.fix), ("formula", self.formula)
+        said = tuple((label, text) for label, text in (*lines, ("numbers", self.evidence)) if text)
+        aside = f"(or {', '.join(self.ties)}: what was tried does not tell them apart)" if self.ties else ""
+        return Entry(number, self.tensor, self.mistake, aside, self.verdict, said)
 
     def __str__(self) -> str:
-        ties = f" (or {', '.join(self.ties)})" if self.ties else ""
-        lines = [f"{label}: {text}" if label else text for label, text in self.lines()]
-        return "\n   ".join([f"{self.tensor}: {self.mistake}{ties}", *lines, *sentence(symbols(self.texts()))])
+        entry = self.entry()
+        said = [*(labelled(*line) for line in entry.lines), *sentence(symbols([entry]))]
+        return "\n   ".join(map(clean, [f"{self.tensor}: {self.mistake} {entry.aside}", *said]))
 
 
 def finding(
     mistake: Any, tensors: Sequence[str], where: str, line: str = "", *, text: str = "", formula: str = "",
     evidence: str = "", residual: float = math.nan, ties: Iterable[str] = (),
 ) -> Finding:  # fmt: skip
-    """A finding in words.
+    """A finding in words: "In {where}: {text}.", at ``line`` of it.
 
-    Args:
-        mistake: a row of the catalogue (name, what, fix, and the verdict as its kind), or "unknown"
-        tensors: what it makes wrong, the first in backward order first
-        where: the function, layer or object
-        line: the place inside it, where that is known
-        text: how "In {where}: …" goes on, without the full stop; what the catalogue says unless given
-        formula, evidence, residual, ties: as in :class:`Finding`
+    ``mistake`` is a row of the catalogue (name, what, fix, and the verdict as its kind) or "unknown", ``tensors`` what
+    it makes wrong in backward order. The text is what the catalogue says, unless it is given.
     """
     known = mistake != UNKNOWN
-    verdict = mistake.kind if known else "wrong"
+    verdict: Any = mistake.kind if known else "wrong"
     also = f" It makes {', '.join(tensors)} wrong." if len(tensors) > 1 and verdict == "wrong" else ""
     return Finding(
         tensors[0], mistake.name if known else UNKNOWN, "none" if not known else "tie" if ties else "certain", residual,
@@ -131,7 +123,7 @@ class Report:
     title: str
     sections: tuple[Section, ...] = ()
     findings: tuple[Finding, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     seconds: float = math.nan
 
     @property
@@ -157,11 +149,7 @@ class Report:
         return replace(self, title=name, sections=sections)
 
     def raise_if_wrong(self) -> None:
-        """For tests.
-
-        Raises
-            WrongGradientError: unless the report is ok; the message is the report as Markdown
-        """
+        """For tests: raise WrongGradientError with the report in Markdown, unless the report is ok."""
         if not self.ok:
             raise WrongGradientError(self.to_markdown())
 
@@ -175,22 +163,16 @@ class Report:
 
     def blocks(self, on_a_page: bool = False) -> list[Block]:
         """The content: what matters most comes first on a page, and last in a terminal, where the end is in view."""
-        meanings = symbols_in(self)
-        columns = {name: meanings.pop(name) for name in COLUMNS if name in meanings}
         rows = tuple(row for section in self.sections for row in self._rows(section))
         table: list[Block] = [Table(rows)] if rows else []
-        table += [Line("legend", text) for text in sentence(columns)]
-        notes = [Line("note", text) for text in self._notes()]
-        found = [Entry(i, f.tensor, f.mistake, f.ties, f.verdict, f.lines()) for i, f in enumerate(self.findings, 1)]
-        legend = [Line("legend", text) for text in sentence(meanings)]
+        noted = [(section.name, check) for section in self.sections for check in section.checks if check.note]
+        notes = [f"{name}{f', {check.tensor}' * (check.tensor != 'all')}: {check.note}" for name, check in noted]
+        said: list[Block] = [finding.entry(i) for i, finding in enumerate(self.findings, 1)]
+        said += [Line("note", f"Note: {text}") for text in (*notes, *self.notes)]
+        for part in (table, said):
+            part += [Line("legend", text) for text in sentence(symbols(part))]
         title, summary = Line("title", self.title), Line("summary", self.summary(), self.verdict)
-        if on_a_page:
-            return [title, summary, *found, *notes, *legend, *table]
-        return [title, *table, *notes, *found, *legend, summary]
-
-    def _notes(self) -> list[str]:
-        checks = [(s.name if c.tensor == "all" else f"{s.name}, {c.tensor}", c) for s in self.sections for c in s.checks]
-        return [*(f"{name}: {check.note}" for name, check in checks if check.note), *self.notes]
+        return [title, summary, *said, *table] if on_a_page else [title, *table, *said, summary]
 
     def _rows(self, section: Section) -> list[Any]:
         """A row for every tensor; in a long report one for all of a right section, so that what is wrong is seen."""
@@ -213,12 +195,9 @@ class Report:
         if self.verdict == "could not be checked":
             return f"COULD NOT BE CHECKED: {unchecked} of {_count(total, 'tensor')}{took}."
         remarks = _count(max(found.count("right, but"), verdicts.count("right, but")), "remark")
-        opening = {
-            "right, but": f"RIGHT, BUT: {remarks};",
-            "convention": "RIGHT, but for a convention:",
-            "rounding": "RIGHT, to the rounding of float32:",
-        }.get(self.verdict, "RIGHT:")
-        return f"{opening} {_count(total, 'tensor')} compared{took}."
+        aside = {"convention": ", but for a convention", "rounding": ", to the rounding of float32"}
+        opening = f", BUT: {remarks};" if self.verdict == "right, but" else f"{aside.get(self.verdict, '')}:"
+        return f"RIGHT{opening} {_count(total, 'tensor')} compared{took}."
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in what JSON can hold; NaN and infinities become strings."""
@@ -227,8 +206,8 @@ class Report:
 
     def to_json(self) -> str:
         """The whole report for machines."""
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
-        return text.encode("utf-8", "backslashreplace").decode()  # half of a surrogate pair is no UTF-8
+        # Half of a surrogate pair, as in a file's name, has no other form in UTF-8 than its escape.
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
     def to_markdown(self) -> str:
         """The findings and the table, to paste into an issue."""
@@ -247,46 +226,36 @@ def could_not_be_checked(name: str, note: str) -> Report:
 def merged(title: str, reports: Iterable[Report], notes: Iterable[str] = (), seconds: float = math.nan) -> Report:
     """Several reports as one."""
     reports = list(reports)
-    return Report(
-        title,
-        tuple(section for report in reports for section in report.sections),
-        tuple(finding for report in reports for finding in report.findings),
-        tuple(dict.fromkeys([*notes, *(note for report in reports for note in report.notes)])),
-        seconds,
-    )
+    sections = tuple(section for report in reports for section in report.sections)
+    findings = tuple(finding for report in reports for finding in report.findings)
+    notes = dict.fromkeys([*notes, *(note for report in reports for note in report.notes)])
+    return Report(title, sections, findings, tuple(notes), seconds)
 
 
 def compare(
     tensor: str, hand: Any, reference: NDArray[Any], tolerance: float, probe: str, verdict: Verdict = "wrong"
 ) -> TensorCheck:
     """The check of one tensor: right within ``tolerance`` (absolute), else ``verdict``."""
-    if not isinstance(hand, np.ndarray | np.generic) or np.asarray(hand).dtype == object:
+    note, shape = "", reference.shape
+    if not isinstance(hand, np.ndarray | np.generic):
         note = f"is a {type(hand).__name__}, expected an array of shape {reference.shape}"
-        return TensorCheck(tensor, "wrong", math.inf, math.inf, shape=reference.shape, probe=probe, note=note)
-    hand = np.asarray(hand)
-    if hand.shape != reference.shape:
-        note = f"has shape {hand.shape}, expected {reference.shape}"
-        return TensorCheck(tensor, "wrong", math.inf, math.inf, shape=hand.shape, probe=probe, note=note)
+    elif hand.dtype.kind not in "biuf":
+        note = f"is an array of {hand.dtype}, expected real numbers"
+    elif hand.shape != reference.shape:
+        note, shape = f"has shape {hand.shape}, expected {reference.shape}", hand.shape
+    if note:
+        return TensorCheck(tensor, "wrong", math.inf, math.inf, shape=shape, probe=probe, note=note)
     if hand.size == 0:
         return TensorCheck(tensor, "right", 0.0, 0.0, probe=probe)
-    apart = np.abs(hand.astype(np.float64) - reference)
-    apart = np.where(np.isnan(apart), np.inf, apart)
+    apart = np.nan_to_num(np.abs(hand.astype(np.float64) - reference), nan=np.inf, posinf=np.inf)
     worst = tuple(int(i) for i in np.unravel_index(apart.argmax(), apart.shape))
     largest, scale = float(apart[worst]), float(np.abs(reference).max())
     dtype = hand.dtype if hand.dtype in (np.float32, np.float64) else np.dtype(np.float64)
-    unit = float(np.spacing(dtype.type(scale))) if scale else float(np.finfo(dtype).tiny)
+    relative, ulp = (largest / scale, largest / float(np.spacing(dtype.type(scale)))) if scale else (largest, math.inf)
     return TensorCheck(
-        tensor,
-        "right" if largest <= tolerance else verdict,
-        largest / scale if scale else largest,
-        largest / unit if scale else 0.0 if largest == 0 else math.inf,
-        worst,
-        float(hand[worst]),
-        float(reference[worst]),
-        hand.shape,
-        int((apart > tolerance).sum()),
-        probe,
-    )
+        tensor, "right" if largest <= tolerance else verdict, relative, ulp if largest else 0.0, worst,
+        float(hand[worst]), float(reference[worst]), hand.shape, int((apart > tolerance).sum()), probe,
+    )  # fmt: skip
 
 
 def ratios(hand: ArrayLike, reference: ArrayLike) -> str:
@@ -302,25 +271,19 @@ def ratios(hand: ArrayLike, reference: ArrayLike) -> str:
         return ""
     apart = np.where(known, np.abs(hand - reference), 0)
     index = tuple(int(i) for i in np.unravel_index(apart.argmax(), apart.shape))
-    text = f"{at(index)}yours is {hand[index]:.6g}, autograd's is {reference[index]:.6g}"
+    where = f"at index {list(index)} " if index else ""
+    text = f"{where}yours is {hand[index]:.6g}, autograd's is {reference[index]:.6g}"
     used = known & (np.abs(reference) > 1e-9 * (np.abs(reference[known]).max() or 1))
-    if used.sum() > 1:
-        r = hand[used] / reference[used]
-        low, high = f"{r.min():.4g}", f"{r.max():.4g}"
-        text += f"; yours/autograd's {f'is {low} everywhere' if low == high else f'from {low} to {high}'}"
-    return text
-
-
-def at(index: tuple[int, ...]) -> str:
-    """Where in an array, in words with a space after them; nothing for a scalar."""
-    return f"at index {list(index)} " if index else ""
+    if used.sum() <= 1:
+        return text
+    r = hand[used] / reference[used]
+    low, high = f"{r.min():.4g}", f"{r.max():.4g}"
+    return f"{text}; yours/autograd's {f'is {low} everywhere' if low == high else f'from {low} to {high}'}"
 
 
 def symbols_in(report: Report) -> dict[str, str]:
     """The symbols and words that need an explanation and stand in this very report, with what they mean."""
-    texts = [text for finding in report.findings for text in finding.texts()] + report._notes()
-    numbers = any(not math.isnan(check.relative) for section in report.sections for check in section.checks)
-    return symbols(texts) | (COLUMNS if numbers else {})
+    return symbols(report.blocks())
 
 
 def _count(n: int, thing: str) -> str:
