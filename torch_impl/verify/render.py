@@ -216,7 +216,7 @@ def _escaped(text: str, in_table: bool = False) -> str:
         return _code(text, in_table)
     text = re.sub(r"([\\`*\[\]<>|&~])", r"\\\1", text)
     text = re.sub(r"(?<![^\W_])_+|_+(?![^\W_])", lambda run: "\\_" * len(run[0]), text)  # not those inside a word
-    return text if in_table else re.sub(r"^(?=[-+#=])|(?<=^\d)(?=[.)])", r"\\", text)  # would begin a heading or list
+    return re.sub(r"^(\d+(?=[.)](?:\s|$))|(?=[-+#=]))", r"\1\\", text)  # what would begin a heading or a list
 
 
 def _code(text: str, in_table: bool = False) -> str:

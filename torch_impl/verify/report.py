@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch_impl.verify.render import Block
 
 Verdict = Literal["right", "convention", "right, but", "rounding", "wrong", "could not be checked"]
-UNKNOWN = "unknown"
+UNKNOWN, NO_NAME = "unknown", "the gradient differs, and no known mistake explains the numbers"
 
 # From the worst to the best. "right, but" is right in its numbers, and says something else that should be known.
 _ORDER: tuple[Verdict, ...] = ("wrong", "could not be checked", "right, but", "convention", "rounding", "right")
@@ -59,7 +59,7 @@ class Finding:
 
     ``mistake`` is a name of the catalogue, or "unknown" where nothing known explains the numbers. ``confidence`` is
     "certain" where one explanation alone reproduces every probe to rounding, "tie" where those in ``ties`` do so too,
-    and "none" for "unknown". ``residual`` is what it leaves of the difference, relative to the tensor's largest element.
+    and "none" for "unknown". ``residual`` is what it leaves of the difference, over the tensor's largest element.
     """
 
     tensor: str
@@ -93,18 +93,18 @@ def finding(
     mistake: Any, tensors: Sequence[str], where: str, line: str = "", *, text: str = "", formula: str = "",
     evidence: str = "", residual: float = math.nan, ties: Iterable[str] = (),
 ) -> Finding:  # fmt: skip
-    """A finding in words: "In {where}: {text}.", at ``line`` of it.
+    """A finding that says "In {where}: {text}."; unless a text is given, it is the catalogue's.
 
-    ``mistake`` is a row of the catalogue (name, what, fix, and the verdict as its kind) or "unknown", ``tensors`` what
-    it makes wrong in backward order. The text is what the catalogue says, unless it is given.
+    ``mistake`` is a row of the catalogue (name, what, fix, and the verdict as its kind) or "unknown".
     """
-    known = mistake != UNKNOWN
-    verdict: Any = mistake.kind if known else "wrong"
+    unknown = mistake == UNKNOWN
+    said = text or (NO_NAME if unknown else mistake.what)
+    verdict: Any = "wrong" if unknown else mistake.kind
     also = f" It makes {', '.join(tensors)} wrong." if len(tensors) > 1 and verdict == "wrong" else ""
     return Finding(
-        tensors[0], mistake.name if known else UNKNOWN, "none" if not known else "tie" if ties else "certain", residual,
-        f"In {where}: {text or mistake.what}.{also}", formula, f"{where}, {line}" if line else where, evidence,
-        verdict, tuple(ties), tuple(tensors), mistake.fix if known else "",
+        tensors[0], UNKNOWN if unknown else mistake.name, "none" if unknown else "tie" if ties else "certain", residual,
+        f"In {where}: {said}.{also}", formula, f"{where}, {line}" if line else where, evidence,
+        verdict, tuple(ties), tuple(tensors), "" if unknown else mistake.fix,
     )  # fmt: skip
 
 
@@ -171,7 +171,7 @@ class Report:
         said += [Line("note", f"Note: {text}") for text in (*notes, *self.notes)]
         for part in (table, said):
             part += [Line("legend", text) for text in sentence(symbols(part))]
-        title, summary = Line("title", self.title), Line("summary", self.summary(), self.verdict)
+        title, summary = Line("title", clean(self.title) or "Report"), Line("summary", self.summary(), self.verdict)
         return [title, summary, *said, *table] if on_a_page else [title, *table, *said, summary]
 
     def _rows(self, section: Section) -> list[Any]:
