@@ -104,6 +104,9 @@ _SYMBOLS = {  # how each is recognised, and what it means
     "g": (r"\(g −|\bg p|= g\b", "the gradient that arrives"),
     "x̂": ("x̂", "the normalised input"),
     "σ": ("σ", "the standard deviation"),
+    "lr": (r"\blr\b", "the learning rate"),
+    "m": (r"\blr m|\bm by 1", "the running mean of the gradient"),
+    "v": (r"√v|\bv by 1", "the running mean of its square"),
     "λ": ("λ", "the factor of the penalty or decay"),
     "∝": ("∝", "short for “is proportional to”"),
     "[z > 0]": (r"\[z > 0\]", "1 where z > 0 and 0 elsewhere"),
@@ -250,7 +253,7 @@ section {{ border-left: .25rem solid; padding: .5rem 1rem; margin: 1rem 0; backg
 section p {{ color: var(--text); margin: .25rem 0; }} table {{ width: 100%; border-collapse: collapse; }}
 code, td.number {{ font: .9em/1.5 ui-monospace, monospace; }}
 th, td {{ text-align: left; vertical-align: top; padding: .2rem .4rem .2rem 0; border-bottom: 1px solid var(--line); }}
-.number {{ text-align: right; white-space: nowrap; }}
+.number {{ text-align: right; white-space: nowrap; }} td + td, thead th {{ overflow-wrap: normal; }}
 </style>
 </head>
 <body>
