@@ -291,7 +291,7 @@ def _forward(
         Finding(wrong[0].tensor, mistake, "certain" if mistake in CATALOGUE else "none", math.nan,
                 f"In the forward of {unit.name}: {said}. The gradients below are judged by this forward as it is.",
                 formula, f"{unit.name}, forward", ratios(np.asarray(hand[0]), expected[0]),
-                tensors=tuple(c.tensor for c in wrong))
+                tensors=tuple(c.tensor for c in wrong), fix=CATALOGUE[mistake].fix if mistake in CATALOGUE else "")
     ]  # fmt: skip
     own_unit = dataclasses.replace(unit, reference=None)
     other, notes = own_reference(own_unit, inputs)
@@ -338,7 +338,8 @@ def _nested_softmax(unit: Unit, inputs: Inputs, reference: Reference) -> list[Fi
             return [
                 Finding("out", "double-softmax", "certain", 0.0, f"In {unit.name}: {CATALOGUE['double-softmax'].what}.",
                         "softmax(softmax(z)); should be softmax(z)", f"{unit.name}, {line(again[0])}",
-                        "the second one's inputs are rows that sum to 1", tensors=("out",))
+                        "the second one's inputs are rows that sum to 1", tensors=("out",),
+                        fix=CATALOGUE["double-softmax"].fix)
             ]  # fmt: skip
     return []
 
