@@ -115,7 +115,9 @@ def verify_function(
     start = time.perf_counter()
     given, options = _told_apart(forward, dict(inputs or {}) | arrays, seed=seed, targets=targets, loss=loss)
     checks.whole("seed", options["seed"], 0)
-    said: dict[str, Kind] = dict.fromkeys(constant, "fixed") | dict.fromkeys(probabilities, "probabilities")
+    fixed: Kind = "fixed"
+    rows_sum: Kind = "probabilities"
+    said = dict.fromkeys(constant, fixed) | dict.fromkeys(probabilities, rows_sum)
     for name in (*options["targets"], *said):
         checks.choice("an input that is named", name, given)
     try:

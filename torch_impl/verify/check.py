@@ -12,7 +12,7 @@ import torch
 
 from torch_impl.verify.explain.search import backward_order, explain, ratios
 from torch_impl.verify.judge.kinks import by_convention
-from torch_impl.verify.judge.state import check_repeatable, drawn_anew, remembers, resampled, watch_state
+from torch_impl.verify.judge.state import added, check_repeatable, drawn_anew, remembers, resampled, watch_state
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.mistakes.forwards import with_second_softmax
 from torch_impl.verify.mistakes.hypotheses import softmax_pairs
@@ -119,6 +119,9 @@ def _see(unit: Unit, inputs: Inputs, seed: int, upstream: Any) -> Seen:
             f"{unit.name}: backward returned None for {', '.join(base.declined)}, which counts as constant"
         )
     if remembers(unit, inputs, base):
+        increments = added(unit, inputs, base)
+        if increments and all(base.residual(n, base.auto[n]) > base.tolerance[n] for n in increments):
+            base.hand |= {n: g for n, g in increments.items() if np.abs(g - base.auto[n]).max() <= base.tolerance[n]}
         return seen  # what a unit with a memory gives from the second call on tells nothing of its gradient
     for probe in _probes(unit, inputs, reference, rng):
         try:

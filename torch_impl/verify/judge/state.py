@@ -108,7 +108,11 @@ def _called_again(unit: Unit, inputs: Inputs, base: Observation, known: set[str]
         if differing and all(close(second[n] - first[n], base.hand[n]) for n in differing):
             evidence = f"the second call, {which}, adds as much again"
             return [finding(CATALOGUE["grads-accumulate"], [unit.title(differing[0])], unit.name, evidence=evidence)]
-        if differing and not (consumed and not fresh) and "dropout-mask-resampled" not in known:
+        if differing and consumed and not fresh:
+            text = "backward changes what forward kept: a second one after the same forward gives another gradient"
+            made = finding(CATALOGUE["aliasing"], [unit.title(differing[0])], unit.name, text=text)
+            return [replace(made, verdict="right, but")]
+        if differing and "dropout-mask-resampled" not in known:
             name = differing[0]
             text = "a second call gives another gradient: backward depends on something that is not handed to it"
             evidence = f"{which}, {ratios(second[name], base.hand[name])}"
@@ -176,6 +180,19 @@ def remembers(unit: Unit, inputs: Inputs, base: Observation) -> bool:
     except UserCodeError:
         return True
     return any(not close(base.hand[n], second[n]) for n in base.hand if n in second)
+
+
+def added(unit: Unit, inputs: Inputs, base: Observation) -> Inputs:
+    """What one more call adds to the gradients, where they accumulate and others have called before."""
+    totals = []
+    for _ in range(2):
+        mine = own(inputs)
+        try:
+            totals.append(call_backward(unit, base.upstream, mine, unit.forward(mine)[1]))
+        except UserCodeError:
+            return {}
+    first, second = totals
+    return {n: second[n] - first[n] for n in base.hand if n in second and not close(base.hand[n], second[n])}
 
 
 def drawn_anew(unit: Unit, inputs: Inputs, base: Observation, wrong: list[str]) -> bool:

@@ -151,6 +151,8 @@ def record(function: Callable[[Recording, dict[str, torch.Tensor]], list[Any]], 
 
     with torch.no_grad(), recording:
         torch.func.functionalize(run)(*leaves.values())
+    for name, node in recording.leaves.items():  # functionalize writes to them what the code wrote in place
+        recording.values[node] = torch.from_numpy(np.array(inputs[name]))
     return recording.tape(nodes)
 
 

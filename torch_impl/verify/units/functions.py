@@ -70,9 +70,9 @@ def function_unit(
     flat = {path: np.array(v) if isinstance(v, float) else v for path, v in leaves(inputs) if path in named}
     flat |= {name: v for name, v in inputs.items() if not isinstance(v, Mapping | list | tuple) and name not in flat}
     flat = {name: flat[name] for name in dict.fromkeys([*(p for p, _ in leaves(inputs)), *flat]) if name in flat}
-    kinds = {name: roles.kind_of(v) for name, v in flat.items() if isinstance(v, np.ndarray)}
-    data = {n for n, kind in kinds.items() if n.lower() in roles.DATA or n in targets or kind in ("one-hot", "choice")}
-    parameters = tuple(n for n in float_arrays(flat) if n not in (data or {next(iter(float_arrays(flat)))}))
+    arrays = {name: v for name, v in flat.items() if isinstance(v, np.ndarray)}
+    data = roles.data_among(arrays, targets)
+    parameters = tuple(n for n in float_arrays(flat) if n not in data)
     name = getattr(forward, "__name__", type(forward).__name__)
     unit = Unit(
         re.sub(r"_?(forward|fwd)_?", "", name, flags=re.IGNORECASE) or name,
@@ -82,7 +82,7 @@ def function_unit(
         None if reference is None else lambda tensors: reference(**tensors),
         parameters,
         takes_upstream=convention.takes_upstream,
-        kinds={n: roles.kind_of(v, n in parameters) for n, v in flat.items() if isinstance(v, np.ndarray)},
+        kinds={n: roles.kind_of(v, n in parameters) for n, v in arrays.items()},
     )
     notes = []
     if convention.others:
@@ -191,7 +191,7 @@ class Pair:
         if self.functions["backward"] is None:
             given = {n: v for n, v in self.given({}).items() if n in self.known}
             with same_global_draws():
-                result = call("forward", self.functions["forward"], **given)
+                result = call("forward", self.functions["forward"], **given)  # type: ignore[arg-type]
             _value_at(result if isinstance(result, tuple) else tuple(getattr(result, "values", lambda: (result,))()))
         with same_global_draws():
             result = call("forward", self.outputs, {}, None)
@@ -272,7 +272,7 @@ class Pair:
                 break
             ups = [("upstream", i) for i in range(n_out)]
             rest = [("kept", i) for i in range(len(parts) - n_out)]
-            own = [("output", i) for i in range(n_out)]
+            own = [] if rest else [("output", i) for i in range(n_out)]
             ins = [("input", n) for n in self.known]
             by_name = list(_named(names, inputs, list(ups), [*rest, *own]))
             for one in (

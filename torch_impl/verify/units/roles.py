@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.random import Generator
     from numpy.typing import NDArray
@@ -18,13 +18,26 @@ if TYPE_CHECKING:
 # "fixed" is what the user said is constant; "choice" has few values, as classes, masks and signs have.
 Kind = Literal["real", "positive", "symmetric", "unit interval", "probabilities", "one-hot", "choice", "fixed"]
 
-# What people call the arrays that are not trained. A function does not say; where none has such a name, the first is
-# data.
+# What people call the arrays that are not trained.
 DATA = {
     "x", "y", "t", "input", "inputs", "data", "image", "images", "label", "labels", "target", "targets", "mask",
-    "logits", "scores", "z", "q", "k", "v", "a", "p", "pred", "preds", "predictions", "y_hat", "y_pred", "y_true", "h",
-    "out", "output", "al", "a_prev", "h0", "h_prev", "prev_h", "c_prev", "prev_c", "x_t", "xt",
+    "logits", "scores", "z", "q", "k", "v", "pred", "preds", "predictions", "y_hat", "y_pred", "y_true", "al",
+    "a_prev", "h0", "h_prev", "prev_h", "c_prev", "prev_c", "x_t", "xt",
 }  # fmt: skip
+
+
+def data_among(arrays: Mapping[str, Array], targets: Sequence[str] = ()) -> set[str]:
+    """The names of those that are data: a function does not say which of its arguments are trained.
+
+    By what they are called and what they hold; the first if that tells nothing; and what has the shape of one of these.
+    """
+    kinds = {name: kind_of(value) for name, value in arrays.items()}
+    labels = {n for n, kind in kinds.items() if n in targets or kind in ("one-hot", "choice")}
+    data = labels | {name for name in arrays if name.lower() in DATA}
+    if not data - labels:
+        data |= set(next(([name] for name in arrays if name not in labels), []))
+    shapes = {value.shape for name, value in arrays.items() if name in data and value.ndim}
+    return data | {n for n, value in arrays.items() if value.shape in shapes and not is_weight_name(n)}
 
 
 def is_weight_name(name: str) -> bool:
