@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torch_impl.verify.units.objects import Snapshot
+from torch_impl.verify.units.objects import Snapshot, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,16 +21,21 @@ FORWARDS = (
     "forward", "forward_pass", "forward_propagation", "forward_prop", "forwardprop", "forward_propagate", "fprop",
     "feedforward", "feed_forward", "__call__", "f", "fn", "predict",
 )  # fmt: skip
-LOSSES = ("loss", "compute_loss", "calculate", "cost", "compute_cost", "get_loss", "loss_fn", "criterion", "objective")
+LOSSES = (
+    "loss", "compute_loss", "calculate", "cost", "compute_cost", "get_loss", "loss_fn", "criterion", "objective",
+    "test_on_batch",
+)  # fmt: skip
 DERIVATIVES = ("gradient", "gradients", "grad", "derivative", "prime", "deriv", "delta")
 BACKWARDS = (
     "backward", "backward_pass", "backward_propagation", "backprop", "back_propagation", "backpropagation", "back_prop",
-    "backpropagate", "backward_prop", "bprop", *DERIVATIVES, "loss_prime", "train_step", "step", "update", "fit_step",
+    "backpropagate", "backward_prop", "bprop", *DERIVATIVES, "compute_gradients", "compute_gradient", "compute_grads", "train_step", "step", "update",
+    "fit_step", "train_on_batch", "partial_fit", "train", "fit",
 )  # fmt: skip
 
 _ROLES = {
     "lr": "lr learning_rate learn_rate lrate eta alpha step_size",
     "training": "training train is_training train_flg train_flag is_train mode phase",
+    "epochs": "epochs n_epochs num_epochs iterations n_iter n_iters num_iterations n_iterations",
     "x": "x xs x_batch x_train input inputs input_data data images batch features z",
     "out": "out output outputs o a al pred preds y_pred y_hat yhat prediction predictions p probs scores logits",
     "cache": "cache caches",
@@ -105,7 +110,9 @@ def ask(function: Callable[..., Any], given: Mapping[str, Any], order: Sequence[
     unnamed = []
     for name, p in listed.items():
         known = "y" if name == target else name if name in given and name not in ("x", "y") else role(name)
-        if known == "training":
+        if known == "epochs":
+            arguments[name] = 1
+        elif known == "training":
             arguments[name] = "train" if isinstance(p.default, str) else True
         elif known in given and (p.default is p.empty or known in ("y", "lr", "dout") or known == name):
             arguments[name] = given[known]
@@ -182,7 +189,7 @@ class Plan:
         if own is not None and (ahead is None or takes_y or self._from_x(own, data)):
             return own
         if own is not None:
-            self.loss = own
+            self.loss, self.slope = own, getattr(self.obj, "loss_prime", None)
             return ahead
         if takes_y or (ahead is not None and target_of(ahead) and not inside):
             return ahead
@@ -244,8 +251,9 @@ class Plan:
                 roles["dout"] = self._sent(given, p, result)
                 order = ["dout", "y", "x"]
         elif self.ends_in_a_loss:
-            shown = getattr(self.obj, "output", None)
-            roles["out"] = shown if np.shape(shown) == np.shape(given.get("x")) else given.get("x")
+            # A softmax with its loss takes its own output, which a network keeps in its last layer.
+            shown = [a for path, a in walk(self.obj) if path and path[-1] == "output" and np.ndim(a)]
+            roles["out"] = shown[-1] if shown else given.get("x")
             order = ["out", "y"]
         elif isinstance(result, tuple) and len(result) > n_outputs:
             roles["cache"] = result[-1]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 RETURNED = "what backward returned"
 _MARK = re.compile(
-    r"^(?:gradients?_?(?:wrt_)?|grads?_?(?:wrt_)?|nabla_|del_|dl_d_?|d_l_d_|d_|d(?=\w)|(?-i:g(?=[A-Z])))"
+    r"^(?:gradients?_?(?:wrt_)?|grads?_?(?:wrt_)?|nabla_|del_|g_|dl_d_?|d_l_d_|d_|d(?=\w)|(?-i:g(?=[A-Z])))"
     r"|(?:_?grads?|_?gradients?|_diff)$",
     re.IGNORECASE,
 )
@@ -43,18 +43,18 @@ def leaves(returned: Any) -> dict[Path, Array]:
 
 
 def matched(
-    data: Mapping[str, Array], weights: Mapping[str, tuple[Array, list[Path]]], returned: Any,
-    held: Mapping[Path, Array], fresh: set[Path], updated: set[str], inputs_too: bool,
+    data: Mapping[str, Array], weights: Mapping[str, tuple[Array, Sequence[Path]]], given: Mapping[Path, Array],
+    held: Mapping[Path, Array], fresh: set[Path], settled: set[str], inputs_too: bool,
 ) -> dict[str, Path]:  # fmt: skip
     """Where the gradient of each input and weight is found.
 
-    ``held`` are the arrays that the object holds after backward; ``fresh`` is where backward changed or made one. The
-    weights that are ``updated`` need none. With ``inputs_too`` the gradient of the input may be an attribute.
+    ``given`` is what backward returned, ``held`` the arrays that the object holds after it; ``fresh`` is where it changed
+    or made one. What is ``settled`` has a gradient by its name or none. With ``inputs_too`` that of the input may be an
+    attribute.
 
     Raises
         ValueError: more than one array may be a weight's gradient
     """
-    given = leaves(returned)
     found: dict[str, Path] = {}
     for name, (array, paths) in weights.items():
         places = [p for p in given if any(_named(p, w) for w in paths)]
@@ -66,11 +66,11 @@ def matched(
     for path in given:
         found |= {n: path for n in data if n not in found and _base(path[-1]) == n and isinstance(path[-1], str)}
     unnamed = {p: a for p, a in given.items() if p not in found.values() and not isinstance(p[-1], str) or p == (RETURNED,)}
-    found |= _in_order(data, {n: a for n, (a, _) in weights.items() if n not in found}, unnamed)
+    found |= _in_order(data, {n: a for n, (a, _) in weights.items() if n not in found | dict.fromkeys(settled)}, unnamed)
     if inputs_too and "x" in data and "x" not in found:
         places = [p for p in held if p in fresh and len(p) == 1 and _marked(p[0]) and _base(p[0]) in _INPUTS]
         found |= {"x": p for p in places[:1]}
-    rest = {n: a for n, (a, _) in weights.items() if n not in found and n not in updated}
+    rest = {n: a for n, (a, _) in weights.items() if n not in found and n not in settled}
     left = {p: a for p, a in {**given, **{p: held[p] for p in held if p in fresh}}.items() if p not in found.values()}
     return found | _by_shape(rest, left)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,9 +122,11 @@ class _Held:
         self.weights: dict[str, list[Path]] = {}
         self.values: dict[str, Array] = {}
         self.written: list[Path] = []
+        self.numbers: set[str] = set()  # weights that are plain numbers, as a bias may be
         self.places: dict[str, Path] = {}
         self.updated: set[str] = set()
         self.descends = False
+        self.sizes: set[int] = set()
         self.n_outputs = 1
         self.output_path: Path = ()
         try:
@@ -145,7 +148,7 @@ class _Held:
 
     def forward(self, inputs: Inputs) -> tuple[Outputs, _Kept]:
         with self._state(self.base), same_global_draws():
-            self._load(inputs)
+            call("forward", self._load, inputs)
             outputs, result = call("forward", self._ahead, inputs)
             return outputs, _Kept(Snapshot(self.roots), outputs, result)
 
@@ -186,11 +189,14 @@ class _Held:
         plain = [inputs[n].dtype for n in self.weights if isinstance(inputs[n], np.ndarray)]
         for name, paths in (self.weights | self.slots).items():
             value, array = inputs[name], reach(self.obj, paths[0])
-            kinds = (value.dtype, value.shape) == (array.dtype, array.shape)
-            if isinstance(value, np.ndarray) and kinds and array.flags.writeable:
-                array[...] = value
-                continue
-            value = value.copy() if isinstance(value, np.ndarray) else value
+            if value.shape != np.shape(array) and self.sizes.intersection(np.shape(array)):
+                raise ValueError(f"{name} has shape {value.shape}, and the object keeps a size of it as a number")
+            if isinstance(value, np.ndarray):
+                if isinstance(array, np.ndarray) and (value.dtype, value.shape) == (array.dtype, array.shape):
+                    if array.flags.writeable:
+                        array[...] = value
+                        continue
+                value = value.copy() if isinstance(array, np.ndarray) else value[()]
             for path in paths:
                 put(self.obj, path, value)
         loaded = {p for paths in self.weights.values() for p in paths}
@@ -215,7 +221,7 @@ class _Held:
         if result is None:
             result = reach(self.obj, self.output_path)
         if self.plan.loss is not None:
-            p = result[0] if isinstance(result, tuple) else result
+            p = result[0] if isinstance(result, tuple) else np.stack(result) if isinstance(result, list) else result
             value = self.plan.value(given, p)
             return (value[0] if isinstance(value, tuple) else value,), (p, value)
         if isinstance(result, tuple | list):
@@ -236,6 +242,7 @@ class _Held:
         if not any(role(n) != "training" for n in parameters(self.plan.first)):
             self.slots = {n: self._holding(v) for n, v in self.data.items() if isinstance(v, np.ndarray)}
             self.slots = {n: paths for n, paths in self.slots.items() if paths}
+        self.sizes = {n for _, n in walk(self.obj) if type(n) is int}
         taken = {path for paths in self.slots.values() for path in paths}
         plain, before = self._outputs({}), self._arrays()
         with self._state(self.base):
@@ -245,8 +252,8 @@ class _Held:
         self.written = [p for p, (a, numbers) in before.items() if p in after and after[p][0] is a and p not in kept]
         shared: dict[int, list[Path]] = {}
         for path, array in kept.items():
-            if path not in taken and array.size:
-                shared.setdefault(id(array), []).append(path)
+            if path not in taken and np.size(array) and not (path and is_rate(path[-1])):
+                shared.setdefault(id(array) if np.ndim(array) else hash(path), []).append(path)
         rng = np.random.default_rng(0)
         wanted = self.model.names
         for paths in shared.values():
@@ -254,10 +261,12 @@ class _Held:
             name = next((n for n in map(dotted, paths) if n in wanted), dotted(paths[0]))
             if wanted and name not in wanted:
                 continue
-            moved = array * 1.1 + (0.1 * rng.uniform(0.5, 1, array.shape)).astype(array.dtype)
+            moved = (np.asarray(array) * 1.1 + 0.1 * rng.uniform(0.5, 1, np.shape(array))).astype(np.result_type(array))
             if wanted or not _same(plain, self._outputs(dict.fromkeys(paths, moved))):
                 name = name if name not in self.data else f"{name} of {type(self.obj).__name__}"
-                self.weights[name], self.values[name] = paths, array.copy()
+                self.weights[name], self.values[name] = paths, np.array(array)
+                if not isinstance(array, np.ndarray):
+                    self.numbers.add(name)
 
     def _first_run(self) -> None:
         """One forward, to see what it returns; it may be what makes the weights."""
@@ -289,7 +298,7 @@ class _Held:
 
     def _arrays(self) -> dict[Path, tuple[Array, bytes]]:
         """Every float array that the object holds now, and its numbers."""
-        return {p: (a, a.tobytes()) for p, a in walk(self.obj) if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
+        return {p: (a, np.asarray(a).tobytes()) for p, a in walk(self.obj) if is_number(a) or type(a) is float}
 
     def _outputs(self, change: dict[Path, Array]) -> list[Array] | None:
         """The outputs with some arrays replaced; None if that raises."""
@@ -311,18 +320,23 @@ class _Held:
         returned, before, after = self._observed(self.rate)
         self.updated = {n for n in self.weights if after[self.weights[n][0]][1] != before[self.weights[n][0]][1]}
         given = leaves(returned)
+        if self.plan.ends_in_a_loss:  # a number is the loss once more
+            given = {p: a for p, a in given.items() if a.ndim or isinstance(p[-1], str) and p != (RETURNED,)}
         taken = {p for paths in (self.weights | self.slots).values() for p in paths}
-        held = {p: a for p, (a, _) in after.items() if p not in taken}
-        fresh = {p for p in held if p not in before or before[p][0] is not held[p] or before[p][1] != after[p][1]}
+        held = {p: np.asarray(a) for p, (a, _) in after.items() if p not in taken}
+        fresh = {p for p in held if p not in before or before[p][0] is not after[p][0] or before[p][1] != after[p][1]}
         data = {n: v for n, v in float_arrays(self.data).items() if n != "y" or not self.plan.ends_in_a_loss}
-        weights = {n: (self.values[n], paths) for n, paths in self.weights.items()}
+        weights = {n: (self.values[n], [*self._listed(n), *paths]) for n, paths in self.weights.items()}
         if self.model.gradients:
             known = {dotted(p): p for p in [*held, *given]}
             self.places = {n: known.get(g, tuple(g.split("."))) for n, g in self.model.gradients.items()}
             self.updated -= self.places.keys()
             weights = {}
-        found = matched(data, weights, returned, held, fresh, self.updated, not self.plan.ends_in_a_loss or not weights)
+        attributes = not self.plan.ends_in_a_loss or not weights
+        found = matched(data, weights, given, held, fresh, self.updated | self.numbers, attributes)
         self.places |= {n: p for n, p in found.items() if n not in self.places}
+        for name in self.numbers - self.places.keys() - self.updated:  # no weight, but a slope or a size
+            del self.weights[name], self.values[name]
         if self.model.weights and self.model.lr is not None:  # it is said that they are updated
             self.updated = set(self.weights)
             self.places = {n: p for n, p in self.places.items() if n not in self.weights}
@@ -348,6 +362,17 @@ class _Held:
             kept = _Kept(self.base, outputs, result)
             return call("backward", self._back, upstream, inputs, kept), before, self._arrays()
 
+    def _listed(self, name: str) -> list[Path]:
+        """Where a property or method called params or parameters lists a weight: grads may run parallel to that."""
+        array, found = reach(self.obj, self.weights[name][0]), []
+        for key in _LISTS:
+            listed = getattr(self.obj, key, None)
+            if isinstance(listed, MethodType) and not parameters(listed):
+                listed = listed()
+            if isinstance(listed, dict | list | tuple):
+                found += [(key, *path) for path, a in walk(listed) if a is array]
+        return found
+
     def _check_rate(self) -> None:
         """Whether the weights change by the learning rate times something; that is then the gradient."""
         self.descends, moved = True, []
@@ -365,7 +390,7 @@ class _Held:
 
     def _leave_constants(self) -> None:
         """A weight without a gradient is a constant where its name or the object says so; else backward owes it."""
-        listed = {n for n, paths in self.weights.items() if any(k in _LISTS for p in paths for k in p)}
+        listed = {n for n, ps in self.weights.items() if self._listed(n) or any(k in _LISTS for p in ps for k in p)}
         frozen = getattr(self.obj, "trainable", True) is False or getattr(self.obj, "frozen", False) is True
         for name in set(self.weights) - self.places.keys() - self.updated:
             words = name.rpartition(".")[2].lower().split("_")
@@ -412,6 +437,8 @@ def _descend(obj: Any, rate: float) -> None:
     for path, thing in list(walk(obj)):
         if path and is_rate(path[-1]) and isinstance(thing, float | int) and not isinstance(thing, bool):
             put(obj, path, rate)
+        if path and role(str(path[-1])) == "epochs" and type(thing) is int:
+            put(obj, path, 1)
         update = getattr(thing, "update", None)
         attributes = getattr(thing, "__dict__", {})
         if path and any(map(is_rate, attributes)) and len(parameters(update)) == 2:
