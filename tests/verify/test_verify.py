@@ -251,11 +251,10 @@ def test_a_forward_unlike_its_reference_is_said_and_is_the_reference_from_there_
 def test_a_forward_that_cannot_be_traced_is_judged_by_differences_and_that_is_said(affine):
     def forward(x, w, b):
         z = x @ w + b
-        return np.where(float(z.sum()) > 0, z, 2 * z), (x, w, 1 if z.sum() > 0 else 2)
+        return z + float(z.sum()), (x, w)  # a float has no gradient
 
     def backward(dout, cache):
-        x, w, factor = cache
-        return tuple(factor * g for g in affine_backward(dout, (x, w)))
+        return affine_backward(dout + dout.sum(), cache)
 
     report = verify_function(forward, backward, **affine)
     assert report.ok, str(report)

@@ -18,8 +18,9 @@ from torch_impl.verify.mistakes.forwards import with_second_softmax
 from torch_impl.verify.mistakes.hypotheses import softmax_pairs
 from torch_impl.verify.observe import probes
 from torch_impl.verify.observe.observation import Probe, observe, run, tape_of
-from torch_impl.verify.observe.reference import TraceError, choose_reference, own_reference
+from torch_impl.verify.observe.reference import choose_reference, own_reference
 from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare
+from torch_impl.verify.trace.recording import TraceError
 from torch_impl.verify.trace.tape import line, packet_of
 from torch_impl.verify.units.unit import UserCodeError, float_arrays, own
 

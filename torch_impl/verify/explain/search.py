@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
-    from torch import fx
 
     from torch_impl.verify.mistakes.hypotheses import Hypothesis, Observation
-    from torch_impl.verify.trace.tape import Rule, Tape
+    from torch_impl.verify.trace.tape import Node, Rule, Tape
     from torch_impl.verify.units.unit import Unit
 
     Array = NDArray[Any]
@@ -150,7 +149,7 @@ def _candidates(
 def backward_order(tape: Tape, names: list[str]) -> list[str]:
     """The inputs in the order in which a backward pass reaches them."""
 
-    def first_use(node: fx.Node) -> int:
+    def first_use(node: Node) -> int:
         users = [first_use(u) if reshapes(u) else tape.index[u] for u in tape.users(node)]
         return max(users, default=-1)
 
@@ -241,7 +240,7 @@ def _predict(
     for h, _ in chosen:
         if h.retape is not None:
             tape = h.retape(tape)
-    rules: dict[fx.Node, list[Rule]] = {}
+    rules: dict[Node, list[Rule]] = {}
     for h, value in chosen:
         for node, rule in h.rules(tape, value).items():
             rules.setdefault(node, []).extend(rule)

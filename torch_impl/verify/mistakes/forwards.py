@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from torch_impl.verify.trace.tape import Tape, line, packet_of
+from torch_impl.verify.trace.tape import Node, Tape, line, packet_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from torch import fx
 
 aten = torch.ops.aten
 EPSILONS = tuple(10.0**-k for k in range(3, 17))
@@ -56,19 +55,17 @@ def with_second_softmax(tape: Tape) -> Iterator[tuple[int, Tape]]:
     for node in tape.nodes:
         if packet_of(node) not in (aten._softmax, aten._log_softmax):
             continue
-        i, axis = tape.index[node], node.args[1]
+        target = node.target
 
-        def change(graph: fx.Graph, nodes: list[fx.Node], _: list[bool], i: int = i, axis: Any = axis) -> None:
-            with graph.inserting_before(nodes[i]):
-                first = graph.call_function(aten._softmax.default, (nodes[i].args[0], axis, False))
-            nodes[i].args = (first, *nodes[i].args[1:])
+        def twice(z: torch.Tensor, axis: int, half: bool, target: Any = target) -> torch.Tensor:
+            return target(torch.softmax(z, axis), axis, half)
 
-        yield i, _changed(tape, change)
+        yield tape.index[node], tape.with_targets({node: twice})
 
 
-def _small_addend(tape: Tape, node: fx.Node) -> float | None:
+def _small_addend(tape: Tape, node: Node) -> float | None:
     for a in node.args:
-        value: Any = tape.values.get(a) if isinstance(a, torch.fx.Node) else a
+        value: Any = tape.values.get(a) if isinstance(a, Node) else a
         value = (
             float(value)
             if isinstance(value, int | float) or (isinstance(value, torch.Tensor) and value.numel() == 1)
@@ -79,7 +76,7 @@ def _small_addend(tape: Tape, node: fx.Node) -> float | None:
     return None
 
 
-def clips(tape: Tape) -> list[fx.Node]:
+def clips(tape: Tape) -> list[Node]:
     """The nodes that clip: beyond a constant they are flat. ReLU, max(z, 0), is none."""
     packets = (aten.clamp, aten.clip, aten.clamp_min, aten.clamp_max, aten.maximum, aten.minimum)
     found = []
@@ -97,31 +94,12 @@ def clips(tape: Tape) -> list[fx.Node]:
 def _bypassed(tape: Tape, indices: list[int]) -> Tape:
     """The tape with some nodes replaced by their one differentiable input."""
 
-    def change(_: fx.Graph, nodes: list[fx.Node], variable: list[bool]) -> None:
-        for i in indices:
-            (source,) = (a for a in nodes[i].all_input_nodes if variable[nodes.index(a)])
-            nodes[i].replace_all_uses_with(source)  # it stays, unused: the others keep their places
+    def through(node: Any) -> Callable[..., Any]:
+        k = next(k for k, a in enumerate(node.args) if a in tape.variable)
+        return lambda *args, **_: args[k]
 
-    return _changed(tape, change)
+    return tape.with_targets({tape.nodes[i]: through(tape.nodes[i]) for i in indices})
 
 
 def _with_epsilon(tape: Tape, indices: list[int], epsilon: float) -> Tape:
-    def change(graph: fx.Graph, nodes: list[fx.Node], _: list[bool]) -> None:
-        for i in indices:
-            with graph.inserting_before(nodes[i]):
-                moved = graph.call_function(aten.add.Tensor, (nodes[i].args[0], epsilon))
-            nodes[i].args = (moved, *nodes[i].args[1:])
-
-    return _changed(tape, change)
-
-
-def _changed(tape: Tape, change: Callable[[fx.Graph, list[fx.Node], list[bool]], None]) -> Tape:
-    graph = torch.fx.Graph()
-    copied: dict[fx.Node, fx.Node] = {}
-    output = graph.graph_copy(tape.graph.graph, copied)
-    graph.output(output)
-    nodes = [copied[n] for n in tape.nodes if n in copied]
-    variable = [n in tape.variable for n in tape.nodes if n in copied]
-    change(graph, nodes, variable)
-    module = torch.fx.GraphModule(tape.graph, graph)
-    return Tape(module, {name: tape.values[leaf] for name, leaf in tape.leaves.items()})
+    return tape.with_targets({tape.nodes[i]: lambda p: torch.log(p + epsilon) for i in indices})

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.utils._pytree import tree_map_only
 
 from torch_impl.verify.mistakes.forwards import clips, without_clipping
-from torch_impl.verify.trace.tape import line, packet_of, reshapes, same
+from torch_impl.verify.trace.tape import Node, line, packet_of, reshapes, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
-    from torch import fx
 
     from torch_impl.verify.observe.observation import Observation
     from torch_impl.verify.trace.tape import Rule, Tape
@@ -38,7 +38,7 @@ class Hypothesis:
     mistake: str
     rank: int
     at: int  # index of the node: findings are listed in backward order
-    rules: Callable[[Tape, float], dict[fx.Node, list[Rule]]]
+    rules: Callable[[Tape, float], dict[Node, list[Rule]]]
     formula: str = ""
     place: str = ""
     free: bool = False
@@ -80,7 +80,7 @@ def _repeated(hypotheses: list[Hypothesis]) -> Iterator[Hypothesis]:
         if len(members) < 2 or not place or len({h.at for h in members}) < len(members):
             continue
 
-        def rules(tape: Tape, c: float, members: list[Hypothesis] = members) -> dict[fx.Node, list[Rule]]:
+        def rules(tape: Tape, c: float, members: list[Hypothesis] = members) -> dict[Node, list[Rule]]:
             return {node: rule for h in members for node, rule in h.rules(tape, c).items()}
 
         yield Hypothesis(
@@ -90,7 +90,7 @@ def _repeated(hypotheses: list[Hypothesis]) -> Iterator[Hypothesis]:
 
 def _rule_at(
     i: int, rule: Callable[[Tape, torch.Tensor, float], Any]
-) -> Callable[[Tape, float], dict[fx.Node, list[Rule]]]:
+) -> Callable[[Tape, float], dict[Node, list[Rule]]]:
     """Rules with one at the node of index i."""
     return lambda tape, c: {tape.nodes[i]: [lambda t, g: rule(t, g, c)]}
 
@@ -326,7 +326,7 @@ def _penalties(unit: Unit, tape: Tape, name: str, i: int, place: str) -> Iterato
         )  # fmt: skip
 
 
-def _not_summed(tape: Tape, leaf: fx.Node, place: str) -> Iterator[Hypothesis]:
+def _not_summed(tape: Tape, leaf: Node, place: str) -> Iterator[Hypothesis]:
     """A parameter that is broadcast: its gradient is a sum over the axes that it was broadcast along."""
     users = tape.users(leaf)
     node = leaf
@@ -347,13 +347,13 @@ def _not_summed(tape: Tape, leaf: fx.Node, place: str) -> Iterator[Hypothesis]:
         wide = t.values[n].expand(t.values[u].shape).clone().requires_grad_()
         with torch.enable_grad():
             lookup = lambda a: wide if a is n else t.values[a]  # noqa: E731
-            out = u.target(*torch.fx.node.map_arg(u.args, lookup), **torch.fx.node.map_arg(u.kwargs, lookup))
+            out = u.target(*tree_map_only(Node, lookup, u.args), **tree_map_only(Node, lookup, u.kwargs))
         return torch.autograd.grad(out, wide, arrived, allow_unused=True)[0]
 
     def variant(
         of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    ) -> Callable[[Tape, float], dict[fx.Node, list[Rule]]]:
-        def rules(tape: Tape, c: float) -> dict[fx.Node, list[Rule]]:  # noqa: ARG001
+    ) -> Callable[[Tape, float], dict[Node, list[Rule]]]:
+        def rules(tape: Tape, c: float) -> dict[Node, list[Rule]]:  # noqa: ARG001
             kept: dict[str, torch.Tensor] = {}
 
             def keep(_: Tape, g: torch.Tensor) -> torch.Tensor:
@@ -401,7 +401,7 @@ def _as(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return value.reshape(like.shape) if value.numel() == like.numel() else value
 
 
-def _regions(tape: Tape, dropout: bool = False) -> Iterator[tuple[fx.Node, fx.Node]]:
+def _regions(tape: Tape, dropout: bool = False) -> Iterator[tuple[Node, Node]]:
     """Pairs (u, v) where v is an elementwise function of u alone; with ``dropout``, a product with a mask of zeros."""
     for v in tape.nodes:
         value = tape.values.get(v)
@@ -425,7 +425,7 @@ def _regions(tape: Tape, dropout: bool = False) -> Iterator[tuple[fx.Node, fx.No
         yield from _inner_regions(tape)
 
 
-def _inner_regions(tape: Tape) -> Iterator[tuple[fx.Node, fx.Node]]:
+def _inner_regions(tape: Tape) -> Iterator[tuple[Node, Node]]:
     """An activation right after another one: v is a function of an output of a known activation."""
     activated = {v for v in tape.nodes if v in tape.variable and _known(tape, v)}
     for v in tape.nodes:
@@ -456,7 +456,7 @@ _BY_OUTPUT: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = {
 }
 
 
-def _known(tape: Tape, v: fx.Node) -> str:
+def _known(tape: Tape, v: Node) -> str:
     """The name of the activation that v is of its source; "" if it is none that has a name."""
     (u, *more) = tape.sources(v)
     if more or u is v or not isinstance(tape.values[u], torch.Tensor) or tape.values[u].numel() < 2:
@@ -464,7 +464,7 @@ def _known(tape: Tape, v: fx.Node) -> str:
     return next((name for name, f in _ACTIVATIONS.items() if same(tape.values[v], f(tape.values[u]))), "")
 
 
-def _bends(tape: Tape, u: fx.Node, v: fx.Node) -> bool:
+def _bends(tape: Tape, u: Node, v: Node) -> bool:
     """Whether f has a kink at 0."""
     zero = torch.full_like(tape.values[u], 1e-9)
     ahead, behind = tape.derivative(u, v, zero), tape.derivative(u, v, -zero)
@@ -473,9 +473,9 @@ def _bends(tape: Tape, u: fx.Node, v: fx.Node) -> bool:
 
 def _activation(
     tape: Tape,
-    u: fx.Node,
-    v: fx.Node,
-    regions: list[tuple[fx.Node, fx.Node]],
+    u: Node,
+    v: Node,
+    regions: list[tuple[Node, Node]],
     neighbours: dict[str, Array],
 ) -> Iterator[Hypothesis]:
     """f′ left out, applied twice, at the wrong argument, of another layer, without its negative side."""
@@ -488,11 +488,11 @@ def _activation(
     f = known or "f"
 
     def through(
-        factor: Callable[[Tape, fx.Node, fx.Node], torch.Tensor],
-    ) -> Callable[[Tape, float], dict[fx.Node, list[Rule]]]:
+        factor: Callable[[Tape, Node, Node], torch.Tensor],
+    ) -> Callable[[Tape, float], dict[Node, list[Rule]]]:
         return _rule_at(j, lambda t, g, _: [(t.nodes[i], g * factor(t, t.nodes[i], t.nodes[j]))])
 
-    def slope(t: Tape, u: fx.Node, v: fx.Node, at: torch.Tensor | None = None) -> torch.Tensor:
+    def slope(t: Tape, u: Node, v: Node, at: torch.Tensor | None = None) -> torch.Tensor:
         return t.derivative(u, v, at)
 
     before_loss = _feeds_loss(tape, v) if known == "sigmoid" else ""
@@ -558,12 +558,12 @@ def _activation(
             )  # fmt: skip
 
 
-def _is_alike(tape: Tape, node: fx.Node, value: torch.Tensor) -> bool:
+def _is_alike(tape: Tape, node: Node, value: torch.Tensor) -> bool:
     other = tape.values.get(node)
     return isinstance(other, torch.Tensor) and other.is_floating_point() and other.shape == value.shape
 
 
-def _feeds_loss(tape: Tape, p: fx.Node) -> str:
+def _feeds_loss(tape: Tape, p: Node) -> str:
     """Which loss a probability goes into right away: "cross-entropy" (a logarithm), "another", "" for a hidden one."""
     if not all(tape.values[o].numel() == 1 for o in tape.outputs):
         return ""
@@ -580,11 +580,11 @@ def _feeds_loss(tape: Tape, p: fx.Node) -> str:
     return "cross-entropy" if logarithm else "another"
 
 
-def _mask_scale(tape: Tape, v: fx.Node) -> float | None:
+def _mask_scale(tape: Tape, v: Node) -> float | None:
     """s, where v = u · m for a given m whose entries are 0 and s; else None."""
     if v.op != "call_function" or packet_of(v) not in (torch.ops.aten.mul, torch.ops.aten.div):
         return None
-    fixed = [a for a in v.all_input_nodes if a not in tape.variable and not tape._depends(a)]
+    fixed = [a for a in v.all_input_nodes if a not in tape.variable and not tape.depends(a)]
     if len(fixed) != 1 or len(v.all_input_nodes) != 2:
         return None
     mask = tape.values[fixed[0]]
@@ -596,7 +596,7 @@ def _mask_scale(tape: Tape, v: fx.Node) -> float | None:
     return float(values[1]) * _constant_factor_after(tape, v)
 
 
-def _constant_factor_after(tape: Tape, v: fx.Node) -> float:
+def _constant_factor_after(tape: Tape, v: Node) -> float:
     """The number that v is divided by or multiplied with right after, as in x * mask / (1 - p)."""
     users = [u for u in tape.users(v) if not reshapes(u)]
     if len(users) != 1:
@@ -609,7 +609,7 @@ def _constant_factor_after(tape: Tape, v: fx.Node) -> float:
     return {torch.ops.aten.mul: numbers[0], torch.ops.aten.div: 1 / numbers[0]}.get(packet, 1.0)
 
 
-def _pointwise_around(tape: Tape, v: fx.Node) -> list[fx.Node]:
+def _pointwise_around(tape: Tape, v: Node) -> list[Node]:
     """The nodes next to v that only scale or hand on: where a factor of the dropout may stand."""
     source = next(iter(tape.sources(v)))
     return [n for n in tape.nodes if n in tape.variable and (tape.sources(n) == tape.sources(v) or n is source)]
@@ -659,7 +659,7 @@ def _softmaxes(tape: Tape) -> Iterator[Hypothesis]:
             )  # fmt: skip
 
 
-def softmax_pairs(tape: Tape) -> Iterator[tuple[fx.Node, fx.Node]]:
+def softmax_pairs(tape: Tape) -> Iterator[tuple[Node, Node]]:
     """(z, p) for every p = softmax(z) in the graph, z the first such array."""
     for p in tape.nodes:
         value = tape.values.get(p)
@@ -724,7 +724,7 @@ def _normalisations(tape: Tape) -> Iterator[Hypothesis]:
             break
 
 
-def _cuts(tape: Tape, normal: fx.Node, axes: tuple[int, ...]) -> Iterator[Hypothesis]:
+def _cuts(tape: Tape, normal: Node, axes: tuple[int, ...]) -> Iterator[Hypothesis]:
     before = tape.ancestors(normal)
     shape = tape.values[normal].shape
     means, variances = [], []
@@ -757,7 +757,7 @@ def _cuts(tape: Tape, normal: fx.Node, axes: tuple[int, ...]) -> Iterator[Hypoth
     for mistake, (nodes, formula) in cuts.items():
         indices = [tape.index[n] for n in nodes]
 
-        def rules(t: Tape, c: float, indices: list[int] = indices) -> dict[fx.Node, list[Rule]]:  # noqa: ARG001
+        def rules(t: Tape, c: float, indices: list[int] = indices) -> dict[Node, list[Rule]]:  # noqa: ARG001
             return {t.nodes[k]: [lambda _, g: torch.zeros_like(g)] for k in indices}
 
         yield Hypothesis(
@@ -829,7 +829,7 @@ def _updated_weights(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
             continue
         tried.add(tuple(places))
 
-        def rules(tape: Tape, c: float, places: list[tuple[int, int, int]] = places) -> dict[fx.Node, list[Rule]]:
+        def rules(tape: Tape, c: float, places: list[tuple[int, int, int]] = places) -> dict[Node, list[Rule]]:
             return {tape.nodes[j]: [_through_updated(j, w, i, c)] for j, w, i in places}
 
         def name_of(cs: Sequence[float], _: Any, name: str = name) -> tuple[str, str] | None:
@@ -844,13 +844,13 @@ def _updated_weights(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
 def _through_updated(j: int, w: int, i: int, c: float) -> Rule:
     """The rule of a product: its other operand's gradient is taken with the weights W − c dW."""
 
-    def rule(t: Tape, g: torch.Tensor) -> list[tuple[fx.Node, torch.Tensor]]:
+    def rule(t: Tape, g: torch.Tensor) -> list[tuple[Node, torch.Tensor]]:
         node, weight, other = t.nodes[j], t.nodes[w], t.nodes[i]
         (_, dw), *_rest = _only(t, j, w, g)
         x = t.values[other].detach().requires_grad_()
         moved = {weight: t.values[weight] - c * dw, other: x}
         with torch.enable_grad():
-            out = node.target(*torch.fx.node.map_arg(node.args, lambda a: moved.get(a, t.values[a])))
+            out = node.target(*tree_map_only(Node, lambda a: moved.get(a, t.values[a]), node.args))
         return [(other, torch.autograd.grad(out, x, g)[0]), (weight, dw)]
 
     return rule
@@ -867,12 +867,12 @@ def _gamma_of_one(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
         if leaf is None or tape.values[leaf].ndim != 1 or len(tape.outputs) != 1:
             continue
 
-        def rules(tape: Tape, c: float, name: str = name) -> dict[fx.Node, list[Rule]]:  # noqa: ARG001
-            kept: dict[str, dict[fx.Node, Any]] = {}
+        def rules(tape: Tape, c: float, name: str = name) -> dict[Node, list[Rule]]:  # noqa: ARG001
+            kept: dict[str, dict[Node, Any]] = {}
 
             def keep(t: Tape, g: torch.Tensor) -> torch.Tensor:
                 values = {n: t.values[leaf] for n, leaf in t.leaves.items()}
-                other = type(t)(t.graph, values | {name: torch.ones_like(values[name])})
+                other = t.rerun({name: torch.ones_like(values[name])})
                 kept["arrived"] = {t.nodes[other.index[n]]: a for n, a in other.backward([g]).items()}
                 return g
 
@@ -884,7 +884,7 @@ def _gamma_of_one(unit: Unit, tape: Tape) -> Iterator[Hypothesis]:
         yield Hypothesis("gamma-missing", 1, end, rules, words, line(tape.outputs[0]))
 
 
-def _only(tape: Tape, node: int, argument: int, g: torch.Tensor) -> list[tuple[fx.Node, torch.Tensor]]:
+def _only(tape: Tape, node: int, argument: int, g: torch.Tensor) -> list[tuple[Node, torch.Tensor]]:
     return [(a, s) for a, s in tape.vjp(tape.nodes[node], g) if a is tape.nodes[argument]]
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import traceback
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torch_impl.verify.trace.isolation import isolated
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -66,18 +68,12 @@ def own(inputs: Inputs) -> Inputs:
     return {name: copy.deepcopy(value) for name, value in inputs.items()}
 
 
-@contextmanager
-def same_global_draws(seed: int = FORWARD_SEED) -> Iterator[None]:
+def same_global_draws(seed: int = FORWARD_SEED) -> AbstractContextManager[None]:
     """np.random's global generator starts at one seed inside, and goes on afterwards as if nothing had been drawn."""
-    before = np.random.get_state()  # noqa: NPY002  the code under test may draw from it
-    np.random.seed(seed)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(before)  # noqa: NPY002
+    return isolated(seed)
 
 
-def call(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def call(what: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """What ``function`` returns.
 
     Raises
@@ -86,7 +82,7 @@ def call(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
     try:
         with np.errstate(all="ignore"):  # saturated probes overflow where they may; what comes out is what counts
             return function(*args, **kwargs)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         theirs = [f for f in frames if f.filename != __file__ and "site-packages" not in f.filename]
         place = f" ({theirs[-1].filename}, line {theirs[-1].lineno}: {theirs[-1].line})" if theirs else ""

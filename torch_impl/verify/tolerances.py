@@ -1,0 +1,21 @@
+"""Every tolerance of the verifier, by name, and why it is as large as it is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Relative, in float64: a right gradient may differ from autograd's by the rounding of another order of operations.
+RIGHT = 1e-10
+# Beside autograd there is what cancels: of the upstream gradient times the inputs, this much may be left of nothing.
+CANCELLED = 1e-12
+# Central differences: where the h² of truncation meets the ε/h of rounding, and what they can promise there.
+STEP = float(np.finfo(np.float64).eps ** (1 / 3))
+DIFFERENCES = 1e-6
+# A forward that computes in float32 whatever it is given has gradients that are no better than this.
+SINGLE = 1e-4
+# Two arrays that are meant to be the same: relative, and absolute beside numbers of order one.
+SAME, SAME_SMALL = 1e-9, 1e-12
+# float32: differences up to so many units in the last place need no look at float64.
+ROUNDING_32 = 16
+# Times what random rounding changes: what an ill-conditioned gradient may differ by.
+NOISE = 50
