@@ -64,10 +64,11 @@ class Model:
             checks.number("lr (the learning rate of the update)", self.lr, 0, above=True)
         there = {dotted(path): value for path, value in walk(self.model)}
         for name in self.names:
-            value = there.get(name)
-            if name not in there:
+            try:
+                value = there[name] if name in there else reach(self.model, tuple(name.split(".")))
+            except KeyError:
                 held = ", ".join(str(k) for k in contents(self.model, True) or {}) or "no attributes"
-                raise ValueError(f"there is no weight {name!r}; the {type(self.model).__name__} has {held}")
+                raise ValueError(f"there is no weight {name!r}; the {type(self.model).__name__} has {held}") from None
             if float_arrays({name: value}) == {}:
                 raise TypeError(f"the weight {name!r} is a {type(value).__name__}, expected a float array")
 
@@ -186,12 +187,12 @@ class _Held:
 
     def _load(self, inputs: Inputs) -> None:
         """Set the weights: in the same arrays where their dtype fits, for others may be views of them."""
-        plain = [inputs[n].dtype for n in self.weights if isinstance(inputs[n], np.ndarray)]
+        wide = [inputs[n].dtype for n in self.weights]
         for name, paths in (self.weights | self.slots).items():
             value, array = inputs[name], reach(self.obj, paths[0])
             if value.shape != np.shape(array) and self.sizes.intersection(np.shape(array)):
                 raise ValueError(f"{name} has shape {value.shape}, and the object keeps a size of it as a number")
-            if isinstance(value, np.ndarray):
+            if type(value) is np.ndarray:  # and none that records
                 if isinstance(array, np.ndarray) and (value.dtype, value.shape) == (array.dtype, array.shape):
                     if array.flags.writeable:
                         array[...] = value
@@ -200,19 +201,16 @@ class _Held:
             for path in paths:
                 put(self.obj, path, value)
         loaded = {p for paths in self.weights.values() for p in paths}
-        for path, value in list(walk(self.obj)) if plain else ():
-            if path not in loaded and type(value) is np.ndarray and value.dtype.kind == "f" != plain[0]:
-                if value.dtype != plain[0]:  # a buffer in float32 would round what is written into it
-                    put(self.obj, path, value.astype(plain[0]))
+        for path, value in list(walk(self.obj)) if wide else ():  # a buffer in float32 would round what it is filled with
+            if path not in loaded and type(value) is np.ndarray and value.dtype.kind == "f" and value.dtype != wide[0]:
+                put(self.obj, path, value.astype(wide[0]))
         for name, path in self.places.items():
             try:
                 stale = reach(self.obj, path) if name in self.weights and path[0] != RETURNED else None
             except KeyError:
                 continue
-            if isinstance(stale, np.ndarray) and stale.flags.writeable:
+            if type(stale) is np.ndarray and stale.flags.writeable:
                 stale[...] = 0  # code that adds to its gradients starts from none
-        if self.descends:
-            _descend(self.obj, self.rate)
 
     def _ahead(self, inputs: Inputs) -> tuple[Outputs, tuple[Any, Any]]:
         """The forward pass on the object as it is: its outputs, and what the forward and the loss returned."""
@@ -229,6 +227,8 @@ class _Held:
         return (result,), (result, result)
 
     def _back(self, upstream: Outputs, inputs: Inputs, kept: _Kept) -> Any:
+        if self.descends:
+            _descend(self.obj, self.rate)
         return self.plan.backward(self._given(inputs), upstream, *kept.result, self.n_outputs)
 
     def _given(self, inputs: Inputs) -> Inputs:
@@ -272,7 +272,12 @@ class _Held:
         """One forward, to see what it returns; it may be what makes the weights."""
         with self._state(self.base):
             before = self._arrays()
-            result = call("forward", self.plan.predict, self._given(own(self.data)))
+            try:
+                result = call("forward", self.plan.predict, self._given(own(self.data)))
+            except UserCodeError:
+                if not self._build():
+                    raise
+                result = call("forward", self.plan.predict, self._given(own(self.data)))
             made = {p: a for p, (a, _) in self._arrays().items() if p not in before or before[p][0] is not a}
             if result is None:
                 named = [p for p in made if len(p) == 1 and str(p[0]).lower().strip("_") in _OUTPUTS]
@@ -291,6 +296,17 @@ class _Held:
             self.n_outputs = max(1, min(len(asked), arrays))
         if self.plan.loss is None and self.plan.ends_in_a_loss and np.ndim(result) and "dout" in map(role, asked):
             self.plan.ends_in_a_loss = False  # y is another input
+
+    def _build(self) -> bool:
+        """Whether the object has a method by which it makes its weights, as initialize(optimizer); that is called."""
+        x, called = self.data["x"], False
+        self.start.restore()
+        for build in filter(None, (getattr(self.obj, name, None) for name in _BUILDERS)):
+            given = {n: _Descent() if n == "optimizer" else x.shape[1:] if "shape" in n else x.shape[-1]
+                     for n, p in parameters(build).items() if p.default is p.empty}  # fmt: skip
+            call("building the weights", build, **given)
+            called = True
+        return called
 
     def _holding(self, value: Array) -> list[Path]:
         """Where the object holds these very numbers: the data of a forward that takes none."""
@@ -343,6 +359,8 @@ class _Held:
         elif self.updated - self.places.keys() and self.model.lr is None:
             self._check_rate()
         self._leave_constants()
+        if not float_arrays(self.data | self.values):
+            raise TypeError("x is an array of integers and no weights were found; expected something to differentiate")
         if not self.places and not self.updated:
             raise ValueError(
                 f"backward of the {type(self.obj).__name__} gave no gradient of x or of a weight "
@@ -351,7 +369,8 @@ class _Held:
 
     def _observed(self, rate: float) -> tuple[Any, dict[Path, tuple[Array, bytes]], dict[Path, tuple[Array, bytes]]]:
         """What one backward returns, and the arrays of the object before and after it."""
-        self.rate, inputs = rate, own(self.data | self.values)
+        self.rate = rate
+        inputs = {n: v.astype(np.float64) if is_number(v) else v for n, v in own(self.data | self.values).items()}
         with self._state(self.base), same_global_draws():
             self._load(inputs)
             outputs, result = call("forward", self._ahead, inputs)
@@ -379,9 +398,8 @@ class _Held:
         for rate in (2.0, 1.0):
             _, before, after = self._observed(rate)
             paths = {n: self.weights[n][0] for n in self.updated - self.places.keys()}
-            moved.append({n: after[p][0] - np.frombuffer(before[p][1], before[p][0].dtype).reshape(after[p][0].shape)
-                          for n, p in paths.items()})  # fmt: skip
-        if not any(np.allclose(moved[0][n], 2 * moved[1][n], rtol=1e-4, atol=1e-12) for n in moved[0]):
+            moved.append({n: np.frombuffer(after[p][1]) - np.frombuffer(before[p][1]) for n, p in paths.items()})
+        if not any(moved[1][n].any() and np.allclose(moved[0][n], 2 * moved[1][n], rtol=1e-4, atol=1e-12) for n in moved[0]):
             names = ", ".join(map(repr, moved[0]))
             raise ValueError(
                 f"backward of the {type(self.obj).__name__} changes {names} itself, and not by a learning rate that can "
@@ -419,7 +437,17 @@ class _Held:
 
 
 _OUTPUTS = ("output", "outputs", "out", "y", "a", "top", "z", "result", "activation")
+_BUILDERS = ("set_input_shape", "initialize", "build", "init_params", "init_weights", "initialize_parameters")
 _LISTS = {"params", "parameters", "_params", "trainable_weights"}
+
+
+class _Descent:
+    """The optimizer of an object that has to be given one."""
+
+    learning_rate = 1.0
+
+    def update(self, weight: Any, gradient: Any) -> Any:
+        return weight - self.learning_rate * gradient
 
 
 def _same(a: list[Array] | None, b: list[Array] | None) -> bool:
