@@ -361,7 +361,9 @@ class WrongCube(Cube):
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong"), [(Sigmoid(), WrongSigmoid()), (Static, WrongStatic), (Cube, WrongCube)], ids=["f′", "static", "ctx"]
+    ("right", "wrong"),
+    [(Sigmoid(), WrongSigmoid()), (Static, WrongStatic), (Cube, WrongCube)],
+    ids=["f′", "static", "ctx"],
 )
 def test_what_has_no_weights_is_verified(right, wrong):
     assert verify_network(right, x=X).ok
@@ -467,7 +469,9 @@ def with_gradient(p, y):
     return ((p - y) ** 2).mean(), 2 * (p - y) / p.size
 
 
-@pytest.mark.parametrize("loss", [MSE(), with_gradient, lambda p, y: ((p - y) ** 2).mean()], ids=["object", "both", "value"])
+@pytest.mark.parametrize(
+    "loss", [MSE(), with_gradient, lambda p, y: ((p - y) ** 2).mean()], ids=["object", "both", "value"]
+)
 def test_a_network_and_a_loss_beside_it(loss):
     assert verify_network(Regression(), loss, x=X, y=Y).ok
     assert not verify_network(Regression(2), loss, x=X, y=Y).ok
@@ -635,7 +639,9 @@ def test_a_forgotten_gradient_is_not_right():
 
 
 def test_what_cannot_be_verified_is_named():
-    with pytest.raises(TypeError, match="network is a SimpleNamespace with no methods; expected a method called forward"):
+    with pytest.raises(
+        TypeError, match="network is a SimpleNamespace with no methods; expected a method called forward"
+    ):
         verify_network(SimpleNamespace(W=W), x=X)
     with pytest.raises(TypeError, match="network is the class Attributes"):
         verify_network(Attributes, x=X)

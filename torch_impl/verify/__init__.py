@@ -317,7 +317,8 @@ def _verify_object(network: Any, loss: Any, inputs: dict[str, Any], reference: A
         unit, inputs = object_unit(model, inputs, reference)
     except UserCodeError as error:
         return could_not_be_checked(type(model.model).__name__, str(error))
-    return verify_unit(unit, inputs, seed)
+    report = verify_unit(unit, inputs, seed)
+    return dataclasses.replace(report, notes=(*report.notes, *unit.notes))
 
 
 def random_parameters(

@@ -28,8 +28,8 @@ LOSSES = (
 DERIVATIVES = ("gradient", "gradients", "grad", "derivative", "prime", "deriv", "delta")
 BACKWARDS = (
     "backward", "backward_pass", "backward_propagation", "backprop", "back_propagation", "backpropagation", "back_prop",
-    "backpropagate", "backward_prop", "bprop", *DERIVATIVES, "compute_gradients", "compute_gradient", "compute_grads", "train_step", "step", "update",
-    "fit_step", "train_on_batch", "partial_fit", "train", "fit",
+    "backpropagate", "backward_prop", "bprop", *DERIVATIVES, "compute_gradients", "compute_gradient", "compute_grads",
+    "train_step", "step", "update", "fit_step", "train_on_batch", "partial_fit", "train", "fit",
 )  # fmt: skip
 
 _ROLES = {
@@ -39,7 +39,7 @@ _ROLES = {
     "x": "x xs x_batch x_train input inputs input_data data images batch features z",
     "out": "out output outputs o a al pred preds y_pred y_hat yhat prediction predictions p probs scores logits",
     "cache": "cache caches",
-    "dout": "dout d grad grads gradient upstream up dy dz dl dl_dout grad_output output_gradient accum_grad delta error",
+    "dout": "dout d grad grads gradient upstream up dy dz dl dl_dout grad_output output_gradient accum_grad delta",
 }
 _ROLE = {name: role for role, names in _ROLES.items() for name in names.split()}
 _RATES = {"lr", "learning_rate", "learn_rate", "lrate", "eta"}
@@ -83,7 +83,9 @@ def target_of(function: Any) -> str | None:
     for name, p in parameters(function).items():
         low = name.lower()
         sure = re.search(r"true|target|label|truth|actual|expected|desired", low) or low in ("t", "ts", "gt", "y_gt")
-        maybe = low in ("y", "ys", "y_batch", "y_train", "t_batch", "t_train", "correct") and p.kind is not p.VAR_KEYWORD
+        maybe = (
+            low in ("y", "ys", "y_batch", "y_train", "t_batch", "t_train", "correct") and p.kind is not p.VAR_KEYWORD
+        )
         if (2 if sure else 1 if maybe else 0) > score:
             best, score = name, 2 if sure else 1
     return best
@@ -115,7 +117,7 @@ def ask(function: Callable[..., Any], given: Mapping[str, Any], order: Sequence[
         elif known == "training":
             arguments[name] = "train" if isinstance(p.default, str) else True
         elif known in given and (p.default is p.empty or known in ("y", "lr", "dout") or known == name):
-            arguments[name] = given[known]
+            arguments[name] = given[str(known)]
         elif p.default is p.empty:
             unnamed.append(name)
     used = {("y" if n == target else n if n in given and n not in ("x", "y") else role(n)) for n in arguments}
@@ -275,5 +277,7 @@ def _required(function: Any) -> list[str]:
 def _said(obj: Any) -> str:
     """The object and its methods, in words."""
     kind = f"the class {obj.__name__}" if isinstance(obj, type) else f"a {type(obj).__name__}"
-    names = [n for n in dir(obj) if not n.startswith("_") and isinstance(getattr(obj, n, None), FunctionType | MethodType)]
+    names = [
+        n for n in dir(obj) if not n.startswith("_") and isinstance(getattr(obj, n, None), FunctionType | MethodType)
+    ]
     return f"network is {kind} with {'the methods ' + ', '.join(names) if names else 'no methods'}"

@@ -48,9 +48,9 @@ def matched(
 ) -> dict[str, Path]:  # fmt: skip
     """Where the gradient of each input and weight is found.
 
-    ``given`` is what backward returned, ``held`` the arrays that the object holds after it; ``fresh`` is where it changed
-    or made one. What is ``settled`` has a gradient by its name or none. With ``inputs_too`` that of the input may be an
-    attribute.
+    ``given`` is what backward returned, ``held`` the arrays that the object holds after it; ``fresh`` is where it
+    changed or made one. What is ``settled`` has a gradient by its name or none. With ``inputs_too`` that of the input
+    may be an attribute.
 
     Raises
         ValueError: more than one array may be a weight's gradient
@@ -60,16 +60,20 @@ def matched(
         places = [p for p in given if any(_named(p, w) for w in paths)]
         places += [p for p in held if p in fresh and any(_named(p, w) for w in paths)]
         places += [p for p in held if p not in fresh and any(_named(p, w) for w in paths)]
-        same = [p for p in places if np.shape(given.get(p, held.get(p))) == array.shape]
+        same = [p for p in places if (given[p] if p in given else held[p]).shape == array.shape]
         if places:
             found[name] = (same or places)[0]
     for path in given:
         found |= {n: path for n in data if n not in found and _base(path[-1]) == n and isinstance(path[-1], str)}
-    unnamed = {p: a for p, a in given.items() if p not in found.values() and not isinstance(p[-1], str) or p == (RETURNED,)}
-    found |= _in_order(data, {n: a for n, (a, _) in weights.items() if n not in found | dict.fromkeys(settled)}, unnamed)
+    unnamed = {
+        p: a for p, a in given.items() if p == (RETURNED,) or (p not in found.values() and not isinstance(p[-1], str))
+    }
+    found |= _in_order(
+        data, {n: a for n, (a, _) in weights.items() if n not in found | dict.fromkeys(settled)}, unnamed
+    )
     if inputs_too and "x" in data and "x" not in found:
         places = [p for p in held if p in fresh and len(p) == 1 and _marked(p[0]) and _base(p[0]) in _INPUTS]
-        found |= {"x": p for p in places[:1]}
+        found |= dict(zip(["x"], places, strict=False))
     rest = {n: a for n, (a, _) in weights.items() if n not in found and n not in settled}
     left = {p: a for p, a in {**given, **{p: held[p] for p in held if p in fresh}}.items() if p not in found.values()}
     return found | _by_shape(rest, left)
@@ -116,7 +120,7 @@ def _by_shape(weights: Mapping[str, Array], left: Mapping[Path, Array]) -> dict[
         elif kinds:
             came = " or ".join(repr(dotted(p)) for p in places)
             raise ValueError(
-                f"the gradient of {' and of '.join(map(repr, rivals))} may be {came}, which have its shape {array.shape}; "
+                f"the gradient of {' and of '.join(map(repr, rivals))} may be {came}, of its shape {array.shape}; "
                 f"say which: Model(obj, gradients={{{name!r}: {dotted(places[0])!r}}})"
             )
     return found
@@ -125,6 +129,11 @@ def _by_shape(weights: Mapping[str, Array], left: Mapping[Path, Array]) -> dict[
 def dotted(path: Sequence[Any]) -> str:
     """A path as it is written: attributes, indices and keys with dots between them."""
     return ".".join(map(str, path))
+
+
+def is_gradient(part: Any) -> bool:
+    """Whether something has the name of a weight's gradient: dW and grad_b, but not dx."""
+    return _marked(part) and _base(part) not in _INPUTS | {"", "out", "output", "y", "z"}
 
 
 def _marked(part: Any) -> bool:
@@ -153,6 +162,8 @@ def _named(place: Path, weight: Path) -> bool:
         variants += [v[1:] for v in variants if isinstance(rest[0], int)]
     else:
         variants = [
-            [_base(k) if j == i else _plain(k) for j, k in enumerate(place)] for i in range(len(place)) if _marked(place[i])
+            [_base(k) if j == i else _plain(k) for j, k in enumerate(place)]
+            for i in range(len(place))
+            if _marked(place[i])
         ]
     return wanted in [[k for k in v if k and k not in _CASES] for v in variants]

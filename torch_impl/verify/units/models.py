@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +12,12 @@ import numpy as np
 
 from scratch import checks
 from torch_impl.verify.units.calls import Plan, is_rate, parameters, role
-from torch_impl.verify.units.gradients import RETURNED, dotted, is_number, leaves, matched
+from torch_impl.verify.units.gradients import RETURNED, dotted, is_gradient, is_number, leaves, matched
 from torch_impl.verify.units.objects import Snapshot, contents, put, reach, walk
 from torch_impl.verify.units.unit import BACKWARD_SEED, Unit, UserCodeError, call, float_arrays, own, same_global_draws
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -88,7 +87,7 @@ def object_unit(model: Model, data: Inputs, reference: Any = None, name: str | N
     """
     held = _Held(model, {n: v for n, v in data.items() if v is not None})
     unit = Unit(
-        name or getattr(model.model, "__name__", type(model.model).__name__),
+        name or str(getattr(model.model, "__name__", type(model.model).__name__)),
         held.forward,
         held.backward,
         held.traced,
@@ -97,6 +96,7 @@ def object_unit(model: Model, data: Inputs, reference: Any = None, name: str | N
         takes_upstream=held.takes_upstream,
         updates_itself=bool(held.updated),
         stateful=True,
+        notes=tuple(held.notes),
     )
     return unit, held.data | held.values
 
@@ -118,7 +118,7 @@ class _Held:
         self.obj = model.model
         self.plan = Plan(model.model, data, model.loss, model.forward, model.backward)
         self.roots = [self.obj, *self.plan.roots]
-        self.start = self.base = Snapshot(self.roots)
+        self.start = self.base = handed_over = Snapshot(self.roots)
         self.slots: dict[str, list[Path]] = {}
         self.weights: dict[str, list[Path]] = {}
         self.values: dict[str, Array] = {}
@@ -127,6 +127,7 @@ class _Held:
         self.places: dict[str, Path] = {}
         self.updated: set[str] = set()
         self.descends = False
+        self.notes: list[str] = []
         self.sizes: set[int] = set()
         self.n_outputs = 1
         self.output_path: Path = ()
@@ -135,6 +136,7 @@ class _Held:
                 self._find_weights()
             self._find_gradients()
         finally:
+            self.start = handed_over
             self.start.restore()
 
     # --- what the unit calls ---
@@ -193,15 +195,17 @@ class _Held:
             if value.shape != np.shape(array) and self.sizes.intersection(np.shape(array)):
                 raise ValueError(f"{name} has shape {value.shape}, and the object keeps a size of it as a number")
             if type(value) is np.ndarray:  # and none that records
-                if isinstance(array, np.ndarray) and (value.dtype, value.shape) == (array.dtype, array.shape):
-                    if array.flags.writeable:
-                        array[...] = value
-                        continue
+                fits = np.shape(array) == value.shape and getattr(array, "dtype", None) == value.dtype
+                if fits and isinstance(array, np.ndarray) and array.flags.writeable:
+                    array[...] = value
+                    continue
                 value = value.copy() if isinstance(array, np.ndarray) else value[()]
             for path in paths:
                 put(self.obj, path, value)
         loaded = {p for paths in self.weights.values() for p in paths}
-        for path, value in list(walk(self.obj)) if wide else ():  # a buffer in float32 would round what it is filled with
+        for path, value in (
+            list(walk(self.obj)) if wide else ()
+        ):  # a buffer in float32 would round what it is filled with
             if path not in loaded and type(value) is np.ndarray and value.dtype.kind == "f" and value.dtype != wide[0]:
                 put(self.obj, path, value.astype(wide[0]))
         for name, path in self.places.items():
@@ -248,21 +252,21 @@ class _Held:
         with self._state(self.base):
             self._ahead(own(self.data))
             after = self._arrays()
-        kept = {p: a for p, (a, numbers) in before.items() if p in after and after[p][0] is a and after[p][1] == numbers}
+        kept = {
+            p: a for p, (a, numbers) in before.items() if p in after and after[p][0] is a and after[p][1] == numbers
+        }
         self.written = [p for p, (a, numbers) in before.items() if p in after and after[p][0] is a and p not in kept]
         shared: dict[int, list[Path]] = {}
         for path, array in kept.items():
             if path not in taken and np.size(array) and not (path and is_rate(path[-1])):
                 shared.setdefault(id(array) if np.ndim(array) else hash(path), []).append(path)
-        rng = np.random.default_rng(0)
         wanted = self.model.names
         for paths in shared.values():
             array = kept[paths[0]]
             name = next((n for n in map(dotted, paths) if n in wanted), dotted(paths[0]))
             if wanted and name not in wanted:
                 continue
-            moved = (np.asarray(array) * 1.1 + 0.1 * rng.uniform(0.5, 1, np.shape(array))).astype(np.result_type(array))
-            if wanted or not _same(plain, self._outputs(dict.fromkeys(paths, moved))):
+            if wanted or not _same(plain, self._outputs(dict.fromkeys(paths, _moved(array)))):
                 name = name if name not in self.data else f"{name} of {type(self.obj).__name__}"
                 self.weights[name], self.values[name] = paths, np.array(array)
                 if not isinstance(array, np.ndarray):
@@ -271,7 +275,7 @@ class _Held:
     def _first_run(self) -> None:
         """One forward, to see what it returns; it may be what makes the weights."""
         with self._state(self.base):
-            before = self._arrays()
+            given, before = self.base, self._arrays()
             try:
                 result = call("forward", self.plan.predict, self._given(own(self.data)))
             except UserCodeError:
@@ -282,15 +286,24 @@ class _Held:
             if result is None:
                 named = [p for p in made if len(p) == 1 and str(p[0]).lower().strip("_") in _OUTPUTS]
                 if not named:
-                    raise UserCodeError("forward returned nothing, and left no attribute called output; expected an array")
+                    raise UserCodeError(
+                        "forward returned nothing, and left no attribute called output; expected an array"
+                    )
                 self.output_path = named[0]
             grown = Snapshot(self.roots)
             call("forward", self.plan.predict, self._given(own(self.data)))
             lasting = [p for p, (a, _) in self._arrays().items() if p not in before and made.get(p) is a]
-        if lasting:  # the first forward built the weights
-            self.base = grown
+        if lasting:  # the first forward built the weights, unless it merely kept its input
+            self.start = self.base = grown
+            grown.restore()
+            plain = self._outputs({})
+            if all(_same(plain, self._outputs({p: _moved(reach(self.obj, p))})) for p in lasting):
+                self.start = self.base = given
+                given.restore()
         back = parameters(self.plan.back) if self.plan.back is not None else {}
-        asked = [n for n, p in back.items() if p.default is p.empty and role(n) in (None, "dout") and n not in self.data]
+        asked = [
+            n for n, p in back.items() if p.default is p.empty and role(n) in (None, "dout") and n not in self.data
+        ]
         if isinstance(result, tuple | list):
             arrays = next((i for i, v in enumerate(result) if not is_number(v)), len(result))
             self.n_outputs = max(1, min(len(asked), arrays))
@@ -337,7 +350,7 @@ class _Held:
         self.updated = {n for n in self.weights if after[self.weights[n][0]][1] != before[self.weights[n][0]][1]}
         given = leaves(returned)
         if self.plan.ends_in_a_loss:  # a number is the loss once more
-            given = {p: a for p, a in given.items() if a.ndim or isinstance(p[-1], str) and p != (RETURNED,)}
+            given = {p: a for p, a in given.items() if a.ndim or (isinstance(p[-1], str) and p != (RETURNED,))}
         taken = {p for paths in (self.weights | self.slots).values() for p in paths}
         held = {p: np.asarray(a) for p, (a, _) in after.items() if p not in taken}
         fresh = {p for p in held if p not in before or before[p][0] is not after[p][0] or before[p][1] != after[p][1]}
@@ -348,6 +361,12 @@ class _Held:
             self.places = {n: known.get(g, tuple(g.split("."))) for n, g in self.model.gradients.items()}
             self.updated -= self.places.keys()
             weights = {}
+        gradients = [dotted(p) for p in fresh if is_gradient(p[-1])]
+        if gradients and not self.weights:
+            name = type(self.obj).__name__
+            self.notes.append(
+                f"{name}: backward leaves {', '.join(gradients)}, and no weight was found that forward uses"
+            )
         attributes = not self.plan.ends_in_a_loss or not weights
         found = matched(data, weights, given, held, fresh, self.updated | self.numbers, attributes)
         self.places |= {n: p for n, p in found.items() if n not in self.places}
@@ -364,7 +383,8 @@ class _Held:
         if not self.places and not self.updated:
             raise ValueError(
                 f"backward of the {type(self.obj).__name__} gave no gradient of x or of a weight "
-                f"({', '.join(self.values) or 'none was found'}); say where they are: Model(obj, gradients={{'W': 'dW'}})"
+                f"({', '.join(self.values) or 'none was found'}); say where they are: "
+                "Model(obj, gradients={'W': 'dW'})"
             )
 
     def _observed(self, rate: float) -> tuple[Any, dict[Path, tuple[Array, bytes]], dict[Path, tuple[Array, bytes]]]:
@@ -376,7 +396,9 @@ class _Held:
             outputs, result = call("forward", self._ahead, inputs)
             rng = np.random.default_rng(1)
             takes = self.takes_upstream
-            upstream = tuple(np.asarray(rng.standard_normal(np.shape(o)) if takes else np.ones(np.shape(o))) for o in outputs)
+            upstream = tuple(
+                np.asarray(rng.standard_normal(np.shape(o)) if takes else np.ones(np.shape(o))) for o in outputs
+            )
             before = self._arrays()
             kept = _Kept(self.base, outputs, result)
             return call("backward", self._back, upstream, inputs, kept), before, self._arrays()
@@ -399,11 +421,13 @@ class _Held:
             _, before, after = self._observed(rate)
             paths = {n: self.weights[n][0] for n in self.updated - self.places.keys()}
             moved.append({n: np.frombuffer(after[p][1]) - np.frombuffer(before[p][1]) for n, p in paths.items()})
-        if not any(moved[1][n].any() and np.allclose(moved[0][n], 2 * moved[1][n], rtol=1e-4, atol=1e-12) for n in moved[0]):
+        if not any(
+            moved[1][n].any() and np.allclose(moved[0][n], 2 * moved[1][n], rtol=1e-4, atol=1e-12) for n in moved[0]
+        ):
             names = ", ".join(map(repr, moved[0]))
             raise ValueError(
-                f"backward of the {type(self.obj).__name__} changes {names} itself, and not by a learning rate that can "
-                f"be found; say it: Model(obj, weights=({names},), lr=0.1)"
+                f"backward of the {type(self.obj).__name__} changes {names} itself, and not by a learning rate that "
+                f"can be found; say it: Model(obj, weights=({names},), lr=0.1)"
             )
 
     def _leave_constants(self) -> None:
@@ -414,6 +438,7 @@ class _Held:
             words = name.rpartition(".")[2].lower().split("_")
             if frozen or (listed and name not in listed) or any(w in _CONSTANTS for w in words):
                 del self.weights[name], self.values[name]
+                self.notes.append(f"{type(self.obj).__name__}: {name} has no gradient and counts as constant")
 
     def _choose_argument(self) -> None:
         """Whether gradient(…) is a derivative, and of what: f′(x), f′ by f(x), or no derivative but a backward."""
@@ -450,6 +475,12 @@ class _Descent:
         return weight - self.learning_rate * gradient
 
 
+def _moved(array: Any) -> Array:
+    """Other numbers, near by."""
+    noise = np.random.default_rng(0).uniform(0.05, 0.1, np.shape(array))
+    return (np.asarray(array) * 1.1 + noise).astype(np.result_type(array))
+
+
 def _same(a: list[Array] | None, b: list[Array] | None) -> bool:
     if a is None or b is None:
         return True
@@ -469,7 +500,7 @@ def _descend(obj: Any, rate: float) -> None:
             put(obj, path, 1)
         update = getattr(thing, "update", None)
         attributes = getattr(thing, "__dict__", {})
-        if path and any(map(is_rate, attributes)) and len(parameters(update)) == 2:
+        if path and callable(update) and any(map(is_rate, attributes)) and len(parameters(update)) == 2:
             attributes["update"] = partial(_step, update, rate)
 
 

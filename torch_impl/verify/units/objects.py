@@ -52,7 +52,7 @@ def _names(slots: Any) -> Sequence[str]:
 
 
 def walk(root: Any) -> Iterator[tuple[Path, Any]]:
-    """Everything that can be reached, by the keys that lead there, what is nearest first; a container's insides once."""
+    """Everything that can be reached, by the keys that lead there, nearest first; a container's insides once."""
     queue: deque[tuple[Path, Any]] = deque([((), root)])
     entered: set[int] = set()
     while queue:

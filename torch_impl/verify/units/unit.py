@@ -51,7 +51,10 @@ class Unit:
     kinks: tuple[float, ...] = ()
     takes_upstream: bool = True  # False: it ends in a loss, whose upstream gradient is 1
     updates_itself: bool = False  # its parameters are meant to change in backward
-    stateful: bool = False  # an object between calls: a second backward on one cache may add up or refuse, as torch's do
+    stateful: bool = (
+        False  # an object between calls: a second backward on one cache may add up or refuse, as torch's do
+    )
+    notes: tuple[str, ...] = ()  # what a reader of the report should know of how it was found out
     into: Callable[[Outputs, Inputs, Any, float], Inputs] | None = None  # backward into arrays that hold this number
     widened: Callable[[], tuple[Unit, Inputs] | None] | None = None  # the same unit with other widths, and inputs
     batch_is_free: bool = False  # the length of axis 0 of the data may be changed, to 1 too
