@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from torch_impl.verify import Model, verify_network
-from torch_impl.verify.units.models import object_unit
+from torch_impl.verify.units.discovery import object_unit
 
 rng = np.random.default_rng(3)
 X, Y = rng.standard_normal((7, 5)), rng.standard_normal((7, 3))

@@ -39,9 +39,10 @@ from torch_impl.verify.report import (
     could_not_be_checked,
     merged,
 )
+from torch_impl.verify.units.discovery import object_unit
 from torch_impl.verify.units.functions import function_unit, in_order
 from torch_impl.verify.units.layers import counterpart, layer_unit, loss_unit, penalty_unit, random_untrained
-from torch_impl.verify.units.models import Model, object_unit
+from torch_impl.verify.units.models import Model
 from torch_impl.verify.units.unit import Unit, UserCodeError, call
 
 if TYPE_CHECKING:

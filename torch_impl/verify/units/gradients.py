@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torch_impl.verify.units.objects import walk
+from torch_impl.verify.units.objects import dotted, walk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,11 +124,6 @@ def _by_shape(weights: Mapping[str, Array], left: Mapping[Path, Array]) -> dict[
                 f"say which: Model(obj, gradients={{{name!r}: {dotted(places[0])!r}}})"
             )
     return found
-
-
-def dotted(path: Sequence[Any]) -> str:
-    """A path as it is written: attributes, indices and keys with dots between them."""
-    return ".".join(map(str, path))
 
 
 def is_gradient(part: Any) -> bool:

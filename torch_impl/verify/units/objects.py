@@ -99,6 +99,11 @@ def _assign(owner: Any, key: Any, value: Any) -> None:
         object.__setattr__(owner, key, value)
 
 
+def dotted(path: Sequence[Any]) -> str:
+    """A path as it is written: attributes, indices and keys with dots between them."""
+    return ".".join(map(str, path))
+
+
 class Snapshot:
     """What some objects hold at one moment: the insides of containers, numbers of arrays, the places of generators."""
 
