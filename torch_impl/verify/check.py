@@ -183,25 +183,25 @@ def _probes(unit: Unit, inputs: Inputs, reference: Reference, rng: Generator) ->
     longer = {n: n + 2 for n in lengths}
     if unit.batch_is_free:
         rows = frozenset(n for n, v in inputs.items() if isinstance(v, np.ndarray) and n not in unit.parameters)
-        yield Probe("another batch size", unit, probes.resized(inputs, {batch: batch + 4}, rng, rows), reference)
-        yield Probe("one row", unit, probes.resized(inputs, {batch: 1}, rng, rows), reference)
+        yield Probe("another batch size", unit, probes.resized(unit, inputs, {batch: batch + 4}, rng, rows), reference)
+        yield Probe("one row", unit, probes.resized(unit, inputs, {batch: 1}, rng, rows), reference)
         wider = unit.widened() if unit.widened is not None else None
         if wider is not None:
             yield Probe("another width", wider[0], wider[1], type(reference)(wider[0], reference.kind))
         elif not unit.parameters and all(np.ndim(v) == 2 for v in float_arrays(inputs).values()):
             sizes = {n: n + 2 for n in lengths if n != batch}
-            yield Probe("another width", unit, probes.resized(inputs, sizes, rng), reference)
+            yield Probe("another width", unit, probes.resized(unit, inputs, sizes, rng), reference)
     elif reference.cost(inputs) <= MOST_NODES:
         candidates = [
             ("other sizes", longer),
             ("another batch size", {batch: batch + 2 if batch + 2 not in lengths else batch + 4}),
         ]
         for name, change in candidates:
-            other = probes.resized(inputs, change, rng)
+            other = probes.resized(unit, inputs, change, rng)
             if _runs(unit, other):
                 yield Probe(name, unit, other, reference)
                 break
-    yield Probe("other values", unit, probes.resized(inputs, {}, rng), reference)
+    yield Probe("other values", unit, probes.resized(unit, inputs, {}, rng), reference)
     yield Probe("large inputs", unit, probes.saturated(unit, inputs, 6), reference)
     yield Probe("saturated", unit, probes.saturated(unit, inputs, 40), reference)
 
@@ -244,7 +244,7 @@ def _raised(unit: Unit, inputs: Inputs, error: UserCodeError, seed: int) -> Repo
     section = Section(unit.name, (_unchecked("all", str(error)),))
     lengths = {n for v in float_arrays(inputs).values() for n in v.shape if n > 1}
     if len(lengths) > 1 and not unit.batch_is_free:
-        square = probes.resized(inputs, dict.fromkeys(lengths, 5), np.random.default_rng(seed))
+        square = probes.resized(unit, inputs, dict.fromkeys(lengths, 5), np.random.default_rng(seed))
         try:
             run(unit, square, None, np.random.default_rng(seed))
         except UserCodeError:
@@ -291,7 +291,7 @@ def _forward(
         Finding(wrong[0].tensor, mistake, "certain" if mistake in CATALOGUE else "none", math.nan,
                 f"In the forward of {unit.name}: {said}. The gradients below are judged by this forward as it is.",
                 formula, f"{unit.name}, forward", ratios(np.asarray(hand[0]), expected[0]),
-                tensors=tuple(c.tensor for c in wrong))
+                tensors=tuple(c.tensor for c in wrong), fix=CATALOGUE[mistake].fix if mistake in CATALOGUE else "")
     ]  # fmt: skip
     own_unit = dataclasses.replace(unit, reference=None)
     other, notes = own_reference(own_unit, inputs)
@@ -338,7 +338,8 @@ def _nested_softmax(unit: Unit, inputs: Inputs, reference: Reference) -> list[Fi
             return [
                 Finding("out", "double-softmax", "certain", 0.0, f"In {unit.name}: {CATALOGUE['double-softmax'].what}.",
                         "softmax(softmax(z)); should be softmax(z)", f"{unit.name}, {line(again[0])}",
-                        "the second one's inputs are rows that sum to 1", tensors=("out",))
+                        "the second one's inputs are rows that sum to 1", tensors=("out",),
+                        fix=CATALOGUE["double-softmax"].fix)
             ]  # fmt: skip
     return []
 

@@ -157,7 +157,7 @@ def _softmax_before_loss(network: Network) -> Finding:
         "logits", mistake.name, "certain", 0.0, f"In the network: {mistake.what}.",
         "L = −log softmax(softmax(z)); should be −log softmax(z)",
         f"layer {len(network.layers) - 1}, {network.layers[-1]}",
-        "the last layer is a softmax, and CrossEntropy takes logits", tensors=("logits",),
+        "the last layer is a softmax, and CrossEntropy takes logits", tensors=("logits",), fix=mistake.fix,
     )  # fmt: skip
 
 

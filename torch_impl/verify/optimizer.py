@@ -104,7 +104,7 @@ def _trajectory(
     if changed:
         findings.append(
             Finding("g", "aliasing", "certain", math.nan, f"In {name}: the gradient is changed in place.", "", name,
-                    "the bytes of g differ after the update", tensors=("g",))
+                    "the bytes of g differ after the update", tensors=("g",), fix=CATALOGUE["aliasing"].fix)
         )  # fmt: skip
     # What is compared is the way gone, so that a small learning rate does not hide a wrong step behind large weights.
     tolerances = [1e-9 * float(np.abs(a - start).max()) + 1e-15 for a in torchs]
@@ -133,7 +133,8 @@ def _trajectory(
             Finding(rows[first].tensor, mistake or UNKNOWN, "certain" if known else "none", residual,
                     f"In {name}: {said}.", formula, f"{name}, step {first + 1}",
                     f"the way gone after step {first + 1}: {ratios(hand[first] - start, torchs[first] - start)}",
-                    "convention" if verdict == "convention" else "wrong", tensors=("w",)),
+                    "convention" if verdict == "convention" else "wrong", tensors=("w",),
+                    fix=CATALOGUE[mistake].fix if known else ""),
         )  # fmt: skip
     return rows, findings
 

@@ -63,8 +63,8 @@ def explain(
                 todo.remove(name)
     if any(f.mistake == "batch-mean-twice" for f in found):
         # A bias that is averaged beside weights that are averaged: one habit, not two mistakes.
-        text = f"In {unit.name}: {CATALOGUE['batch-mean-twice'].what}."
-        found = [replace(f, mistake="batch-mean-twice", explanation=text)
+        twice = CATALOGUE["batch-mean-twice"]
+        found = [replace(f, mistake=twice.name, explanation=f"In {unit.name}: {twice.what}.", fix=twice.fix)
                  if f.mistake == "bias-not-summed" and "averaged" in f.formula else f for f in found]  # fmt: skip
     return found + [_unknown(unit, present, name) for name in [*todo, *zero]]
 
@@ -278,6 +278,7 @@ def _finding(unit: Unit, observation: Observation, link: Link, n_probes: int) ->
         "convention" if mistake.convention else "wrong",
         link.ties,
         tensors,
+        mistake.fix,
     )
 
 
@@ -315,6 +316,7 @@ def _from_numbers(unit: Unit, observations: list[Observation], name: str) -> Fin
         unit.title(name), mistake, "tie" if ties else "certain", residual,
         f"In {unit.name}: {CATALOGUE[mistake].what}.",
         formula, unit.name, ratios(first.hand[name], first.auto[name]), ties=tuple(ties), tensors=(unit.title(name),),
+        fix=CATALOGUE[mistake].fix,
     )  # fmt: skip
 
 

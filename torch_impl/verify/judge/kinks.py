@@ -64,7 +64,7 @@ def by_convention(
         finding = Finding(
             tensors[0], mistake.name, "certain", residual,
             f"In {unit.name}: {mistake.what}. It is no error.", words[side], unit.name,
-            "equal wherever no pre-activation is exactly at a kink", "convention", tensors=tensors,
+            "equal wherever no pre-activation is exactly at a kink", "convention", tensors=tensors, fix=mistake.fix,
         )  # fmt: skip
         return side, [finding]
     # Ties that the probe made itself: between neighbours in a pooling window, where any choice is a subgradient.

@@ -39,6 +39,7 @@ def watch_state(unit: Unit, inputs: Inputs, base: Observation, known: set[str]) 
             unit.name,
             evidence,
             tensors=(tensor,),
+            fix=CATALOGUE[mistake].fix if mistake in CATALOGUE else "",
         )
 
     before = own(inputs)
@@ -229,5 +230,5 @@ def resampled(unit: Unit, base: Observation, wrong: list[str]) -> Finding:
         f"In {unit.name}: {CATALOGUE['dropout-mask-resampled'].what}.",
         "dx = dy m′, m′ drawn in backward; should be dx = dy m, the forward's", unit.name,
         f"apart by {residual:.1e}; with the generator put back to where the forward began, backward is right",
-        tensors=tensors,
+        tensors=tensors, fix=CATALOGUE["dropout-mask-resampled"].fix,
     )  # fmt: skip

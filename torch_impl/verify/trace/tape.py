@@ -35,7 +35,7 @@ _CONSTANT = {
 }  # fmt: skip
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Node:
     """One operation: ``target`` of ``args`` and ``kwargs``, in which other nodes stand for their values.
 
@@ -56,6 +56,9 @@ class Node:
         self.all_input_nodes = list(dict.fromkeys(leaves))
         for node in self.all_input_nodes:
             node.users.append(self)
+
+    def __repr__(self) -> str:
+        return str(getattr(self.target, "__name__", self.op))
 
 
 class Tape:

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from torch_impl.verify.units.roles import Kind
+
     Array = NDArray[Any]
-    Inputs = dict[str, Any]
-    Outputs = tuple[Any, ...]
+
+Inputs = dict[str, Any]
+Outputs = tuple[Any, ...]
 
 
 FORWARD_SEED = 20240607
@@ -51,13 +54,12 @@ class Unit:
     kinks: tuple[float, ...] = ()
     takes_upstream: bool = True  # False: it ends in a loss, whose upstream gradient is 1
     updates_itself: bool = False  # its parameters are meant to change in backward
-    stateful: bool = (
-        False  # an object between calls: a second backward on one cache may add up or refuse, as torch's do
-    )
+    stateful: bool = False  # it remembers: a second backward on one cache may add to the gradients, or refuse
     notes: tuple[str, ...] = ()  # what a reader of the report should know of how it was found out
     into: Callable[[Outputs, Inputs, Any, float], Inputs] | None = None  # backward into arrays that hold this number
     widened: Callable[[], tuple[Unit, Inputs] | None] | None = None  # the same unit with other widths, and inputs
     batch_is_free: bool = False  # the length of axis 0 of the data may be changed, to 1 too
+    kinds: Mapping[str, Kind] = field(default_factory=dict)  # of the inputs; by their values where it says nothing
     title: Callable[[str], str] = field(default=lambda name: f"d{name}")  # what the gradient of an input is called
 
 
