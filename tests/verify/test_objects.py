@@ -627,6 +627,95 @@ def test_a_learning_rate_that_cannot_be_found_is_asked_for():
     assert not verify_network(Model(Fixed(1), weights=("W", "b"), lr=0.2), x=X).ok
 
 
+def test_a_step_of_the_gradient_itself_needs_no_learning_rate():
+    class Whole(SelfTraining):
+        def __init__(self, lr=1):
+            super().__init__()
+            self.W1, self.W2, self.step_length = 0.1 * self.W1, 0.1 * self.W2, lr
+
+        def train_step(self, x, y):
+            super().train_step(x, y, self.step_length)
+
+    assert verify_network(Whole(), x=X, y=Y).ok
+    with pytest.raises(ValueError, match="not by a learning rate"):
+        verify_network(Whole(2), x=X, y=Y)
+
+
+def test_constants_that_a_forward_uses_are_told_from_weights():
+    class Encoding(Attributes):
+        def __init__(self, factor):
+            super().__init__(factor)
+            self.pe, self.unused = rng.standard_normal(5), W.copy()
+
+        def forward(self, x):
+            return super().forward(x + self.pe)
+
+    report = verify_network(Encoding(1), x=X)
+    assert report.ok
+    assert "pe has no gradient and counts as constant" in " ".join(report.notes)
+    assert not verify_network(Encoding(2), x=X).ok
+
+
+def test_numbers_are_weights_where_backward_changes_them():
+    class Line:
+        def __init__(self, factor=1):
+            self.w, self.b, self.learning_rate, self.factor = 0.3, 0.0, 0.01, factor
+
+        def loss(self, x, y):
+            return ((self.w * x + self.b - y) ** 2).mean()
+
+        def step(self, x, y):
+            d = 2 * (self.w * x + self.b - y) / len(x)
+            self.w -= self.learning_rate * (d * x).sum()
+            self.b -= self.factor * self.learning_rate * d.sum()
+
+    assert verify_network(Line(), x=X[:, 0], y=Y[:, 0]).ok
+    (finding,) = verify_network(Line(2), x=X[:, 0], y=Y[:, 0]).findings
+    assert (finding.tensor, finding.mistake) == ("db", "constant-factor")
+
+
+def test_parameters_that_are_views_of_one_vector_are_verified():
+    class Flat(Attributes):
+        def __init__(self, factor):
+            self.theta, self.grad, self.factor = rng.standard_normal(18), np.zeros(18), factor
+            self.W, self.b = self.theta[:15].reshape(5, 3), self.theta[15:]
+            self.dW, self.db = self.grad[:15].reshape(5, 3), self.grad[15:]
+
+        def backward(self, dout):
+            self.dW[...], self.db[...] = self.factor * self.x.T @ dout, dout.sum(axis=0)
+            return dout @ self.W.T
+
+    class Whole(Flat):
+        def forward(self, x):
+            self.x = x
+            return x @ self.theta[:15].reshape(5, 3) + self.theta[15:]
+
+    for layer in (Flat, Whole):
+        assert verify_network(layer(1), x=X).ok
+        assert not verify_network(layer(2), x=X).ok
+
+
+def test_a_gradient_of_another_shape_and_exchanged_ones_are_found():
+    class Transposed(Attributes):
+        def backward(self, dout):
+            dx = super().backward(dout)
+            self.dW = self.dW.T
+            return dx
+
+    class Exchanged(Unnamed):
+        def __init__(self, exchanged=False):
+            super().__init__()
+            self.exchanged = exchanged
+
+        def backward(self, up):
+            dx = super().backward(up)
+            return (dx, self.second, self.first) if self.exchanged else (dx, self.first, self.second)
+
+    assert {f.tensor for f in verify_network(Transposed(1), x=X).findings} == {"dW"}
+    assert verify_network(Exchanged(), x=X).ok
+    assert not verify_network(Exchanged(exchanged=True), x=X).ok
+
+
 def test_a_forgotten_gradient_is_not_right():
     class Forgetting(Attributes):
         def backward(self, dout):
