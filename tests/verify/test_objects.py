@@ -656,6 +656,19 @@ def test_constants_that_a_forward_uses_are_told_from_weights():
     assert not verify_network(Encoding(2), x=X).ok
 
 
+def test_a_weight_that_the_outputs_do_not_depend_on_is_said():
+    class Half(Attributes):
+        def __init__(self):
+            super().__init__(1)
+            self.V = W.copy()
+
+        def backward(self, dout):
+            self.dV = self.x.T @ dout
+            return super().backward(dout)
+
+    assert "V has a gradient, and the outputs do not depend on it" in " ".join(verify_network(Half(), x=X).notes)
+
+
 def test_numbers_are_weights_where_backward_changes_them():
     class Line:
         def __init__(self, factor=1):

@@ -277,7 +277,6 @@ def _required(function: Any) -> list[str]:
 def _said(obj: Any) -> str:
     """The object and its methods, in words."""
     kind = f"the class {obj.__name__}" if isinstance(obj, type) else f"a {type(obj).__name__}"
-    names = [
-        n for n in dir(obj) if not n.startswith("_") and isinstance(getattr(obj, n, None), FunctionType | MethodType)
-    ]
+    kinds = FunctionType | MethodType | staticmethod | classmethod
+    names = [n for n in dir(obj) if not n.startswith("_") and isinstance(inspect.getattr_static(obj, n, None), kinds)]
     return f"network is {kind} with {'the methods ' + ', '.join(names) if names else 'no methods'}"

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch_impl.verify.units.calls import is_rate, parameters, role
-from torch_impl.verify.units.gradients import RETURNED, is_gradient, is_number, leaves, matched
+from torch_impl.verify.units.gradients import RETURNED, is_gradient, is_named_for, is_number, leaves, matched
 from torch_impl.verify.units.held import Held, Kept
 from torch_impl.verify.units.objects import Snapshot, dotted, put, reach, walk
 from torch_impl.verify.units.unit import Unit, UserCodeError, call, float_arrays, own, same_global_draws
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from torch_impl.verify.units.models import Model
@@ -181,13 +183,10 @@ def _find_gradients(held: Held) -> None:
         held.places = {n: known.get(g, tuple(g.split("."))) for n, g in held.model.gradients.items()}
         held.updated -= held.places.keys()
         weights = {}
-    gradients = [dotted(p) for p in fresh if is_gradient(p[-1])]
-    if gradients and not held.weights:
-        name = type(held.obj).__name__
-        held.notes.append(f"{name}: backward leaves {', '.join(gradients)}, and no weight was found that forward uses")
     attributes = not held.plan.ends_in_a_loss or not weights
     found = matched(data, weights, given, there, fresh, held.updated | held.numbers, attributes)
     held.places |= {n: p for n, p in found.items() if n not in held.places}
+    held.notes += _unused(held, fresh, before)
     for name in held.numbers - held.places.keys() - held.updated:  # no weight, but a slope or a size
         del held.weights[name], held.values[name]
     if held.model.weights and held.model.lr is not None:  # it is said that they are updated
@@ -204,6 +203,21 @@ def _find_gradients(held: Held) -> None:
             f"({', '.join(held.values) or 'none was found'}); say where they are: "
             "Model(obj, gradients={'W': 'dW'})"
         )
+
+
+def _unused(held: Held, fresh: set[Path], before: Mapping[Path, Any]) -> list[str]:
+    """Gradients that belong to no weight: of an array that the outputs do not depend on, or of one out of reach."""
+    name, left = type(held.obj).__name__, sorted(fresh - set(held.places.values()), key=dotted)
+    known = {p for paths in held.weights.values() for p in paths}
+    notes = []
+    for place in left:
+        for path, (array, _) in before.items():
+            if path not in known | fresh and len(path) == len(place) and np.ndim(array) and is_named_for(place, path):
+                notes.append(f"{name}: {dotted(path)} has a gradient, and the outputs do not depend on it")
+    gradients = [dotted(p) for p in left if is_gradient(p[-1])]
+    if gradients and not held.weights:
+        notes.append(f"{name}: backward leaves {', '.join(gradients)}, and no weight was found that forward uses")
+    return notes
 
 
 def _observed(held: Held, rate: float) -> tuple[Any, dict[Path, tuple[Array, bytes]], dict[Path, tuple[Array, bytes]]]:

@@ -57,9 +57,9 @@ def matched(
     """
     found: dict[str, Path] = {}
     for name, (array, paths) in weights.items():
-        places = [p for p in given if any(_named(p, w) for w in paths)]
-        places += [p for p in held if p in fresh and any(_named(p, w) for w in paths)]
-        places += [p for p in held if p not in fresh and any(_named(p, w) for w in paths)]
+        places = [p for p in given if any(is_named_for(p, w) for w in paths)]
+        places += [p for p in held if p in fresh and any(is_named_for(p, w) for w in paths)]
+        places += [p for p in held if p not in fresh and any(is_named_for(p, w) for w in paths)]
         same = [p for p in places if (given[p] if p in given else held[p]).shape == array.shape]
         if places:
             found[name] = (same or places)[0]
@@ -146,7 +146,7 @@ def _plain(part: Any) -> str:
     return re.sub(r"^bias(es)?", "b", re.sub(r"^weights?", "w", word))
 
 
-def _named(place: Path, weight: Path) -> bool:
+def is_named_for(place: Path, weight: Path) -> bool:
     """Whether what lies at ``place`` has the name of the gradient of what lies at ``weight``: grads.W1 of params.W1."""
     wanted = [_plain(k) for k in weight if _plain(k) not in _CASES]
     if place[0] == RETURNED:

@@ -69,7 +69,7 @@ class Held:
         with self.state(self.base), same_global_draws():
             call("forward", self.load, inputs)
             outputs, result = call("forward", self.ahead, inputs)
-            return outputs, Kept(Snapshot(self.roots), outputs, result)
+            return outputs, Kept(Snapshot(self.roots, self.base), outputs, result)
 
     def traced(self, inputs: Inputs) -> Outputs:
         with self.state(self.base):
@@ -92,7 +92,7 @@ class Held:
                 gradients[name] = (before[name] - reach(self.obj, self.weights[name][0])) / self.rate
             if self.plan.derivative:
                 gradients = {"x": upstream[0] * returned}
-            kept.state = Snapshot(self.roots)
+            kept.state = Snapshot(self.roots, kept.state)
             return gradients
 
     @property

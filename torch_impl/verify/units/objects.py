@@ -107,11 +107,17 @@ def dotted(path: Sequence[Any]) -> str:
 class Snapshot:
     """What some objects hold at one moment: the insides of containers, numbers of arrays, the places of generators."""
 
-    def __init__(self, roots: Sequence[Any]) -> None:
+    def __init__(self, roots: Sequence[Any], earlier: Snapshot | None = None) -> None:
+        """With ``earlier``, what has not changed since, such as a data set, is not copied again."""
         things = {id(thing): (thing, not path) for root in roots for path, thing in walk(root)}
         self.containers = [(t, held) for t, top in things.values() if (held := contents(t, top)) is not None]
         arrays = [t for t, _ in things.values() if isinstance(t, np.ndarray) and t.dtype != object]
-        self.arrays = [(a, a.copy()) for a in arrays if a.flags.writeable]
+        known = {} if earlier is None else {id(a): numbers for a, numbers in earlier.arrays}
+        self.arrays: list[tuple[Array, Array]] = [
+            (a, known[id(a)] if id(a) in known and np.array_equal(a, known[id(a)]) else a.copy())
+            for a in arrays
+            if a.flags.writeable
+        ]
         self.generators = [(t, _place(t)) for t, _ in things.values() if _place(t) is not None]
 
     def restore(self) -> None:
