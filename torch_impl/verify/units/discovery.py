@@ -14,8 +14,6 @@ from torch_impl.verify.units.objects import Snapshot, dotted, put, reach, walk
 from torch_impl.verify.units.unit import Unit, UserCodeError, call, float_arrays, own, same_global_draws
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from torch_impl.verify.units.models import Model
@@ -186,7 +184,7 @@ def _find_gradients(held: Held) -> None:
     attributes = not held.plan.ends_in_a_loss or not weights
     found = matched(data, weights, given, there, fresh, held.updated | held.numbers, attributes)
     held.places |= {n: p for n, p in found.items() if n not in held.places}
-    held.notes += _unused(held, fresh, before)
+    held.notes += _unused(held, fresh)
     for name in held.numbers - held.places.keys() - held.updated:  # no weight, but a slope or a size
         del held.weights[name], held.values[name]
     if held.model.weights and held.model.lr is not None:  # it is said that they are updated
@@ -205,13 +203,15 @@ def _find_gradients(held: Held) -> None:
         )
 
 
-def _unused(held: Held, fresh: set[Path], before: Mapping[Path, Any]) -> list[str]:
+def _unused(held: Held, fresh: set[Path]) -> list[str]:
     """Gradients that belong to no weight: of an array that the outputs do not depend on, or of one out of reach."""
     name, left = type(held.obj).__name__, sorted(fresh - set(held.places.values()), key=dotted)
     known = {p for paths in held.weights.values() for p in paths}
     notes = []
+    with held.state(held.base):
+        at_first = held.arrays()
     for place in left:
-        for path, (array, _) in before.items():
+        for path, (array, _) in at_first.items():
             if path not in known | fresh and len(path) == len(place) and np.ndim(array) and is_named_for(place, path):
                 notes.append(f"{name}: {dotted(path)} has a gradient, and the outputs do not depend on it")
     gradients = [dotted(p) for p in left if is_gradient(p[-1])]

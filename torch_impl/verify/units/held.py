@@ -119,9 +119,8 @@ class Held:
             for path in paths:
                 put(self.obj, path, value)
         loaded = {p for paths in self.weights.values() for p in paths}
-        for path, value in (
-            list(walk(self.obj)) if wide else ()
-        ):  # a buffer in float32 would round what it is filled with
+        # A buffer in float32 would round what it is filled with.
+        for path, value in list(walk(self.obj)) if wide else ():
             if path not in loaded and type(value) is np.ndarray and value.dtype.kind == "f" and value.dtype != wide[0]:
                 put(self.obj, path, value.astype(wide[0]))
         for name, path in self.places.items():
