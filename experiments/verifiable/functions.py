@@ -136,7 +136,7 @@ def _verified(
         if names:
             options[role] = tuple(dict.fromkeys((*options.get(role, ()), *names)))
     if KEYWORDS & call.inputs.keys():
-        report = verify.verify_function(forward, backward, call.inputs, seed=inputs.seed, **options)  # type: ignore
+        report = verify.verify_function(forward, backward, call.inputs, seed=inputs.seed, **options)
     else:
         report = verify.verify_function(forward, backward, seed=inputs.seed, **options, **call.inputs)
     return _noted(report.renamed(name), name, call)

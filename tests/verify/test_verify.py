@@ -96,7 +96,7 @@ def test_a_gradient_that_is_not_wholly_written_is_found():
 
     report = verify_layer(Partial(5, 3), (7, 5))
     assert not report.ok
-    assert any("entry (2, 0) keeps what was there" in f.evidence for f in report.findings)
+    assert any("index [2, 0] keeps what was there" in f.evidence for f in report.findings)
 
 
 def test_a_backward_that_remembers_is_found():

@@ -14,6 +14,10 @@ class Mistake:
     fix: str
     convention: bool = False
 
+    @property
+    def kind(self) -> str:
+        return "right, but" if self.name == "grads-accumulate" else "convention" if self.convention else "wrong"
+
 
 _ROWS = [
     Mistake("missing-batch-mean", "the 1/B of a mean over the batch is left out", "Divide by the batch size, once."),

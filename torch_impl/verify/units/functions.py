@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from scratch import checks
+from torch_impl.verify.tolerances import STEP
 from torch_impl.verify.units import roles
-from torch_impl.verify.units.trees import is_float_array, leaves, mapped
+from torch_impl.verify.units.trees import as_list, is_float_array, is_number, is_numeric, leaves, mapped
 from torch_impl.verify.units.unit import (
     BACKWARD_SEED,
     Inputs,
@@ -41,6 +42,10 @@ class Convention:
     gradients: Mapping[str, str] | None  # None until it has run
     others: tuple[str, ...] = ()  # what else is returned
 
+    @property
+    def takes_upstream(self) -> bool:
+        return any(kind == "upstream" for kind, _ in self.arguments)
+
 
 def function_unit(
     forward: Callable[..., Any],
@@ -56,8 +61,10 @@ def function_unit(
         TypeError, ValueError: arguments that are not those of ``forward``, or a ``backward`` that fits no style
         UserCodeError: forward raised
     """
+    lists = frozenset(name for name, value in inputs.items() if isinstance(value, list) and is_numeric(value))
+    inputs = {name: np.array(value) if name in lists else value for name, value in inputs.items()}
     candidates = {path: v for path, v in leaves(inputs) if is_float_array(v) or isinstance(v, float)}
-    pair = Pair(forward, backward, loss, inputs, candidates, targets)
+    pair = Pair(forward, backward, loss, inputs, candidates, targets, lists)
     convention = pair.found()
     named = set(candidates if convention.gradients is None else convention.gradients.values())
     flat = {path: np.array(v) if isinstance(v, float) else v for path, v in leaves(inputs) if path in named}
@@ -74,7 +81,7 @@ def function_unit(
         lambda given: pair.outputs(given, convention)[0],
         None if reference is None else lambda tensors: reference(**tensors),
         parameters,
-        takes_upstream=any(kind == "upstream" for kind, _ in convention.arguments),
+        takes_upstream=convention.takes_upstream,
         kinds={n: roles.kind_of(v, n in parameters) for n, v in flat.items() if isinstance(v, np.ndarray)},
     )
     notes = []
@@ -94,21 +101,30 @@ class Pair:
         inputs: Inputs,
         candidates: dict[str, Any],
         targets: tuple[str, ...],
+        lists: frozenset[str] = frozenset(),
     ) -> None:
         self.functions = {"forward": forward, "backward": backward, "loss": loss}
-        self.inputs, self.candidates, self.targets = inputs, candidates, targets
+        self.inputs, self.candidates, self.targets, self.lists = inputs, candidates, targets, lists
         self.known = arguments_of(forward, inputs, (loss, backward))
 
     def given(self, flat: Inputs) -> Inputs:
         """The arguments by name, with the arrays of ``flat`` in their places."""
 
         def value(path: str, old: Any) -> Any:
-            if path not in flat:
-                return copy.deepcopy(old)
-            new = flat[path]
+            new = flat[path] if path in flat else copy.deepcopy(old)
+            if path in self.lists:
+                return as_list(new)
             return new[()] if isinstance(old, float) and isinstance(new, np.ndarray) else new
 
         return mapped(self.inputs, value)
+
+    def parts(self, returned: Any) -> dict[str, Any]:
+        """What was returned, by its path; lists of numbers as arrays, where the inputs are such lists."""
+        tree = returned if isinstance(returned, Mapping | list | tuple) else [returned]
+        if self.lists:
+            parts = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+            tree = {str(k): np.array(v) if isinstance(v, list) and is_numeric(v) else v for k, v in parts}
+        return dict(leaves(tree))
 
     def outputs(self, flat: Inputs, convention: Convention | None) -> tuple[Outputs, Any]:
         """The outputs as a flat tuple, and what else backward is called with."""
@@ -120,6 +136,9 @@ class Pair:
             arguments = self._for_loss(given, parts)
             return (self.functions["loss"](*arguments),), (given, parts, parts)
         if self.functions["backward"] is None:
+            if isinstance(result, Mapping):
+                key = list(result)[_value_at(tuple(result.values()))]
+                return (result[key],), ({k: v for k, v in result.items() if k != key},)
             where = _value_at(parts)
             return (parts[where],), parts[:where] + parts[where + 1 :]
         outs = parts[:n_out]
@@ -133,10 +152,10 @@ class Pair:
         """The gradients by the names of the inputs."""
         with same_global_draws(BACKWARD_SEED.get()):
             returned = self.returned(upstream, cache, convention)
-        found = dict(leaves(returned if isinstance(returned, Mapping | list | tuple) else [returned]))
+        found = self.parts(returned)
         gradients = convention.gradients
         if gradients is None:
-            gradients = assigned(returned, self.candidates, self.targets)[0]
+            gradients = next(assigned(self.parts(returned), self.candidates, self.targets))[0]
         return {name: found[path] for path, name in gradients.items() if path in found}
 
     def returned(self, upstream: Outputs, cache: Any, convention: Convention) -> Any:
@@ -147,14 +166,19 @@ class Pair:
         values = iter(upstream)
         like = mapped(list(outs), lambda *_: next(values)) if self.functions["loss"] is None else []
         sources: dict[str, Any] = {"upstream": like, "output": outs, "kept": kept, "input": given, "given": given}
-        arguments = [sources[kind][key] for kind, key in convention.arguments]
-        return call("backward", self.functions["backward"], *arguments)
+        backward = self.functions["backward"]
+        names = required(backward)
+        arguments = {n: sources[kind][key] for n, (kind, key) in zip(names, convention.arguments, strict=True)}
+        optional = {n for n in inspect.signature(backward).parameters if n not in names and n in given}
+        positional = [arguments.pop(n) for n in names if _is_positional(backward, n)]
+        return call("backward", backward, *positional, **arguments, **{n: given[n] for n in optional})
 
     def _for_loss(self, given: Inputs, parts: tuple[Any, ...]) -> list[Any]:
         """The arguments of the loss: inputs by their names, what forward returned for the others."""
         loss = self.functions["loss"]
         assert loss is not None  # or this would not be called
         names = required(loss)
+        given = {"inputs": given} | given
         free = [n for n in names if n not in given]
         shown = parts[-len(free) :] if len(parts) > 2 and not isinstance(parts[-1], Mapping | list | tuple) else parts
         made = iter(shown)
@@ -164,30 +188,67 @@ class Pair:
 
     def found(self) -> Convention:
         """The convention that runs, and whose gradients fit best."""
+        if self.functions["backward"] is None:
+            given = {n: v for n, v in self.given({}).items() if n in self.known}
+            with same_global_draws():
+                result = call("forward", self.functions["forward"], **given)
+            _value_at(result if isinstance(result, tuple) else tuple(getattr(result, "values", lambda: (result,))()))
         with same_global_draws():
             result = call("forward", self.outputs, {}, None)
-        best: tuple[Any, Convention | None] = ((), None)
+        best: list[tuple[tuple[int, int], Convention]] = []
         first: Convention | None = None
-        for n_out, arguments in self._conventions(result[1]):
+        for n_out, arguments in dict.fromkeys(self._conventions(result[1])):
             trial = Convention(n_out, arguments, None)
             try:
                 outputs, cache = self.forward({}, trial)
-                rng = np.random.default_rng(0)
-                upstream = tuple(np.asarray(rng.standard_normal(np.shape(o)))[()] for o in outputs)
                 with same_global_draws(BACKWARD_SEED.get()):
-                    returned = self.returned(upstream, cache, trial)
-            except (UserCodeError, TypeError, IndexError, StopIteration):
+                    returned = self.returned(_upstream(outputs, trial), cache, trial)
+            except (UserCodeError, TypeError, ValueError, IndexError, StopIteration):
                 first = first or trial
                 continue
-            gradients, others, fit = assigned(returned, self.candidates, self.targets)
-            score = (fit, self._agrees(arguments))
-            if gradients and (best[1] is None or score > best[0]):
-                best = (score, Convention(n_out, arguments, gradients, others))
-        if best[1] is not None:
-            return best[1]
+            for gradients, others, fit in itertools.islice(
+                assigned(self.parts(returned), self.candidates, self.targets), 20
+            ):
+                if gradients:
+                    score = (fit, self._agrees(arguments))
+                    best.append((score, Convention(n_out, arguments, gradients, others)))
+        highest = max((score for score, _ in best), default=(0, 0))
+        chosen = [convention for score, convention in best if score == highest]
+        # One that only happens to run is none: where the gradients fit no shapes, names say how it is meant.
+        misfits = bool(chosen) and highest[0] < len(chosen[0].gradients or ())
+        if chosen and not (misfits and first is not None and self._agrees(first.arguments) > highest[1]):
+            return self._nearest(chosen)
         if first is not None:  # with other lengths it may run, and shows what it is
             return first
         raise ValueError(self._said(result[1]))
+
+    def _nearest(self, conventions: list[Convention]) -> Convention:
+        """Of those whose shapes fit alike, the one with most gradients that are slopes of the forward."""
+        if len(conventions) == 1:
+            return conventions[0]
+        slopes: dict[Any, float] = {}
+
+        def agreeing(convention: Convention) -> int:
+            outputs, cache = self.forward({}, convention)
+            upstream = _upstream(outputs, convention)
+            found = self.backward(upstream, cache, convention)
+            count = 0
+            for name, gradient in found.items():
+                value = np.asarray(self.candidates[name], np.float64)
+                if gradient is None or np.shape(gradient) != value.shape:
+                    continue
+                direction = np.random.default_rng(1).standard_normal(value.shape)
+                key = (name, convention.n_out)
+                if key not in slopes:
+                    ahead, behind = (
+                        sum(float(np.sum(u * o)) for u, o in zip(upstream, moved, strict=True))
+                        for moved in (self.forward({name: value + h * direction}, convention)[0] for h in (STEP, -STEP))
+                    )
+                    slopes[key] = (ahead - behind) / (2 * STEP)
+                count += abs(slopes[key] - float(np.sum(gradient * direction))) < 1e-4 * max(1.0, abs(slopes[key]))
+            return count
+
+        return max(conventions, key=agreeing)
 
     def _conventions(self, cache: Any) -> Iterator[tuple[int, tuple[Source, ...]]]:
         backward = self.functions["backward"]
@@ -201,26 +262,22 @@ class Pair:
         names, inputs = required(backward), list(self.inputs)
         _, outs, kept = cache
         if self.functions["loss"] is not None:
-            yield 1, tuple(_named(names, inputs, [], [("kept", i) for i in range(len(kept))]))
-            yield 1, tuple(("kept", i) for i in range(len(names)))
+            free = sum(name not in inputs for name in names)
+            for order in itertools.islice(itertools.permutations(range(len(kept)), min(free, len(kept))), 60):
+                yield 1, tuple(_named(names, inputs, [], [("kept", i) for i in order]))
             return
-        n_parts = len(outs) + len(kept)
-        for n_out in range(1, n_parts + 1):
+        parts = [*outs, *kept]
+        for n_out in range(1, len(parts) + 1):
+            if not all(is_float_array(np.asarray(v)) for _, v in leaves(parts[:n_out]) if is_number(v)):
+                break
             ups = [("upstream", i) for i in range(n_out)]
-            rest = [("kept", i) for i in range(n_parts - n_out)]
+            rest = [("kept", i) for i in range(len(parts) - n_out)]
             own = [("output", i) for i in range(n_out)]
-            ins = [("input", n) for n in self.known if n in self.inputs]
+            ins = [("input", n) for n in self.known]
             by_name = list(_named(names, inputs, list(ups), [*rest, *own]))
             for one in (
-                by_name,
-                [*ups, *rest],
-                [*rest, *ups],
-                [*ups, *ins],
-                [*ins, *ups],
-                [*ups, *own],
-                [*own, *ups],
-                ups,
-            ):
+                by_name, [*ups, *rest], [*rest, *ups], [*ups, *ins], [*ins, *ups], [*ups, *own], [*own, *ups], ups,
+            ):  # fmt: skip
                 if len(one) == len(names):
                     yield n_out, tuple(one)
 
@@ -268,9 +325,19 @@ def is_upstream(name: str) -> bool:
 
 def required(function: Callable[..., Any]) -> list[str]:
     """The names of the arguments that a function must be given."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(function).parameters.values()
-    return [p.name for p in parameters if p.kind in kinds and p.default is p.empty]
+    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.default is p.empty]
+
+
+def _is_positional(function: Callable[..., Any], name: str) -> bool:
+    return inspect.signature(function).parameters[name].kind is not inspect.Parameter.KEYWORD_ONLY
+
+
+def _upstream(outputs: Outputs, convention: Convention) -> Outputs:
+    if not convention.takes_upstream:
+        return tuple(np.ones(np.shape(o))[()] for o in outputs)
+    rng = np.random.default_rng(0)
+    return tuple(np.asarray(rng.standard_normal(np.shape(o)))[()] for o in outputs)
 
 
 def _value_at(parts: tuple[Any, ...]) -> int:
@@ -287,47 +354,56 @@ def _value_at(parts: tuple[Any, ...]) -> int:
 
 
 def assigned(
-    returned: Any, candidates: dict[str, Any], targets: tuple[str, ...]
-) -> tuple[dict[str, str], tuple[str, ...], int]:
-    """The input of every gradient in what backward returned, what belongs to none, and how many shapes fit.
+    parts: dict[str, Any], candidates: dict[str, Any], targets: tuple[str, ...]
+) -> Iterator[tuple[dict[str, str], tuple[str, ...], int]]:
+    """The inputs of the gradients that backward returned, what belongs to none, how many shapes fit; the best first.
 
     A dict says it by its keys ("w" or "dw"). Else they come in the order of the inputs, of which those may be left out
     that have no gradient, such as targets; or in another order, where shapes tell.
     """
-    parts = dict(leaves(returned if isinstance(returned, Mapping | list | tuple) else [returned]))
-    numbers = (np.ndarray, float, np.number)
-    parts = {path: value for path, value in parts.items() if value is None or isinstance(value, numbers)}
+    parts = {path: value for path, value in parts.items() if is_number(value)}
 
     def fits(path: str, name: str) -> bool:
         return parts[path] is None or np.shape(parts[path]) == np.shape(candidates[name])
 
-    found: dict[str, str] = {}
+    named: dict[str, str] = {}
     for path in parts:
         name = None if path.rsplit(".", 1)[-1].isdigit() else _meant(path, candidates)
-        if name is not None and name not in found.values():
-            found[path] = name
-    score = sum(fits(path, name) for path, name in found.items())
+        if name is not None and name not in named.values():
+            named[path] = name
     paths = [path for path in parts if path.rsplit(".", 1)[-1].isdigit()]
-    left = {name: v for name, v in candidates.items() if name not in found.values()}
-    arrays = [name for name, v in left.items() if is_float_array(v)]
-    names = arrays if len(paths) <= len(arrays) else list(left)
-    last = {n for n in names if n in targets or n.lower() in ("y", "t", "target", "targets", "y_true", "labels")}
-    last |= {n for n in names if roles.kind_of(np.asarray(left[n])) in ("one-hot", "choice")}
+    left = {name: v for name, v in candidates.items() if name not in named.values()}
+    last = {n for n in left if n in targets or n.lower() in ("y", "t", "target", "targets", "y_true", "labels")}
+    last |= {n for n, v in left.items() if roles.kind_of(np.asarray(v)) in ("one-hot", "choice")}
+    last |= {n for n, v in left.items() if not is_float_array(v)}
+
+    def cost(pairs: list[tuple[str, str]]) -> tuple[int, int]:
+        return -sum(fits(*pair) for pair in pairs), sum(n in last for _, n in pairs)
+
+    for pairs in sorted(_alignments(paths, list(left), fits), key=cost):
+        found = named | dict(pairs)
+        others = tuple(path for path in parts if path not in found)
+        yield found, others, sum(fits(path, name) for path, name in found.items())
+
+
+def _alignments(paths: list[str], names: list[str], fits: Callable[[str, str], bool]) -> list[list[tuple[str, str]]]:
+    """Ways in which gradients may belong to inputs: in their order, some of either left out; or each where it fits."""
     count = min(len(paths), len(names))
-    # In the order of the inputs, some of them or of what is returned left out; in another order, where shapes tell.
-    chosen = itertools.islice(itertools.combinations(names, count), 2000)
-    chosen_paths = list(itertools.islice(itertools.combinations(paths, count), 2000))
-    pairs = [list(zip(p, c, strict=True)) for c in chosen for p in chosen_paths]
-    best = max(pairs, key=lambda pair: (sum(fits(*x) for x in pair), -sum(n in last for _, n in pair)), default=[])
-    if sum(fits(*pair) for pair in best) < count:
-        for order in itertools.islice(itertools.permutations(names, count), 2000):
-            pair = list(zip(paths, order, strict=False))
-            told = len({np.shape(candidates[n]) for n in order}) == count
-            if told and all(fits(*x) for x in pair):
-                best = pair
-                break
-    found |= dict(best)
-    return found, tuple(path for path in parts if path not in found), score + sum(fits(*pair) for pair in best)
+    chosen = itertools.islice(itertools.combinations(names, count), 500)
+    made = [list(zip(paths, names_, strict=False)) for names_ in chosen]
+    if len(paths) > len(names):
+        made += [list(zip(p, names, strict=True)) for p in itertools.islice(itertools.combinations(paths, count), 500)]
+    matcher, i = [], 0
+    for path in paths:  # the first that fits, after those before it
+        k = next((k for k in range(i, len(names)) if fits(path, names[k])), None)
+        if k is not None:
+            matcher.append((path, names[k]))
+            i = k + 1
+    made.append(matcher)
+    alone = [(p, [n for n in names if fits(p, n)]) for p in paths]
+    if all(len(fitting) == 1 for _, fitting in alone) and len({f[0] for _, f in alone}) == len(paths):
+        made.append([(p, f[0]) for p, f in alone])
+    return made
 
 
 def _meant(path: str, candidates: Mapping[str, Any]) -> str | None:
@@ -368,7 +444,7 @@ def arguments_of(forward: Callable[..., Any], inputs: Inputs, others: tuple[Any,
             "give an array for each by its name"
         ) from error
     arrays = {path: v for path, v in leaves(inputs) if is_float_array(v)}
-    if not arrays:
+    if not arrays and not any(isinstance(v, float) for _, v in leaves(inputs)):
         came = ", ".join(f"{name} is {_said(value)}" for name, value in inputs.items())
         raise TypeError(f"{came}; expected at least one NumPy array of floats to differentiate")
     for name, value in arrays.items():

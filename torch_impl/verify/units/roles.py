@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 # "fixed" is what the user said is constant; "choice" has few values, as classes, masks and signs have.
-Kind = Literal["real", "positive", "unit interval", "probabilities", "one-hot", "choice", "fixed"]
+Kind = Literal["real", "positive", "symmetric", "unit interval", "probabilities", "one-hot", "choice", "fixed"]
 
 # What people call the arrays that are not trained. A function does not say; where none has such a name, the first is
 # data.
@@ -26,6 +27,13 @@ DATA = {
 }  # fmt: skip
 
 
+def is_weight_name(name: str) -> bool:
+    """Whether an input is called as what is trained is called: w, W1, bias, gamma, parameters.b2."""
+    return bool(
+        re.fullmatch(r"(w|b|weights?|bias|biases|gamma|beta|kernels?)(_?\w?\d*)", name.rsplit(".", 1)[-1].lower())
+    )
+
+
 def kind_of(value: Array, parameter: bool = False) -> Kind:
     """What an array is, by its values; one that is trained is never probabilities."""
     if value.size == 0:
@@ -34,6 +42,8 @@ def kind_of(value: Array, parameter: bool = False) -> Kind:
     few = np.unique(value)
     if value.dtype.kind != "f" or (len(few) <= 3 and len(few) > 1 and value.size > 3 and set(few) <= {-1, 0, 1}):
         return "one-hot" if _sums_to_one(value) is not None and set(few) <= {0, 1} else "choice"
+    if value.ndim == 2 and len(value) > 1 and value.shape[0] == value.shape[1] and (value == value.T).all():
+        return "symmetric"
     if parameter or len(few) == 1:
         return "real"
     if low >= 0 and high <= 1:
@@ -67,6 +77,10 @@ def redrawn(value: Array, kind: Kind, shape: Sequence[int], rng: Generator) -> A
         return np.moveaxis(drawn, -1, axis).astype(value.dtype)
     if kind == "choice":
         return np.asarray(rng.choice(value.ravel(), shape), dtype=value.dtype)
+    if kind == "symmetric" and shape == value.shape:  # of the same eigenvalues: positive ones stay so
+        basis, _ = np.linalg.qr(rng.standard_normal(shape))
+        turned = basis @ value @ basis.T
+        return np.asarray((turned + turned.T) / 2, dtype=value.dtype)
     if np.ptp(value) == 0:
         return np.asarray(value.flat[0] + rng.standard_normal(shape), dtype=value.dtype)
     drawn = rng.choice(value.ravel(), shape)
@@ -76,7 +90,7 @@ def redrawn(value: Array, kind: Kind, shape: Sequence[int], rng: Generator) -> A
 
 def enlarged(value: Array, kind: Kind, times: float) -> Array:
     """The same, further out: where clipping, an ε in a logarithm and a flat activation show."""
-    if kind in ("real", "positive"):
+    if kind in ("real", "positive", "symmetric"):
         return np.asarray(value * times)
     if kind in ("unit interval", "probabilities"):  # towards 0 and 1, and never there
         power = min(times, 6.0)
