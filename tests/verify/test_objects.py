@@ -579,6 +579,11 @@ def test_a_second_backward_goes_on_from_the_first():
     once, twice = (unit.backward((Y,), inputs, cache)["W"] for _ in range(2))
     assert np.allclose(once, X.T @ Y)
     assert np.allclose(twice, 2 * once)
+    report = verify_network(Adding(), x=X)
+    assert report.ok
+    assert [f.mistake for f in report.findings] == ["grads-accumulate"]
+    assert verify_network(Popping(1), x=X).findings == ()
+    assert not verify_network(Popping(2), x=X).ok
     unit, inputs = object_unit(Model(Popping(1)), {"x": X})
     _, cache = unit.forward(inputs)
     unit.backward((Y,), inputs, cache)

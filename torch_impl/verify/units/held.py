@@ -11,7 +11,7 @@ import numpy as np
 
 from torch_impl.verify.units.calls import Plan, is_rate, parameters, role
 from torch_impl.verify.units.gradients import RETURNED, is_number, leaves
-from torch_impl.verify.units.objects import Snapshot, put, reach, walk
+from torch_impl.verify.units.objects import Snapshot, dotted, put, reach, walk
 from torch_impl.verify.units.unit import BACKWARD_SEED, call, same_global_draws
 
 if TYPE_CHECKING:
@@ -65,11 +65,15 @@ class Held:
         finally:
             self.start.restore()
 
-    def forward(self, inputs: Inputs) -> tuple[Outputs, Kept]:
+    def forward(self, inputs: Inputs) -> tuple[Outputs, tuple[Kept, dict[str, Array]]]:
+        """The outputs, and as the cache the object's state, with the arrays that the forward made for its backward."""
         with self.state(self.base), same_global_draws():
             call("forward", self.load, inputs)
+            before = self.arrays()
             outputs, result = call("forward", self.ahead, inputs)
-            return outputs, Kept(Snapshot(self.roots, self.base), outputs, result)
+            made = {dotted(p): np.array(a) for p, (a, numbers) in self.arrays().items()
+                    if p not in before or before[p][1] != numbers}  # fmt: skip
+            return outputs, (Kept(Snapshot(self.roots, self.base), outputs, result), made)
 
     def traced(self, inputs: Inputs) -> Outputs:
         with self.state(self.base):
@@ -80,7 +84,9 @@ class Held:
                 put(self.obj, path, fresh)
             return self.ahead(inputs)[0]
 
-    def backward(self, upstream: Outputs, inputs: Inputs, kept: Kept) -> Inputs:
+    def backward(self, upstream: Outputs, inputs: Inputs, cache: tuple[Kept, dict[str, Array]]) -> Inputs:
+        """The gradients; the cache becomes the state that backward leaves, for another call to go on from."""
+        kept, made = cache
         with self.state(kept.state), same_global_draws(BACKWARD_SEED.get()):
             before = {name: np.array(reach(self.obj, self.weights[name][0])) for name in self.updated}
             returned = call("backward", self.back, upstream, inputs, kept)
@@ -93,6 +99,7 @@ class Held:
             if self.plan.derivative:
                 gradients = {"x": upstream[0] * returned}
             kept.state = Snapshot(self.roots, kept.state)
+            made.update({dotted(p): np.array(a) for p, (a, _) in self.arrays().items() if dotted(p) in made})
             return gradients
 
     @property
