@@ -480,7 +480,9 @@ def test_other_entry_points_name_what_is_wrong(rng):
     with pytest.raises(ValueError, match="there is no weight 'V'; the M has W"):
         Model(m, None, None, gradients={"V": "dV"})
     with pytest.raises(ValueError, match="either gradients"):
-        Model(None, None, None)
+        Model(m, gradients={"W": "dW"}, weights=("W",))
+    with pytest.raises(TypeError, match="network is a NoneType"):
+        Model(None)
 
 
 def test_the_optimizer_of_a_network_is_verified_with_it(rng):

@@ -41,9 +41,10 @@ from torch_impl.verify.report import (
     merged,
 )
 from torch_impl.verify.units.derivatives import derivative_unit
+from torch_impl.verify.units.discovery import object_unit
 from torch_impl.verify.units.functions import function_unit
 from torch_impl.verify.units.layers import counterpart, layer_unit, loss_unit, penalty_unit, random_untrained
-from torch_impl.verify.units.objects import Model, model_unit
+from torch_impl.verify.units.models import Model
 from torch_impl.verify.units.unit import Unit, UserCodeError, call
 
 if TYPE_CHECKING:
@@ -312,42 +313,47 @@ def verify_penalty(penalty: scratch.Penalty, *, seed: int = 0) -> Report:
 
 
 def verify_network(
-    network: scratch.Network | Model,
-    loss: Loss | None = None,
+    network: Any,
+    loss: Any = None,
     *,
     x: Array,
-    y: Array,
+    y: Any = None,
     params: scratch.Parameters | None = None,
     optimizer: Optimizer | None = None,
     reference: Callable[..., Any] | None = None,
     seed: int = 0,
+    **inputs: Any,
 ) -> Report:
     """Verify a whole network with its loss: every boundary, every parameter, and the optimizer's steps.
 
     First end to end: the forward, the boundaries in backward order, the parameters. Then each layer by itself, with
     autograd's input and autograd's upstream gradient, so that one fault neither hides nor fakes another.
 
+    Any other object is verified as a whole: a layer with forward(x) and backward(dout), a network that ends in a loss,
+    a loss, an activation, a module or a class of static methods. Which methods those are, which arrays are weights and
+    where their gradients are is found out; a :class:`Model` says what can't be. The object stays as it is.
+
     Args:
-        network: a :class:`scratch.Network`, or a :class:`Model` around any object that holds its weights
-        loss: a loss of this project's protocol; a Model has its own
-        x, y: a batch, (batch, in) and targets
-        params: the parameters; by default random ones, biases included
+        network: a :class:`scratch.Network`, any object that holds its weights, or a :class:`Model` around one
+        loss: a loss of this project's protocol; for an object, the author's own, loss(p, y) or an object, if there is
+            one that is not part of it
+        x: a batch, (batch, in)
+        y: targets, where there is a loss
+        params: the parameters of a scratch.Network; by default random ones, biases included
         optimizer: verified as well, if it is given (:func:`verify_optimizer`)
-        reference: for a Model, a torch function of x, y and the weights by name that returns the loss; by default
-        autograd
-            goes through the object's own forward
+        reference: for an object, a torch function of its inputs and weights by name; by default autograd goes through
+            the object's own forward
         seed: of everything random, dropout masks included
+        inputs: further arguments of an object's forward, by their names
 
     Raises
         TypeError, ValueError: something of another kind or shape
     """
     start = time.perf_counter()
-    if isinstance(network, Model):
-        inputs = {"x": x, "y": y} | network.parameters()
-        report = verify_unit(model_unit(network, reference), inputs, seed)
+    if not isinstance(network, scratch.Network):
+        report = _verify_object(network, loss, {"x": x, "y": y} | inputs, reference, seed)
     else:
         check_network(network, loss)
-        assert loss is not None  # check_network raised
         if params is None:
             dtype = x.dtype if x.dtype == np.float32 else np.float64
             params = random_parameters(network, np.random.default_rng(seed), dtype)
@@ -358,6 +364,23 @@ def verify_network(
     if optimizer is not None:
         report = merged(report.title, [report, verify_optimizer(optimizer, seed=seed)])
     return _timed(report, start)
+
+
+def _verify_object(network: Any, loss: Any, inputs: dict[str, Any], reference: Any, seed: int) -> Report:
+    model = network if isinstance(network, Model) else Model(network, loss)
+    if isinstance(network, Model) and loss is not None:
+        model = dataclasses.replace(network, loss=loss)
+    if not isinstance(inputs["x"], np.ndarray) or inputs["x"].dtype.kind not in "fiu":
+        came = f"an array of {inputs['x'].dtype}" if isinstance(inputs["x"], np.ndarray) else type(inputs["x"]).__name__
+        raise TypeError(f"x is a {came}, expected a NumPy array of floats, or of integers for an embedding")
+    if inputs["x"].dtype.kind == "f":
+        checks.finite("x", inputs["x"])
+    try:
+        unit, inputs = object_unit(model, inputs, reference)
+    except UserCodeError as error:
+        return could_not_be_checked(type(model.model).__name__, str(error))
+    report = verify_unit(unit, inputs, seed)
+    return dataclasses.replace(report, notes=(*report.notes, *unit.notes))
 
 
 def random_parameters(
