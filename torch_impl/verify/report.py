@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import math
+import time
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 import numpy as np
 from rich.console import Console
@@ -14,12 +16,13 @@ from rich.console import Console
 from torch_impl.verify.render import Entry, Line, Table, Terminal, clean, labelled, markdown, page, sentence, symbols
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from torch_impl.verify.render import Block
 
+P = ParamSpec("P")
 Verdict = Literal["right", "convention", "right, but", "rounding", "wrong", "could not be checked"]
 UNKNOWN, NO_NAME = "unknown", "the gradient differs, and no known mistake explains the numbers"
 
@@ -216,6 +219,17 @@ class Report:
     def to_html(self) -> str:
         """A page of its own."""
         return page(self.title, self.blocks(on_a_page=True))
+
+
+def timed(verify: Callable[P, Report]) -> Callable[P, Report]:
+    """A function that makes a report, with the seconds that it took in it."""
+
+    @wraps(verify)
+    def measured(*args: P.args, **kwargs: P.kwargs) -> Report:
+        start = time.perf_counter()
+        return replace(verify(*args, **kwargs), seconds=time.perf_counter() - start)
+
+    return measured
 
 
 def could_not_be_checked(name: str, note: str) -> Report:
