@@ -57,6 +57,7 @@ def verify_layer(
     for i, n in enumerate(x_shape):
         checks.whole(f"x_shape[{i}]", n, 1)
     checks.choice("dtype", dtype, {"float64": 0, "float32": 0})
+    checks.whole("seed", seed, 0)
     rng = np.random.default_rng(seed)
     # Arrays away from zero and one, where a bias or a γ would not show.
     inputs: dict[str, Any] = {"x": random_input(layer, tuple(x_shape), rng, dtype)}
@@ -145,7 +146,11 @@ def verify_loss(
     Raises
         TypeError, ValueError: logits that are no float array (batch, out), or a loss that is none
     """
+    checks.whole("seed", seed, 0)
     checks.float_array("logits", logits, ("batch", "out"))
+    checks.finite("logits", logits)
+    if isinstance(y, np.ndarray) and y.dtype.kind == "f":
+        checks.finite("y", y)
     if isinstance(loss, type) or not callable(loss):
         raise TypeError(f"loss is {loss!r}, expected a loss such as MSE()")
     inputs = {"logits": logits, "y": y}
@@ -163,6 +168,7 @@ def verify_penalty(penalty: scratch.Penalty, *, seed: int = 0) -> Report:
     """
     if not all(hasattr(penalty, name) for name in ("add_grad", "l1", "l2")) or isinstance(penalty, type):
         raise TypeError(f"penalty is {penalty!r}, expected a penalty such as Penalty(l2=1e-4)")
+    checks.whole("seed", seed, 0)
     rng = np.random.default_rng(seed)
     inputs = {
         name: rng.standard_normal(shape)

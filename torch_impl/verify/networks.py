@@ -66,6 +66,10 @@ def verify_network(
     Raises
         TypeError, ValueError: something of another kind or shape
     """
+    checks.whole("seed", seed, 0)
+    for name, value in ({"x": x, "y": y} | inputs).items():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            checks.finite(name, value)
     if not isinstance(network, scratch.Network):
         report = _verify_object(network, loss, {"x": x, "y": y} | inputs, reference, seed)
     else:
@@ -73,6 +77,8 @@ def verify_network(
         if params is None:
             dtype = x.dtype if x.dtype == np.float32 else np.float64
             params = random_parameters(network, np.random.default_rng(seed), dtype)
+        checks.instance("params", params, scratch.Parameters, "Parameters, as initial_parameters() makes them")
+        checks.finite("params", params.vector)
         network.check_input("x", x, params.dtype)
         if params.shapes != network.shapes():
             raise ValueError(f"params has {params.shapes}, expected {network.shapes()}")
@@ -89,8 +95,6 @@ def _verify_object(network: Any, loss: Any, inputs: dict[str, Any], reference: A
     if not isinstance(inputs["x"], np.ndarray) or inputs["x"].dtype.kind not in "fiu":
         came = f"an array of {inputs['x'].dtype}" if isinstance(inputs["x"], np.ndarray) else type(inputs["x"]).__name__
         raise TypeError(f"x is a {came}, expected a NumPy array of floats, or of integers for an embedding")
-    if inputs["x"].dtype.kind == "f":
-        checks.finite("x", inputs["x"])
     try:
         unit, inputs = object_unit(model, inputs, reference)
     except UserCodeError as error:

@@ -268,8 +268,9 @@ class Pair:
             return
         parts = [*outs, *kept]
         for n_out in range(1, len(parts) + 1):
-            if not all(is_float_array(np.asarray(v)) for _, v in leaves(parts[:n_out]) if is_number(v)):
-                break
+            last = parts[n_out - 1]
+            if n_out > 1 and not is_float_array(np.asarray(last) if is_number(last) else last):
+                break  # no output, but what is kept
             ups = [("upstream", i) for i in range(n_out)]
             rest = [("kept", i) for i in range(len(parts) - n_out)]
             own = [] if rest else [("output", i) for i in range(n_out)]
