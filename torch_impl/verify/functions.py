@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from scratch import checks
@@ -14,7 +15,7 @@ from torch_impl.verify.units.functions import function_unit
 from torch_impl.verify.units.unit import UserCodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -58,8 +59,14 @@ def verify_function(
     Raises
         TypeError, ValueError: arguments that do not fit ``forward``, or a ``backward`` that fits none of the styles
     """
+    checks.instance("inputs", {} if inputs is None else inputs, Mapping, "a dict of the arguments by their names")
     given, options = _told_apart(forward, dict(inputs or {}) | arrays, seed=seed, targets=targets, loss=loss)
     checks.whole("seed", options["seed"], 0)
+    for name, value in (("targets", options["targets"]), ("constant", constant), ("probabilities", probabilities)):
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise TypeError(f"{name} is {checks.said(value)}, expected a tuple of names of inputs")
+    if options["loss"] is not None and not callable(options["loss"]):
+        raise TypeError(f"loss is {checks.said(options['loss'])}, expected a function")
     fixed: Kind = "fixed"
     rows_sum: Kind = "probabilities"
     said = dict.fromkeys(constant, fixed) | dict.fromkeys(probabilities, rows_sum)

@@ -153,6 +153,9 @@ def verify_loss(
         checks.finite("y", y)
     if isinstance(loss, type) or not callable(loss):
         raise TypeError(f"loss is {loss!r}, expected a loss such as MSE()")
+    if hasattr(loss, "check_targets"):
+        checks.instance("y", y, np.ndarray, "a NumPy array")
+        loss.check_targets(y, logits.shape, logits.dtype)
     inputs = {"logits": logits, "y": y}
     return verify_unit(loss_unit(loss, reference), inputs, seed)
 

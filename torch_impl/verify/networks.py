@@ -16,7 +16,7 @@ from torch_impl.verify.optimizer import verify_optimizer
 from torch_impl.verify.report import Report, could_not_be_checked, merged, timed
 from torch_impl.verify.units.discovery import object_unit
 from torch_impl.verify.units.models import Model
-from torch_impl.verify.units.unit import UserCodeError
+from torch_impl.verify.units.unit import UserCodeError, call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +74,8 @@ def verify_network(
         report = _verify_object(network, loss, {"x": x, "y": y} | inputs, reference, seed)
     else:
         check_network(network, loss)
+        for name, value in (("x", x), ("y", y)):
+            checks.instance(name, value, np.ndarray, "a NumPy array")
         if params is None:
             dtype = x.dtype if x.dtype == np.float32 else np.float64
             params = random_parameters(network, np.random.default_rng(seed), dtype)
@@ -82,6 +84,13 @@ def verify_network(
         network.check_input("x", x, params.dtype)
         if params.shapes != network.shapes():
             raise ValueError(f"params has {params.shapes}, expected {network.shapes()}")
+        if hasattr(loss, "check_targets"):
+            rng = np.random.default_rng(seed) if network.differs_in_training else None
+            try:
+                logits, _ = call("forward", network.apply, params, x, rng)
+                loss.check_targets(y, logits.shape, logits.dtype)
+            except UserCodeError:
+                pass  # it is reported with its place below
         report = verify_chain(network, loss, x, y, params, seed)
     if optimizer is not None:
         report = merged(report.title, [report, verify_optimizer(optimizer, seed=seed)])
