@@ -11,6 +11,7 @@ import torch
 
 from torch_impl.verify.observe import probes
 from torch_impl.verify.observe.reference import choose_reference
+from torch_impl.verify.tolerances import CANCELLED, NOISE, RIGHT, SAME, SAME_SMALL, SINGLE, STEP
 from torch_impl.verify.trace.recording import TraceError
 from torch_impl.verify.units.unit import UserCodeError, float_arrays, own
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from torch_impl.verify.units.unit import Inputs, Unit
 
     Array = NDArray[Any]
-
-NOISE = 50  # times what random rounding changes: what an ill-conditioned gradient may differ by
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Observation:
 
     def matches(self, name: str, predicted: Any) -> bool:
         """Whether ``predicted`` is the user's gradient, to rounding."""
-        return self.residual(name, predicted) <= 3 * self.tolerance[name] + 1e-10 * self.scale(name)
+        return self.residual(name, predicted) <= 3 * self.tolerance[name] + RIGHT * self.scale(name)
 
     def residual(self, name: str, predicted: Any) -> float:
         """The largest difference between the user's gradient and ``predicted``; infinite for other shapes."""
@@ -154,10 +153,12 @@ def observe(probe: Probe, rng: Generator, upstream: Any = None) -> Observation |
     sent *= max([1.0, *(float(np.abs(a).max(initial=0)) for a in float_arrays(inputs).values())])
     relative = probe.reference.tolerance
     if any(getattr(v, "dtype", None) == np.float32 for v in hand.values()):
-        relative = max(relative, 1e-4)  # the code computes in float32 whatever it is given
-    tolerance = {
-        n: relative * float(np.abs(a).max(initial=0)) + min(relative, 1e-10) * 1e-2 * sent for n, a in auto.items()
-    }
+        relative = max(relative, SINGLE)  # the code computes in float32 whatever it is given
+    floor = 0.0
+    if differences:  # what the rounding of the outputs makes of a quotient of differences
+        floor = NOISE * float(np.finfo(np.float64).eps) / STEP
+        floor *= sum(float(np.sum(np.abs(u * o))) for u, o in zip(upstream, outputs, strict=True))
+    tolerance = {n: floor + relative * float(np.abs(a).max(initial=0)) + CANCELLED * sent for n, a in auto.items()}
     sizes = _sizes(unit, inputs)
     made = Observation(probe.name, unit, inputs, upstream, hand, auto, tolerance, sizes, declined)
     if any(made.differs(n) for n in auto) and not _allow_for_conditioning(made, probe, rng):
@@ -186,7 +187,7 @@ def _allow_for_conditioning(observation: Observation, probe: Probe, rng: Generat
             ):
                 apart = float(np.abs(hand[name] - observation.hand[name]).max(initial=0))
                 # A jump is no rounding: a wrong gradient may well jump where the right one does not.
-                noise[name] = max(noise[name], apart if apart < 1e-9 * observation.scale(name) else 0.0)
+                noise[name] = max(noise[name], apart if apart < SAME * observation.scale(name) else 0.0)
     for name, apart in noise.items():
         if not math.isfinite(apart) or NOISE * apart > 1e-3 * observation.scale(name):
             return probe.name == "as given"
@@ -221,4 +222,4 @@ def tape_of(observation: Observation, reference: Reference | None) -> Any:
 def close(a: Any, b: Any) -> bool:
     """Equal to rounding, in the same shape."""
     a, b = np.asarray(a), np.asarray(b)
-    return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True))
+    return a.shape == b.shape and bool(np.allclose(a, b, rtol=SAME, atol=SAME_SMALL, equal_nan=True))
