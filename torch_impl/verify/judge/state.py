@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from torch_impl.verify.explain.search import ratios
+from torch_impl.verify.explain.words import ratios
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.observe.observation import call_backward, close, copies, sendable
 from torch_impl.verify.report import UNKNOWN, Finding

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Rule = Callable[["Tape", torch.Tensor], "torch.Tensor | list[tuple[fx.Node, torch.Tensor]]"]
 
+Node = fx.Node
 aten = torch.ops.aten
 
 # Composite operations are taken apart, so that a mistake can sit between their parts.

@@ -1,0 +1,178 @@
+"""Factors: a mean over the batch left out or taken twice, another divisor, a stray number, a sign."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
+
+from torch_impl.verify.mistakes.catalogue import mistake
+from torch_impl.verify.mistakes.hypothesis import LATE, Here, Hypothesis, short
+from torch_impl.verify.tolerances import RATIO
+from torch_impl.verify.trace.tape import line, reshapes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import torch
+
+    from torch_impl.verify.mistakes.hypothesis import Named, Rule
+    from torch_impl.verify.mistakes.sites import Sites
+    from torch_impl.verify.observe.observation import Observation
+    from torch_impl.verify.trace.tape import Node
+
+mistake(
+    "missing-batch-mean",
+    what="the 1/B of a mean over the batch is left out",
+    fix="Divide by the batch size, once.",
+)
+mistake(
+    "batch-mean-twice",
+    what="the gradient is divided by the batch size once more than the forward divides",
+    fix="Divide by the batch size in one place only: where the loss takes its mean.",
+)
+mistake(
+    "wrong-divisor",
+    what="the gradient is divided (or multiplied) by the size of another thing than the forward's",
+    fix="Divide by the number of elements that the forward's mean runs over.",
+)
+
+
+def times_c(here: Here, g: torch.Tensor) -> torch.Tensor:
+    """The rule of a factor that is fitted."""
+    return g * here.c
+
+
+@mistake(
+    "constant-factor",
+    what="a constant factor too much or too little",
+    fix="Take the stray factor out.",
+)
+def scaled(sites: Sites) -> Iterator[Hypothesis]:
+    """The gradient at one node, times a number; at every node that one line makes, times a number of a few."""
+    titles = {leaf: sites.unit.title(name) for name, leaf in sites.leaves.items()}
+    sources = [sites.tape.sources(mask.v) for mask in sites.masks]
+    kept = {n for n in sites.nodes if any(sites.tape.sources(n) == s or n in s for s in sources)}
+    drop = [1 - 1 / mask.scale for mask in sites.masks if mask.scale > 1]
+    repeated: dict[tuple[Any, ...], list[Node]] = {}
+    for node in sites.nodes:
+        end = node in titles or node in sites.tape.outputs
+        if node in sites.penalties or (reshapes(node) and not end):
+            continue  # penalties have a rule of their own; a reshape has the factor of what it reshapes
+        parameters = tuple(sites.parameter(a) for a in node.all_input_nodes)
+        repeated.setdefault((line(node), node.target, parameters), []).append(node)
+        rank = 3 if node in titles and node not in sites.tape.outputs else 2
+        ps = drop if node in kept else []
+        name_of = lambda cs, seen, ps=ps: name_factor(cs, seen, ps)  # noqa: E731
+        if end or not sites.long:
+            yield Hypothesis({node: times_c}, place=titles.get(node) or line(node), rank=rank, name_of=name_of)
+    for (place, *_), nodes in repeated.items():
+        if place and len(nodes) > 1:
+            yield from _everywhere(place, nodes)
+        elif sites.long and nodes[0] not in titles:
+            yield Hypothesis({nodes[0]: times_c}, place=place, rank=2, name_of=name_factor)
+
+
+_EVERYWHERE: tuple[tuple[str, str, Callable[[int], float]], ...] = (
+    ("wrong-sign", "−1", lambda B: -1.0),
+    ("constant-factor", "2", lambda B: 2.0),
+    ("constant-factor", "0.5", lambda B: 0.5),
+    ("missing-batch-mean", "B", float),
+    ("batch-mean-twice", "1/B", lambda B: 1 / B),
+)
+
+
+def _everywhere(place: str, nodes: list[Node]) -> Iterator[Hypothesis]:
+    """A factor that comes again with every step of a loop is no linear unknown: the likely ones are tried."""
+    for name, words, factor in _EVERYWHERE:
+
+        def times(here: Here, g: torch.Tensor, factor: Callable[[int], float] = factor) -> torch.Tensor:
+            return g * factor(here.observation.sizes["B"])
+
+        formula = f"the gradient is taken {words} times, in every step again"
+        yield Hypothesis(dict.fromkeys(nodes, times), formula, f"{place} (wherever it runs)", LATE, name)
+
+
+@mistake(
+    "wrong-sign",
+    what="the sign is flipped",
+    fix="Flip the sign: gradients point uphill, updates go against them.",
+)
+def ascent(sites: Sites) -> Iterator[Hypothesis]:
+    """A training step that goes along the gradient."""
+    flipped: dict[Node, Rule] = {output: lambda here, g: -g for output in sites.tape.outputs}
+    if sites.unit.updates_itself:
+        yield Hypothesis(flipped, "w ← w + lr dw; should be w ← w − lr dw", "the update", 1)
+
+
+def name_factor(cs: Sequence[float], observations: Sequence[Observation], drops: Sequence[float] = ()) -> Named | None:
+    """The mistake that a fitted factor is, named after the size that it follows from probe to probe.
+
+    ``drops`` are the probabilities to drop of the dropout where the factor stands.
+    """
+    sizes, constant = [o.sizes for o in observations], [cs[0]] * len(cs)
+    if _follows(cs, [1.0] * len(cs)):
+        return None
+    if _follows(cs, [-1.0] * len(cs)):
+        return "wrong-sign", "h = −a"
+    for words, c in ((words, c) for p in drops for words, c in _of_probability(p).items()):
+        if _follows(cs, [c] * len(cs)):
+            plain = [n for n in ("constant-factor",) if abs(c) in (2.0, 0.5)]  # with p = ½ a stray 2 looks the same
+            return "dropout-scale", f"h = a · {words}", *plain
+    batch = [float(s["B"]) for s in sizes]
+    for power, words in {1: "h = B a", 2: "h = B² a", -1: "h = a / B", -2: "h = a / B²"}.items():
+        if len({*batch}) > 1 and _follows(cs, [b**power for b in batch]):
+            name = "missing-batch-mean" if power > 0 else "batch-mean-twice"
+            return name, f"{words}, B the batch size ({', '.join(f'{b:g}' for b in batch)} with the probes)"
+    for words, values in _of_sizes(sizes):
+        if len({round(v, 12) for v in values}) > 1 and _follows(cs, values):
+            return "wrong-divisor", f"h = a · {words} ({', '.join(f'{v:.4g}' for v in values)} with the probes)"
+    if not _follows(cs, constant) or abs(cs[0]) < 1e-6:
+        return None  # a gradient of zero is no factor
+    if len({*batch}) == 1 and batch[0] > 1:
+        said = f", and {batch[0]:g} is the batch size, the only one that was tried"
+        if _follows(cs[:1], [1 / batch[0]]):
+            return "batch-mean-twice", f"h = a / {batch[0]:g}{said}", "constant-factor"
+        if _follows(cs[:1], batch[:1]):
+            return "missing-batch-mean", f"h = {batch[0]:g} a{said}", "constant-factor"
+    return "constant-factor", f"h = {short(cs[0])} a, with every size that was tried"
+
+
+def _follows(cs: Sequence[float], values: Sequence[float]) -> bool:
+    return all(abs(c - v) <= RATIO * max(1.0, abs(v)) for c, v in zip(cs, values, strict=True))
+
+
+def _of_probability(p: float) -> dict[str, float]:
+    """What the scale of a dropout may be taken for, p the probability to drop."""
+    values = {"1 − p": 1 - p, "1/(1 − p)": 1 / (1 - p), "p/(1 − p)": p / (1 - p), "(1 − p)/p": (1 - p) / p, "p": p,
+              "1/p": 1 / p}  # fmt: skip
+    return {f"{words}, p = {p:.3g} the probability to drop": value for words, value in values.items()}
+
+
+def _of_sizes(sizes: list[dict[str, int]]) -> Iterator[tuple[str, list[float]]]:
+    """Products and roots of the lengths, one name for each length that differs from the others with some probe."""
+    columns = {tuple(s[n] for s in sizes): n for n in reversed(sizes[0]) if all(n in s for s in sizes)}
+    lengths = {n: values for values, n in sorted(columns.items(), key=lambda c: list(sizes[0]).index(c[1]))}
+    lengths = {n: values for n, values in lengths.items() if max(values) > 1}
+    for times, exponents in itertools.product(
+        (1, 2, 0.5), itertools.product((0, 1, -1, 2, -2), repeat=min(len(lengths), 4))
+    ):
+        powers = {n: p for n, p in zip(lengths, exponents, strict=False) if p}
+        if powers and sum(map(abs, powers.values())) <= 3:
+            yield _monomial(times, powers), [times * math.prod(k**p for k, p in zip(ks, powers.values(), strict=True))
+                                             for ks in zip(*(lengths[n] for n in powers), strict=True)]  # fmt: skip
+    for n, ks in lengths.items():
+        yield f"√{n}", [k**0.5 for k in ks]
+        yield f"1/√{n}", [k**-0.5 for k in ks]
+        if min(ks) > 1:
+            yield f"({n} − 1)/{n}", [(k - 1) / k for k in ks]
+            yield f"{n}/({n} − 1)", [k / (k - 1) for k in ks]
+
+
+def _monomial(times: float, powers: dict[str, int]) -> str:
+    def side(sign: int) -> list[str]:
+        return [name + {1: "", 2: "²"}[abs(p)] for name, p in powers.items() if p * sign > 0]
+
+    above = " ".join([*(["2"] if times == 2 else []), *side(1)]) or "1"
+    below = " ".join([*(["2"] if times == 0.5 else []), *side(-1)])
+    return f"{above} / ({below})" if below else above

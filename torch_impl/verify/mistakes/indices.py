@@ -1,0 +1,39 @@
+"""Indices: rows that are taken more than once, as of an embedding, get several contributions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from torch_impl.verify.mistakes.catalogue import mistake
+from torch_impl.verify.mistakes.hypothesis import Here, Hypothesis
+from torch_impl.verify.mistakes.sites import taken
+from torch_impl.verify.trace.tape import line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch_impl.verify.mistakes.sites import Gather, Sites
+    from torch_impl.verify.trace.tape import Node
+
+
+@mistake(
+    "duplicate-indices",
+    what="where an index repeats, one of its contributions is kept and the others are lost",
+    fix="Add up what belongs to one row: np.add.at(dW, idx, dout); dW[idx] += dout adds once for each distinct index.",
+)
+def duplicate_indices(sites: Sites) -> Iterator[Hypothesis]:
+    """Of a row that is taken several times, the last contribution alone, or the first."""
+    for site in sites.gathers:
+        for which, step in (("last", 1), ("first", -1)):
+            formula = f"dW[idx] = the {which} δ of each index; should be the sum over all that have it"
+            rule = lambda here, g, site=site, step=step: _put(here, g, site, step)  # noqa: E731
+            yield Hypothesis({site.node: rule}, formula, line(site.node))
+
+
+def _put(here: Here, g: torch.Tensor, site: Gather, step: int) -> dict[Node, torch.Tensor]:
+    """The gradient assigned to its rows one after another, as NumPy does: the last one stays."""
+    dW, places = torch.zeros_like(here[site.table]), taken(here.tape, here.node(site.node), here.node(site.table))
+    dW.numpy().reshape(-1)[places.numpy()[::step]] = g.numpy().reshape(-1)[::step]
+    return {site.table: dW}
