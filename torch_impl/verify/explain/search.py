@@ -194,11 +194,9 @@ class Search:
     ) -> Link | None:
         """The link, if the hypothesis explains something of ``todo`` with every probe, and changes nothing right."""
         try:
-            explained = _explained(trial(0), hypothesis, todo, right, quick=True)[0]
-            if not explained:
-                return None
             residual, numbers, vouched = 0.0, {}, False  # vouched by a probe in which the user's gradient is wrong
-            for i, o in enumerate(self.observations):
+            explained, after = todo, trial(0).gradients
+            for i, o in enumerate(self.observations):  # the first one dismisses most
                 explained, gradients, numbers[o.probe] = _explained(trial(i), hypothesis, explained, right)
                 if gradients is None:
                     continue  # without its clipping the loss has no gradient there: this probe can't vouch for it
@@ -206,7 +204,7 @@ class Search:
                     return None
                 vouched |= any(not o.matches(n, o.auto[n]) for n in explained)
                 residual = max([residual, *(o.residual(n, gradients[n]) / o.scale(n) for n in explained)])
-            after = trial(0).fit(hypothesis, explained).gradients or {}
+                after = gradients if i == 0 else after
         except (RuntimeError, KeyError, IndexError, StopIteration):  # it makes no sense at these shapes
             return None
         named: Named | None = (hypothesis.mistake, hypothesis.formula)
@@ -232,10 +230,10 @@ class Search:
 
 
 def _explained(
-    trial: Trial, hypothesis: Hypothesis, names: list[str], right: list[str], quick: bool = False
+    trial: Trial, hypothesis: Hypothesis, names: list[str], right: list[str]
 ) -> tuple[list[str], dict[str, Any] | None, float]:
     """What of ``names`` the hypothesis explains here, nothing if what is right would change; the gradients, the number."""
-    o, (gradients, c) = trial.observation, trial.fit(hypothesis, names, quick)
+    o, (gradients, c) = trial.observation, trial.fit(hypothesis, names)
     if gradients is None:
         return [], {}, math.nan
     if hypothesis.targets and not all(np.isfinite(gradients[n]).all() for n in names):

@@ -34,43 +34,38 @@ class Trial:
     def __init__(self, observation: Observation, index: Mapping[Node, int], known: Known) -> None:
         assert observation.tape is not None
         self.observation, self.index = observation, index
-        self.known = [(h, numbers.get(observation.probe, 0.0)) for h, numbers in known]
-        self.tape, self.rules = self._with(observation.tape, self.known)
+        self.known = known
+        self.tape, self.rules = self._with(observation.tape, known)
         self.before: dict[Node, Any] = {}  # the gradient that arrived at a node with rules, before them
         recording: dict[Node, list[Rule]] = {n: [self._record(n), *rules] for n, rules in self.rules.items()}
         self.arrived = self.tape.backward(observation.seeds(), recording)
-        self.gradients = self._by_name(self.tape, self.arrived)
+        self.gradients = self._by_name(self.arrived)
 
     def _record(self, node: Node) -> Rule:
         return lambda _, g: self.before.setdefault(node, g)
 
-    def _with(self, tape: Tape, added: Iterable[tuple[Hypothesis, float]]) -> tuple[Tape, dict[Node, list[Rule]]]:
-        added = list(added)
+    def _with(self, tape: Tape, added: Known) -> tuple[Tape, dict[Node, list[Rule]]]:
         for h, _ in added:
             if h.targets:
                 tape = tape.with_targets({tape.nodes[self.index[n]]: f for n, f in h.targets.items()})
         rules: dict[Node, list[Rule]] = {}
-        for h, c in added:
-            here = Here(self.observation, tape, self.index, c)
+        for h, numbers in added:
+            here = Here(self.observation, tape, self.index, numbers.get(self.observation.probe, 0.0))
             for node, rule in h.rules.items():
                 rules.setdefault(here.node(node), []).append(_on_tape(here, rule))
         return tape, rules
 
-    def whole(self, hypothesis: Hypothesis, c: float = 0.0) -> Gradients:
-        """What the whole reverse pass gives with one more mistake."""
-        tape, rules = self._with(self.observation.tape, [*self.known, (hypothesis, c)])  # type: ignore[arg-type]
-        return self._by_name(tape, tape.backward(self.observation.seeds(), rules))
-
-    def quick(self, hypothesis: Hypothesis, c: float = 0.0) -> Gradients:
-        """The same to rounding: only the difference that the mistake makes goes back, and only where it comes by."""
+    def predict(self, hypothesis: Hypothesis, c: float = 0.0) -> Gradients:
+        """The gradients with one more mistake: the difference that it makes goes back, and only where it comes by."""
         if hypothesis.targets:
-            return self.whole(hypothesis, c)
-        _, added = self._with(self.tape, [(hypothesis, c)])
+            known = [*self.known, (hypothesis, {self.observation.probe: c})]
+            return Trial(self.observation, self.index, known).gradients
+        _, added = self._with(self.tape, [(hypothesis, {self.observation.probe: c})])
         change: dict[Node, Any] = {}
         result: dict[Node, Any] = {}
         start = max((self.tape.index[n] for n in added), default=-1)
         for node in reversed(self.tape.nodes[: start + 1]):
-            if (node not in change and node not in added) or node not in self.arrived:
+            if (node not in added and not _any(change.get(node))) or node not in self.arrived:
                 continue
             right = self.before.get(node, self.arrived[node])
             rules = [*self.rules.get(node, ()), *added.get(node, ())]
@@ -82,10 +77,10 @@ class Trial:
                 result[node] = g
                 continue
             after = self._send(node, g, rules) if rules else self.tape.vjp(node, change[node])
-            for argument, sent in (*after, *((a, _times(s, -1)) for a, s in before)):
+            for argument, sent in (*after, *((a, _minus(s)) for a, s in before)):
                 if argument in self.tape.variable:
                     change[argument] = _sum(change[argument], sent) if argument in change else sent
-        return {**self.gradients, **self._by_name(self.tape, result, only=True)}
+        return {**self.gradients, **self._by_name(result, only=True)}
 
     def _send(self, node: Node, g: Any, rules: Iterable[Rule]) -> list[tuple[Node, Any]]:
         for rule in rules:
@@ -95,18 +90,17 @@ class Trial:
             g = made
         return self.tape.vjp(node, g) if node.op == "call_function" else []
 
-    def _by_name(self, tape: Tape, arrived: Mapping[Node, Any], only: bool = False) -> Gradients:
-        names = {n: leaf for n, leaf in tape.leaves.items() if n in self.observation.hand}
+    def _by_name(self, arrived: Mapping[Node, Any], only: bool = False) -> Gradients:
+        names = {n: leaf for n, leaf in self.tape.leaves.items() if n in self.observation.hand}
         found = {n: arrived[leaf].numpy() for n, leaf in names.items() if leaf in arrived}
-        return found if only else {n: np.zeros(tape.values[leaf].shape) for n, leaf in names.items()} | found
+        return found if only else {n: np.zeros(self.tape.values[leaf].shape) for n, leaf in names.items()} | found
 
-    def fit(self, hypothesis: Hypothesis, names: list[str], quick: bool = False) -> Fit:
+    def fit(self, hypothesis: Hypothesis, names: list[str]) -> Fit:
         """The prediction, with the unknown number fitted to the tensor whose number explains most."""
-        predict = self.quick if quick else self.whole
         if hypothesis.name_of is None:
-            return Fit(predict(hypothesis), 0.0)
+            return Fit(self.predict(hypothesis), 0.0)
         o, best, most = self.observation, Fit(None, math.nan), 0
-        zero, one = predict(hypothesis, 0.0), predict(hypothesis, 1.0)
+        zero, one = self.predict(hypothesis, 0.0), self.predict(hypothesis, 1.0)
         for name in names:
             if np.shape(zero[name]) != np.shape(o.hand[name]):
                 continue
@@ -140,5 +134,9 @@ def _sum(a: Any, b: Any) -> Any:
     return a + b
 
 
-def _times(a: Any, c: float) -> Any:
-    return [None if p is None else c * p for p in a] if isinstance(a, list) else c * a
+def _minus(a: Any) -> Any:
+    return [None if p is None else -p for p in a] if isinstance(a, list) else -a
+
+
+def _any(a: Any) -> bool:
+    return any(map(_any, a)) if isinstance(a, list) else a is not None and bool(a.any())

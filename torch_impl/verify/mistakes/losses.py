@@ -15,6 +15,7 @@ from torch_impl.verify.trace.tape import line, packet_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from torch_impl.verify.mistakes.hypothesis import Rule
     from torch_impl.verify.mistakes.sites import Sites
     from torch_impl.verify.trace.tape import Node
 
@@ -66,9 +67,13 @@ def clipping(sites: Sites) -> Iterator[Hypothesis]:
     logs = [[node] for node in sites.logarithms]
     for nodes in [*logs, sites.logarithms] if len(logs) > 1 else logs:
         for epsilon in EPSILONS:
-            shifted = dict.fromkeys(nodes, lambda p, e=epsilon: torch.log(p + e))
+            shifted = {node: _with_epsilon(node.all_input_nodes[0], epsilon) for node in nodes}
             said = f"h is the gradient of a loss with log(p + {epsilon:g}), the forward has log(p)"
-            yield Hypothesis({}, said, line(nodes[-1]), targets=shifted)
+            yield Hypothesis(shifted, said, line(nodes[-1]))
+
+
+def _with_epsilon(p: Node, epsilon: float) -> Rule:
+    return lambda here, g: {p: g / (here[p] + epsilon)}
 
 
 def _hands_on(sites: Sites, node: Node) -> Callable[..., Any]:
