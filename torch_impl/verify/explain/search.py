@@ -91,7 +91,7 @@ class Search:
         structure = [str(n.target) for n in tape.nodes]
         alike = [o for o in observations if o.tape is not None and [str(n.target) for n in o.tape.nodes] == structure]
         self.unit, self.tape, self.observations = unit, tape, alike
-        self.sites = Sites(unit, tape, neighbours)
+        self.sites = Sites(unit, tape, neighbours, observations[0].sizes)
 
     @cached_property
     def waves(self) -> list[list[Hypothesis]]:

@@ -55,42 +55,43 @@ def scaled(sites: Sites) -> Iterator[Hypothesis]:
     kept = {n for n in sites.nodes if any(sites.tape.sources(n) == s or n in s for s in sources)}
     drop = [1 - 1 / mask.scale for mask in sites.masks if mask.scale > 1]
     repeated: dict[tuple[Any, ...], list[Node]] = {}
+    ends = {*titles, *sites.tape.outputs}
     for node in sites.nodes:
-        end = node in titles or node in sites.tape.outputs
-        if node in sites.penalties or (reshapes(node) and not end):
+        if node in sites.penalties or (reshapes(node) and node not in ends):
             continue  # penalties have a rule of their own; a reshape has the factor of what it reshapes
         parameters = tuple(sites.parameter(a) for a in node.all_input_nodes)
         repeated.setdefault((line(node), node.target, parameters), []).append(node)
         rank = 3 if node in titles and node not in sites.tape.outputs else 2
         ps = drop if node in kept else []
         name_of = lambda cs, seen, ps=ps: name_factor(cs, seen, ps)  # noqa: E731
-        if end or not sites.long:
+        if node in ends or not sites.long:
             yield Hypothesis({node: times_c}, place=titles.get(node) or line(node), rank=rank, name_of=name_of)
     for (place, *_), nodes in repeated.items():
         if place and len(nodes) > 1:
-            yield from _everywhere(place, nodes)
-        elif sites.long and nodes[0] not in titles:
+            yield from _everywhere(sites, place, nodes)
+        elif sites.long and nodes[0] not in ends:
             yield Hypothesis({nodes[0]: times_c}, place=place, rank=2, name_of=name_factor)
 
 
-_EVERYWHERE: tuple[tuple[str, str, Callable[[int], float]], ...] = (
-    ("wrong-sign", "−1", lambda B: -1.0),
-    ("constant-factor", "2", lambda B: 2.0),
-    ("constant-factor", "0.5", lambda B: 0.5),
-    ("missing-batch-mean", "B", float),
-    ("batch-mean-twice", "1/B", lambda B: 1 / B),
-)
-
-
-def _everywhere(place: str, nodes: list[Node]) -> Iterator[Hypothesis]:
+def _everywhere(sites: Sites, place: str, nodes: list[Node]) -> Iterator[Hypothesis]:
     """A factor that comes again with every step of a loop is no linear unknown: the likely ones are tried."""
-    for name, words, factor in _EVERYWHERE:
+    products = [p for p in sites.products if p.node in nodes]
+    likely = [("wrong-sign", "−1", "", -1.0), ("constant-factor", "2", "", 2.0), ("constant-factor", "0.5", "", 0.5)]
+    likely += [("missing-batch-mean", "B", "B", 1.0)]
+    lengths = {k: n for n, k in reversed(sites.sizes.items()) if k > 1}  # one name for each length
+    likely += [("batch-mean-twice" if n == "B" else "wrong-divisor", f"1/{n}", n, -1.0) for n in lengths.values()]
+    for name, words, size, power in likely:
 
-        def times(here: Here, g: torch.Tensor, factor: Callable[[int], float] = factor) -> torch.Tensor:
-            return g * factor(here.observation.sizes["B"])
+        def times(here: Here, g: torch.Tensor, size: str = size, power: float = power) -> torch.Tensor:
+            return g * (here.observation.sizes[size] ** power if size else power)
 
-        formula = f"the gradient is taken {words} times, in every step again"
-        yield Hypothesis(dict.fromkeys(nodes, times), formula, f"{place} (wherever it runs)", LATE, name)
+        formula, where = f"is taken {words} times, in every step again", f"{place} (wherever it runs)"
+        yield Hypothesis(dict.fromkeys(nodes, times), f"the gradient {formula}", where, LATE, name)
+        beyond: dict[Node, Rule] = {p.node: lambda here, g, p=p, times=times: {
+            **here.only(p.node, p.weight, g), **here.only(p.node, p.other, times(here, g))} for p in products}  # fmt: skip
+        if len(products) > 1:
+            said = f"what goes back through {products[0].parameter} {formula}"
+            yield Hypothesis(beyond, said, where, LATE, name)
 
 
 @mistake(
@@ -173,6 +174,7 @@ def _monomial(times: float, powers: dict[str, int]) -> str:
     def side(sign: int) -> list[str]:
         return [name + {1: "", 2: "²"}[abs(p)] for name, p in powers.items() if p * sign > 0]
 
-    above = " ".join([*(["2"] if times == 2 else []), *side(1)]) or "1"
-    below = " ".join([*(["2"] if times == 0.5 else []), *side(-1)])
-    return f"{above} / ({below})" if below else above
+    above = [*(["2"] if times == 2 else []), *side(1)] or ["1"]
+    below = [*(["2"] if times == 0.5 else []), *side(-1)]
+    words = f"({' '.join(below)})" if len(below) > 1 or side(-1) else "".join(below)
+    return " ".join(above) + (f" / {words}" if below else "")

@@ -90,10 +90,10 @@ class Gather(NamedTuple):
 
 
 class Sites:
-    """The places of one unit's tape; ``neighbours`` are arrays of other layers, by name."""
+    """The places of one unit's tape; arrays of other layers, and lengths that a divisor could be, by name."""
 
-    def __init__(self, unit: Unit, tape: Tape, neighbours: Mapping[str, Any]) -> None:
-        self.unit, self.tape, self.neighbours = unit, tape, neighbours
+    def __init__(self, unit: Unit, tape: Tape, neighbours: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+        self.unit, self.tape, self.neighbours, self.sizes = unit, tape, neighbours, sizes
         self.index, self.values, self.variable = tape.index, tape.values, tape.variable
         self.leaves = {n: leaf for n, leaf in tape.leaves.items() if leaf in tape.variable}
         self.long = len(tape.nodes) > LONG
@@ -109,22 +109,37 @@ class Sites:
     def _chains(self) -> Iterator[tuple[Node, Node]]:
         masked = {mask.v for mask in self.masks}
         for v in self.calls:
-            (u, *more) = self.tape.sources(v)
-            if more or u is v or u not in self.variable or reshapes(v) or v in masked:
+            u = self.source(v)
+            if u is v or u not in self.variable or reshapes(v) or v in masked:
                 continue
-            inner = any(w in self.variable and self.tape.sources(w) == {u} and not reshapes(w) for w in v.users)
+            inner = any(w in self.variable and self.source(w) is u and not reshapes(w) for w in v.users)
             if (inner and not self.name_of(v)) or not (self.name_of(v) or self.from_data(u)):
                 continue
             slope = self.tape.derivative(u, v)
             if slope is not None and slope.numel() > 1 and not same(slope, slope.flatten()[0].expand(slope.shape)):
                 yield u, v
 
+    def source(self, v: Node) -> Node:
+        """The first node that v is an elementwise function of; v itself where there is none."""
+        sources = self.tape.sources(v)
+        if len(sources) == 1:
+            return next(iter(sources))
+        # Of a sum, as x Wx + h Wh, what comes after it is a function.
+        return next((u for u in self._by_sources[sources] if self.tape.only_through(u, v)), v)
+
+    @cached_property
+    def _by_sources(self) -> dict[frozenset[Node], list[Node]]:
+        found: dict[frozenset[Node], list[Node]] = {}
+        for node in self.calls:
+            found.setdefault(self.tape.sources(node), []).append(node)
+        return found
+
     def name_of(self, v: Node) -> str:
         """The name of the activation that v is of its source; "" if it is none that has a name."""
         if v not in self._names:
-            (u, *more) = self.tape.sources(v)
+            u = self.source(v)
             value = self.values[u]
-            known = not more and u is not v and isinstance(value, torch.Tensor) and value.numel() > 1
+            known = u is not v and isinstance(value, torch.Tensor) and value.numel() > 1
             matching = (n for n, f in _ACTIVATIONS.items() if known and same(self.values[v], f(value)))
             self._names[v] = next(matching, "")
         return self._names[v]
