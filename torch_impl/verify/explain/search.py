@@ -199,7 +199,7 @@ class Search:
             for i, o in enumerate(self.observations):  # the first one dismisses most
                 explained, gradients, numbers[o.probe] = _explained(trial(i), hypothesis, explained, right)
                 if gradients is None:
-                    continue  # without its clipping the loss has no gradient there: this probe can't vouch for it
+                    continue  # this probe can't vouch for it
                 if not explained:
                     return None
                 vouched |= any(not o.matches(n, o.auto[n]) for n in explained)
@@ -208,10 +208,12 @@ class Search:
         except (RuntimeError, KeyError, IndexError, StopIteration):  # it makes no sense at these shapes
             return None
         named: Named | None = (hypothesis.mistake, hypothesis.formula)
-        if hypothesis.name_of is not None:
-            named = hypothesis.name_of(list(numbers.values()), self.observations)
+        fitted = {o.probe: numbers[o.probe] for o in self.observations if not math.isnan(numbers[o.probe])}
+        if hypothesis.name_of is not None and vouched:
+            named = hypothesis.name_of(list(fitted.values()), [o for o in self.observations if o.probe in fitted])
         if not vouched or named is None:
             return None
+        numbers |= dict.fromkeys(numbers.keys() - fitted.keys(), next(iter(fitted.values())))
         before, o = trial(0).gradients, self.observations[0]
         left = [n for n in todo if n not in explained and n in after and np.shape(after[n]) == np.shape(before[n])]
         left = [n for n in left if not o.matches_each(n, after[n], before[n])]
@@ -236,6 +238,8 @@ def _explained(
     o, (gradients, c) = trial.observation, trial.fit(hypothesis, names)
     if gradients is None:
         return [], {}, math.nan
+    if not gradients:
+        return names, None, math.nan
     if hypothesis.targets and not all(np.isfinite(gradients[n]).all() for n in names):
         return names, None, c
     explained = [n for n in names if n in gradients and o.matches(n, gradients[n])]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from torch_impl.verify.mistakes.hypothesis import Here
-from torch_impl.verify.tolerances import SAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class Fit(NamedTuple):
-    """What a hypothesis predicts, with the number that fits best; no gradients where none fits."""
+    """What a hypothesis predicts, with the number that fits best.
+
+    No gradients where none fits; empty ones where the number changes nothing that could be seen.
+    """
 
     gradients: Gradients | None
     c: float
@@ -101,14 +103,13 @@ class Trial:
             return Fit(self.predict(hypothesis), 0.0)
         o, best, most = self.observation, Fit(None, math.nan), 0
         zero, one = self.predict(hypothesis, 0.0), self.predict(hypothesis, 1.0)
-        for name in names:
-            if np.shape(zero[name]) != np.shape(o.hand[name]):
-                continue
-            slope = one[name] - zero[name]
+        slopes = {n: one[n] - zero[n] for n in names if np.shape(zero[n]) == np.shape(o.hand[n])}
+        seen = {n: slope for n, slope in slopes.items() if np.abs(slope).max(initial=0) > o.tolerance[n]}
+        if len(slopes) == len(names) and not seen and all(o.matches(n, zero[n]) for n in names):
+            return Fit({}, math.nan)
+        for name, slope in seen.items():
             size = float((slope * slope).sum())
-            if not math.isfinite(size) or size <= (SAME * o.scale(name)) ** 2:
-                continue
-            c = float((slope * (o.hand[name] - zero[name])).sum() / size)
+            c = float((slope * (o.hand[name] - zero[name])).sum() / size) if math.isfinite(size) else math.nan
             if math.isfinite(c) and o.matches(name, zero[name] + c * slope):
                 made = {n: zero[n] + c * (one[n] - zero[n]) for n in zero}
                 count = sum(o.matches(n, made[n]) for n in names)

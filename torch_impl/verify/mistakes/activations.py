@@ -22,11 +22,15 @@ MOST_ARRAYS = 80  # how many other arrays of the shape of z are tried in its pla
 
 # Derivatives as functions of the activation's *output*.
 _BY_OUTPUT: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = {
-    "sigmoid": ("a (1 − a)", lambda a: a * (1 - a)),
-    "tanh": ("1 − a²", lambda a: 1 - a * a),
-    "exp": ("a", lambda a: a),
-    "softplus": ("1 − e⁻ᵃ", lambda a: 1 - torch.exp(-a)),
+    "sigmoid": ("y (1 − y)", lambda y: y * (1 - y)),
+    "tanh": ("1 − y²", lambda y: 1 - y * y),
+    "exp": ("y", lambda y: y),
+    "softplus": ("1 − e⁻ʸ", lambda y: 1 - torch.exp(-y)),
 }
+
+RIGHT = "should be dz = dy f′(z)"
+SHORTCUT = "dz ∝ p − t, t the targets; should be dz = dL/dp · p (1 − p)"
+ON_TOP = "dz ∝ (p − t) p (1 − p), t the targets; should be dz ∝ p − t"
 
 mistake(
     "kink-convention",
@@ -45,6 +49,10 @@ def _slope_is(
     )
 
 
+def _f(site: Elementwise) -> str:
+    return f", f = {site.name}" if site.name else ", f what this line computes"
+
+
 @mistake(
     "activation-derivative-missing",
     what="f′ is left out",
@@ -54,8 +62,8 @@ def missing(sites: Sites) -> Iterator[Hypothesis]:
     """Before a loss that is no cross-entropy, a sigmoid's f′ left out is the shortcut p − y."""
     for site in sites.elementwise:
         shortcut = site.name == "sigmoid" and sites.feeds(site.v) == "another"
-        said = "dz ∝ p − y; should be dz = dL/dp · p (1 − p)" if shortcut else "dz = da; should be dz = da f′(z)"
-        formula, name = f"{said}, f = {site.name or 'f'}", "loss-shortcut-misused" if shortcut else ""
+        said = SHORTCUT if shortcut else f"dz = dy; {RIGHT}"
+        formula, name = said + _f(site), "loss-shortcut-misused" if shortcut else ""
         yield _slope_is(site, lambda here, v=site.v: torch.ones_like(here[v]), formula, mistake=name)
 
 
@@ -68,24 +76,24 @@ def twice(sites: Sites) -> Iterator[Hypothesis]:
     """After the shortcut p − y of cross-entropy, a second f′ is p(1 − p) on top of it."""
     for site in sites.elementwise:
         shortcut = site.name == "sigmoid" and sites.feeds(site.v) == "cross-entropy"
-        said = "dz ∝ (p − y) p (1 − p); should be dz ∝ p − y" if shortcut else "dz = da f′(z)²; should be dz = da f′(z)"
-        formula, name = f"{said}, f = {site.name or 'f'}", "loss-shortcut-misused" if shortcut else ""
+        said = ON_TOP if shortcut else f"dz = dy f′(z)²; {RIGHT}"
+        formula, name = said + _f(site), "loss-shortcut-misused" if shortcut else ""
         yield _slope_is(site, lambda here, s=site: here.slope(s.u, s.v) ** 2, formula, mistake=name)
 
 
 @mistake(
     "activation-derivative-wrong-argument",
-    what="f′ is evaluated at the wrong array: at the output a where it expects the input z, or the reverse",
+    what="f′ is evaluated at the wrong array: at the output where it expects the input, or the reverse",
     fix="Give f′ the array that its formula is written for.",
 )
 def wrong_argument(sites: Sites) -> Iterator[Hypothesis]:
     """f′(a), with f′ a function of z; or a formula in a that is given z."""
     for site in sites.elementwise:
-        said = f"dz = da f′(a); should be dz = da f′(z), f = {site.name or 'f'}"
+        said = f"dz = dy f′(y); {RIGHT}{_f(site)}"
         yield _slope_is(site, lambda here, s=site: here.slope(s.u, s.v, here[s.v]), said)
         if site.name in _BY_OUTPUT:
             words, of = _BY_OUTPUT[site.name]
-            said = f"f′ = {words} is computed with z in the place of a, f = {site.name}"
+            said = f"f′ = {words} is computed with z in the place of y, y = f(z){_f(site)}"
             yield _slope_is(site, lambda here, u=site.u, of=of: of(here[u]), said)
 
 
@@ -96,7 +104,7 @@ def wrong_argument(sites: Sites) -> Iterator[Hypothesis]:
 )
 def slope_lost(sites: Sites) -> Iterator[Hypothesis]:
     """The slope of a leaky ReLU, given or learned."""
-    said = "dz = da [z > 0]; should be dz = da f′(z), which is not 0 for z < 0"
+    said = f"dz = dy [z > 0]; {RIGHT}, which is not 0 for z < 0"
     for site in (site for site in sites.elementwise if site.bends):
         yield _slope_is(site, lambda here, s=site: here.slope(s.u, s.v) * (here[s.u] > 0), said)
     for node, weight, _, _ in sites.products:
@@ -115,21 +123,21 @@ def wrong_layer(sites: Sites) -> Iterator[Hypothesis]:
     for site in (s for s in sites.elementwise if (s.name or s.bends) and not sites.long):
         u, v, shape = site.u, site.v, sites.values[site.u].shape
         for w, name in list(_arrays_like(sites, site))[:MOST_ARRAYS]:
-            said = f"dz = da f′(w), w = {name}; should be dz = da f′(z)"
+            said = f"dz = dy f′(w), w = {name}; {RIGHT}"
             yield _slope_is(site, lambda here, w=w, u=u, v=v: here.slope(u, v, here[w]), said, LATE)
             if site.name in _BY_OUTPUT:
                 words, of = _BY_OUTPUT[site.name]
-                said = f"f′ = {words} is computed with {name} in the place of a"
+                said = f"f′ = {words} is computed with {name} in the place of y"
                 yield _slope_is(site, lambda here, w=w, of=of: of(here[w]), said, LATE)
         for other in sites.elementwise:
             if other is not site and sites.values[other.u].shape == shape:
-                said = f"dz = da f′(w), f′(w) that of {line(other.u) or other.u}; should be dz = da f′(z)"
+                said = f"dz = dy f′(w), f′(w) that of {line(other.u) or other.u}; {RIGHT}"
                 yield _slope_is(site, lambda here, s=other: here.slope(s.u, s.v), said, LATE)
         for name, array in sites.neighbours.items():
             if tuple(array.shape) == tuple(shape):
-                at, said = torch.from_numpy(np.asarray(array, np.float64)), f"dz = da f′(w), w = {name}"
+                at, said = torch.from_numpy(np.asarray(array, np.float64)), f"dz = dy f′(w), w = {name}; {RIGHT}"
                 rule = lambda here, at=at, u=u, v=v: here.slope(u, v, at)  # noqa: E731
-                yield _slope_is(site, rule, f"{said}; should be dz = da f′(z)", LATE)
+                yield _slope_is(site, rule, said, LATE)
 
 
 def _arrays_like(sites: Sites, site: Elementwise) -> Iterator[tuple[Node, str]]:

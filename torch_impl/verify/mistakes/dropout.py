@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def mask_missing(sites: Sites) -> Iterator[Hypothesis]:
     """With its scale, or without."""
     for u, v, scale in sites.masks:
-        yield Hypothesis({v: lambda here, g, u=u: {u: g}}, "dx = dy; should be dx = dy m", line(v))
+        yield Hypothesis({v: lambda here, g, u=u: {u: g}}, "dx = dy; should be dx = dy m, m the mask", line(v))
         scaled = {v: lambda here, g, u=u, scale=scale: {u: g * scale}}
-        yield Hypothesis(scaled, "dx = dy / (1 − p); should be dx = dy m / (1 − p)", line(v))
+        yield Hypothesis(scaled, "dx = dy / (1 − p); should be dx = dy m / (1 − p), m the mask, p the probability to drop", line(v))
 
 
 # A factor at the mask: the rule of a factor gives it this name.

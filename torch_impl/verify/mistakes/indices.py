@@ -27,7 +27,7 @@ def duplicate_indices(sites: Sites) -> Iterator[Hypothesis]:
     """Of a row that is taken several times, the last contribution alone, or the first."""
     for site in sites.gathers:
         for which, step in (("last", 1), ("first", -1)):
-            formula = f"dW[idx] = the {which} δ of each index; should be the sum over all that have it"
+            formula = f"dW[i] = the {which} dout that belongs to row i; should be the sum of all that do"
             rule = lambda here, g, site=site, step=step: _put(here, g, site, step)  # noqa: E731
             yield Hypothesis({site.node: rule}, formula, line(site.node))
 

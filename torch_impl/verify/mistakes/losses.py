@@ -34,7 +34,7 @@ def on_top(sites: Sites) -> Iterator[Hypothesis]:
     for z, p, _ in sites.softmaxes:
         if sites.feeds(p) == "cross-entropy":
             rule = lambda here, g, p=p: g * here[p] * (1 - here[p])  # noqa: E731
-            yield Hypothesis({z: rule}, "dz ∝ (p − y) p (1 − p); should be dz ∝ p − y", line(p))
+            yield Hypothesis({z: rule}, "dz ∝ (p − t) p (1 − p), t the targets; should be dz ∝ p − t", line(p))
     first = next(iter(sites.tape.leaves.items()))
     for z in sites.nodes:
         fused = any(packet_of(user) in _FUSED for user in sites.tape.users(z))

@@ -43,7 +43,7 @@ def updated_weights(sites: Sites) -> Iterator[Hypothesis]:
 def _name_rate(cs: Sequence[float], name: str) -> Named | None:
     if max(cs) - min(cs) > RATE * max(1.0, abs(cs[0])) or abs(cs[0]) < SAME:
         return None
-    return "updated-weights", f"δ {name}′ with {name}′ = {name} − {short(cs[0])} d{name}; should be δ {name}"
+    return "updated-weights", f"δ {name}′ with {name}′ = {name} − {short(cs[0])} d{name}; should be δ {name}, δ the gradient that arrives"
 
 
 def _through_updated(site: Product) -> Rule:
@@ -69,7 +69,7 @@ def gamma_missing(sites: Sites) -> Iterator[Hypothesis]:
         smaller = sites.values[gamma].numel() < sites.values[x].numel()
         if packet_of(node) is aten.mul and smaller and sites.values[sites.leaves[name]].ndim <= 2:
             lost = {node: lambda here, g, n=node, w=gamma, x=x: {x: g, **here.only(n, w, g)}}
-            yield Hypothesis(lost, f"dx̂ = dy; should be dx̂ = dy {name}", line(node))
+            yield Hypothesis(lost, f"dx̂ = dy; should be dx̂ = dy {name}, x̂ what {name} scales", line(node))
     for name in sites.unit.parameters:
         leaf = sites.leaves.get(name)
         if leaf is not None and sites.values[leaf].ndim == 1 and len(sites.tape.outputs) == 1:

@@ -104,19 +104,20 @@ def not_summed(sites: Sites) -> Iterator[Hypothesis]:
 
 
 def _reductions(site: Broadcast, ndim: int) -> Iterator[tuple[str, Callable[..., torch.Tensor]]]:
-    delta = "δ" if site.additive else "δ x̂"
-    yield f"h = {delta}, not summed", lambda wide, g: wide
-    everything = f"h = Σ over everything, the same number in every entry; a = Σ {delta}"
-    yield everything, lambda wide, g: wide.sum().expand(g.shape)
-    yield f"h = Σ over everything, one number; a = Σ {delta}", lambda wide, g: wide.sum()
-    yield f"h = the first row of {delta}", lambda wide, g: wide[0].reshape(g.shape)
+    delta = "δ" if site.additive else "δ x"
+    where = "δ the gradient that arrives" + ("" if site.additive else ", x what the parameter scales")
+    yield f"h = {delta}, not summed; a = Σ {delta}, {where}", lambda wide, g: wide
+    total = f"h = Σ {delta} over everything"
+    yield f"{total}, the same number in every entry, {where}", lambda wide, g: wide.sum().expand(g.shape)
+    yield f"{total}, one number, {where}", lambda wide, g: wide.sum()
+    yield f"h = the first row of {delta}; a = Σ {delta}, {where}", lambda wide, g: wide[0].reshape(g.shape)
     for axes in (axes for n in range(1, ndim + 1) for axes in itertools.combinations(range(ndim), n)):
         over = f"over axis {', '.join(map(str, axes))}"
-        words = f"h = {delta} summed {over}; a sums over all that it was broadcast along"
+        words = f"h = {delta} summed {over}; a sums over all that it was broadcast along, {where}"
         yield words, lambda wide, g, axes=axes: wide.sum(dim=axes)
         if site.additive:
             mean = lambda wide, g, axes=axes: _in_shape(wide.mean(dim=axes), g)  # noqa: E731
-            yield f"h = {delta} averaged {over}; a = Σ {delta}", mean
+            yield f"h = {delta} averaged {over}; a = Σ {delta}, {where}", mean
 
 
 def _unreduced(here: Here, site: Broadcast) -> torch.Tensor | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch_impl.verify.mistakes.sites import Sites
     from torch_impl.verify.trace.tape import Tape
 
-RIGHT = "should be dz = p (g − Σ_k g_k p_k)"
+RIGHT = "should be dz = p (g − Σ_k g_k p_k), g = dL/dp"
 
 mistake(
     "double-softmax",
