@@ -234,7 +234,7 @@ class Search:
 def _explained(
     trial: Trial, hypothesis: Hypothesis, names: list[str], right: list[str]
 ) -> tuple[list[str], dict[str, Any] | None, float]:
-    """What of ``names`` the hypothesis explains here, nothing if what is right would change; the gradients, the number."""
+    """What of ``names`` it explains here, nothing if what is right would change; the gradients, the fitted number."""
     o, (gradients, c) = trial.observation, trial.fit(hypothesis, names)
     if gradients is None:
         return [], {}, math.nan

@@ -70,11 +70,13 @@ def from_numbers(unit: Unit, observations: list[Observation], name: str) -> Find
             if fits and axes != tuple(range(auto.ndim)):
                 named = "transposed", f"h = a with its axes in the order {axes}"
                 break
-    return None if named is None else known(unit, named, [name], residual, "", ratios(first.hand[name], first.auto[name]))
+    return (
+        None if named is None else known(unit, named, [name], residual, "", ratios(first.hand[name], first.auto[name]))
+    )
 
 
 def unknown(unit: Unit, observations: list[Observation], names: list[str], together: bool) -> list[Finding]:
-    """Faults that nothing known explains, with what the numbers show; of several tensors, one finding if ``together``."""
+    """Faults that nothing known explains, with what the numbers show; of several, one finding if ``together``."""
     groups: dict[Any, list[str]] = {}
     told = {name: _numbers(unit, observations, name) for name in names}
     for name in names:

@@ -5,18 +5,16 @@ A record stands beside its rule in the file of its family; ``@mistake`` puts it 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from torch_impl.verify.mistakes.hypothesis import Hypothesis
-    from torch_impl.verify.mistakes.sites import Sites
-
-    Rule = Callable[[Sites], Iterator[Hypothesis]]
+from torch_impl.verify.mistakes.hypothesis import Hypotheses
+from torch_impl.verify.mistakes.sites import Sites
+from torch_impl.verify.trace.tape import line
 
 Kind = Literal["wrong", "convention", "right, but"]
+Rule = Callable[[Sites], Hypotheses]
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,9 @@ def mistake(name: str, *, what: str, fix: str, kind: Kind = "wrong") -> Callable
     return with_rule
 
 
-def hypotheses(sites: Sites) -> Iterator[Hypothesis]:
+def hypotheses(sites: Sites) -> Hypotheses:
     """Every mistake at every place that the tape has for it."""
     for row in CATALOGUE.values():
-        for hypothesis in row.rule(sites) if row.rule is not None else ():
-            yield hypothesis if hypothesis.mistake else replace(hypothesis, mistake=row.name)
+        for made in row.rule(sites) if row.rule is not None else ():
+            last = max((*made.rules, *made.targets), key=sites.index.__getitem__)
+            yield replace(made, mistake=made.mistake or row.name, place=made.place or line(last))

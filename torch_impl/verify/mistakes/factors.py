@@ -1,25 +1,17 @@
 """Factors: a mean over the batch left out or taken twice, another divisor, a stray number, a sign."""
 
-from __future__ import annotations
-
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
 
 from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import LATE, Here, Hypothesis, short
+from torch_impl.verify.mistakes.hypothesis import LATE, Here, Hypotheses, Hypothesis, Named, Rule, short, times_c
+from torch_impl.verify.mistakes.sites import Product, Sites
 from torch_impl.verify.tolerances import RATIO
-from torch_impl.verify.trace.tape import line, reshapes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    import torch
-
-    from torch_impl.verify.mistakes.hypothesis import Named, Rule
-    from torch_impl.verify.mistakes.sites import Sites
-    from torch_impl.verify.observe.observation import Observation
-    from torch_impl.verify.trace.tape import Node
+from torch_impl.verify.trace.tape import Node, line, reshapes
 
 mistake(
     "missing-batch-mean",
@@ -38,42 +30,32 @@ mistake(
 )
 
 
-def times_c(here: Here, g: torch.Tensor) -> torch.Tensor:
-    """The rule of a factor that is fitted."""
-    return g * here.c
-
-
-@mistake(
-    "constant-factor",
-    what="a constant factor too much or too little",
-    fix="Take the stray factor out.",
-)
-def scaled(sites: Sites) -> Iterator[Hypothesis]:
-    """The gradient at one node, times a number; at every node that one line makes, times a number of a few."""
-    titles = {leaf: sites.unit.title(name) for name, leaf in sites.leaves.items()}
+@mistake("constant-factor", what="a constant factor too much or too little", fix="Take the stray factor out.")
+def scaled(sites: Sites) -> Hypotheses:
+    """The gradient at one node, times a number; at every node that one line makes, times one of a few numbers."""
     sources = [sites.tape.sources(mask.v) for mask in sites.masks]
     kept = {n for n in sites.nodes if any(sites.tape.sources(n) == s or n in s for s in sources)}
-    drop = [1 - 1 / mask.scale for mask in sites.masks if mask.scale > 1]
+    drops = [1 - 1 / mask.scale for mask in sites.masks if mask.scale > 1]
+    ends = {*sites.titles, *sites.tape.outputs}
     repeated: dict[tuple[Any, ...], list[Node]] = {}
-    ends = {*titles, *sites.tape.outputs}
     for node in sites.nodes:
         if node in sites.penalties or (reshapes(node) and node not in ends):
             continue  # penalties have a rule of their own; a reshape has the factor of what it reshapes
         parameters = tuple(sites.parameter(a) for a in node.all_input_nodes)
         repeated.setdefault((line(node), node.target, parameters), []).append(node)
-        rank = 3 if node in titles and node not in sites.tape.outputs else 2
-        ps = drop if node in kept else []
-        name_of = lambda cs, seen, ps=ps: name_factor(cs, seen, ps)  # noqa: E731
         if node in ends or not sites.long:
-            yield Hypothesis({node: times_c}, place=titles.get(node) or line(node), rank=rank, name_of=name_of)
+            rank = 3 if node in sites.titles and node not in sites.tape.outputs else 2
+            ps = drops if node in kept else []
+            name_of = lambda cs, seen, ps=ps: name_factor(cs, seen, ps)  # noqa: E731
+            yield Hypothesis({node: times_c}, place=sites.titles.get(node, ""), rank=rank, name_of=name_of)
     for (place, *_), nodes in repeated.items():
         if place and len(nodes) > 1:
-            yield from _everywhere(sites, place, nodes)
+            yield from _everywhere(sites, f"{place} (wherever it runs)", nodes)
         elif sites.long and nodes[0] not in ends:
-            yield Hypothesis({nodes[0]: times_c}, place=place, rank=2, name_of=name_factor)
+            yield Hypothesis({nodes[0]: times_c}, rank=2, name_of=name_factor)
 
 
-def _everywhere(sites: Sites, place: str, nodes: list[Node]) -> Iterator[Hypothesis]:
+def _everywhere(sites: Sites, place: str, nodes: list[Node]) -> Hypotheses:
     """A factor that comes again with every step of a loop is no linear unknown: the likely ones are tried."""
     products = [p for p in sites.products if p.node in nodes]
     likely = [("wrong-sign", "−1", "", -1.0), ("constant-factor", "2", "", 2.0), ("constant-factor", "0.5", "", 0.5)]
@@ -85,13 +67,16 @@ def _everywhere(sites: Sites, place: str, nodes: list[Node]) -> Iterator[Hypothe
         def times(here: Here, g: torch.Tensor, size: str = size, power: float = power) -> torch.Tensor:
             return g * (here.observation.sizes[size] ** power if size else power)
 
-        formula, where = f"is taken {words} times, in every step again", f"{place} (wherever it runs)"
-        yield Hypothesis(dict.fromkeys(nodes, times), f"the gradient {formula}", where, LATE, name)
-        beyond: dict[Node, Rule] = {p.node: lambda here, g, p=p, times=times: {
-            **here.only(p.node, p.weight, g), **here.only(p.node, p.other, times(here, g))} for p in products}  # fmt: skip
+        formula = f"is taken {words} times, in every step again"
+        yield Hypothesis(dict.fromkeys(nodes, times), f"the gradient {formula}", place, LATE, name)
+        beyond: dict[Node, Rule] = {p.node: _beyond(p, times) for p in products}
         if len(products) > 1:
-            said = f"what goes back through {products[0].parameter} {formula}"
-            yield Hypothesis(beyond, said, where, LATE, name)
+            yield Hypothesis(beyond, f"what goes back through {products[0].parameter} {formula}", place, LATE, name)
+
+
+def _beyond(p: Product, times: Rule) -> Rule:
+    """The rule of a product: its other operand gets another gradient, the parameter its own."""
+    return lambda here, g: here.only(p.node, p.weight, g) | here.only(p.node, p.other, times(here, g))
 
 
 @mistake(
@@ -99,48 +84,50 @@ def _everywhere(sites: Sites, place: str, nodes: list[Node]) -> Iterator[Hypothe
     what="the sign is flipped",
     fix="Flip the sign: gradients point uphill, updates go against them.",
 )
-def ascent(sites: Sites) -> Iterator[Hypothesis]:
+def ascent(sites: Sites) -> Hypotheses:
     """A training step that goes along the gradient."""
-    flipped: dict[Node, Rule] = {output: lambda here, g: -g for output in sites.tape.outputs}
     if sites.unit.updates_itself:
+        flipped = dict.fromkeys(sites.tape.outputs, lambda here, g: -g)
         yield Hypothesis(flipped, "w ← w + lr dw; should be w ← w − lr dw", "the update", 1)
 
 
-def name_factor(cs: Sequence[float], observations: Sequence[Observation], drops: Sequence[float] = ()) -> Named | None:
+def name_factor(cs: Sequence[float], observations: Sequence[Any], drops: Sequence[float] = ()) -> Named | None:
     """The mistake that a fitted factor is, named after the size that it follows from probe to probe.
 
     ``drops`` are the probabilities to drop of the dropout where the factor stands.
     """
-    sizes, constant = [o.sizes for o in observations], [cs[0]] * len(cs)
-    if _follows(cs, [1.0] * len(cs)):
+    sizes = [o.sizes for o in observations]
+    if _follows(cs, 1.0):
         return None
-    if _follows(cs, [-1.0] * len(cs)):
+    if _follows(cs, -1.0):
         return "wrong-sign", "h = −a"
     for words, c in ((words, c) for p in drops for words, c in _of_probability(p).items()):
-        if _follows(cs, [c] * len(cs)):
-            plain = [n for n in ("constant-factor",) if abs(c) in (2.0, 0.5)]  # with p = ½ a stray 2 looks the same
+        if _follows(cs, c):
+            plain = ["constant-factor"] if abs(c) in (2.0, 0.5) else []  # with p = ½ a stray 2 looks the same
             return "dropout-scale", f"h = a · {words}", *plain
-    batch = [float(s["B"]) for s in sizes]
+    batch = [s["B"] for s in sizes]
     for power, words in {1: "h = B a", 2: "h = B² a", -1: "h = a / B", -2: "h = a / B²"}.items():
-        if len({*batch}) > 1 and _follows(cs, [b**power for b in batch]):
+        if len({*batch}) > 1 and _follows(cs, *(float(b) ** power for b in batch)):
             name = "missing-batch-mean" if power > 0 else "batch-mean-twice"
-            return name, f"{words}, B the batch size ({', '.join(f'{b:g}' for b in batch)} with the probes)"
+            return name, f"{words}, B the batch size ({', '.join(map(str, batch))} with the probes)"
     for words, values in _of_sizes(sizes):
-        if len({round(v, 12) for v in values}) > 1 and _follows(cs, values):
+        if len({round(v, 12) for v in values}) > 1 and _follows(cs, *values):
             return "wrong-divisor", f"h = a · {words} ({', '.join(f'{v:.4g}' for v in values)} with the probes)"
-    if not _follows(cs, constant) or abs(cs[0]) < 1e-6:
+    if not _follows(cs, cs[0]) or abs(cs[0]) < 10 * RATIO:
         return None  # a gradient of zero is no factor
     if len({*batch}) == 1 and batch[0] > 1:
-        said = f", and {batch[0]:g} is the batch size, the only one that was tried"
-        if _follows(cs[:1], [1 / batch[0]]):
-            return "batch-mean-twice", f"h = a / {batch[0]:g}{said}", "constant-factor"
-        if _follows(cs[:1], batch[:1]):
-            return "missing-batch-mean", f"h = {batch[0]:g} a{said}", "constant-factor"
+        said = f", and {batch[0]} is the batch size, the only one that was tried"
+        if _follows(cs, 1 / batch[0]):
+            return "batch-mean-twice", f"h = a / {batch[0]}{said}", "constant-factor"
+        if _follows(cs, batch[0]):
+            return "missing-batch-mean", f"h = {batch[0]} a{said}", "constant-factor"
     return "constant-factor", f"h = {short(cs[0])} a, with every size that was tried"
 
 
-def _follows(cs: Sequence[float], values: Sequence[float]) -> bool:
-    return all(abs(c - v) <= RATIO * max(1.0, abs(v)) for c, v in zip(cs, values, strict=True))
+def _follows(cs: Sequence[float], *values: float) -> bool:
+    """Whether the numbers are these, one for each or one for all."""
+    each = values if len(values) == len(cs) else values * len(cs)
+    return all(abs(c - v) <= RATIO * max(1.0, abs(v)) for c, v in zip(cs, each, strict=True))
 
 
 def _of_probability(p: float) -> dict[str, float]:
@@ -153,15 +140,13 @@ def _of_probability(p: float) -> dict[str, float]:
 def _of_sizes(sizes: list[dict[str, int]]) -> Iterator[tuple[str, list[float]]]:
     """Products and roots of the lengths, one name for each length that differs from the others with some probe."""
     columns = {tuple(s[n] for s in sizes): n for n in reversed(sizes[0]) if all(n in s for s in sizes)}
-    lengths = {n: values for values, n in sorted(columns.items(), key=lambda c: list(sizes[0]).index(c[1]))}
-    lengths = {n: values for n, values in lengths.items() if max(values) > 1}
-    for times, exponents in itertools.product(
-        (1, 2, 0.5), itertools.product((0, 1, -1, 2, -2), repeat=min(len(lengths), 4))
-    ):
-        powers = {n: p for n, p in zip(lengths, exponents, strict=False) if p}
+    lengths = {n: ks for ks, n in sorted(columns.items(), key=lambda c: list(sizes[0]).index(c[1])) if max(ks) > 1}
+    exponents = itertools.product((0, 1, -1, 2, -2), repeat=min(len(lengths), 4))
+    for times, chosen in itertools.product((1, 2, 0.5), list(exponents)):
+        powers = {n: p for n, p in zip(lengths, chosen, strict=False) if p}
         if powers and sum(map(abs, powers.values())) <= 3:
-            yield _monomial(times, powers), [times * math.prod(k**p for k, p in zip(ks, powers.values(), strict=True))
-                                             for ks in zip(*(lengths[n] for n in powers), strict=True)]  # fmt: skip
+            parts = [[float(k) ** p for k in lengths[n]] for n, p in powers.items()]
+            yield _monomial(times, powers), [times * math.prod(each) for each in zip(*parts, strict=True)]
     for n, ks in lengths.items():
         yield f"√{n}", [k**0.5 for k in ks]
         yield f"1/√{n}", [k**-0.5 for k in ks]
@@ -171,10 +156,8 @@ def _of_sizes(sizes: list[dict[str, int]]) -> Iterator[tuple[str, list[float]]]:
 
 
 def _monomial(times: float, powers: dict[str, int]) -> str:
-    def side(sign: int) -> list[str]:
-        return [name + {1: "", 2: "²"}[abs(p)] for name, p in powers.items() if p * sign > 0]
-
-    above = [*(["2"] if times == 2 else []), *side(1)] or ["1"]
-    below = [*(["2"] if times == 0.5 else []), *side(-1)]
-    words = f"({' '.join(below)})" if len(below) > 1 or side(-1) else "".join(below)
-    return " ".join(above) + (f" / {words}" if below else "")
+    """In words: "2 B / (W.shape[1]²)"."""
+    factors = {"2": {1: 0, 2: 1, 0.5: -1}[times]} | powers
+    above = [n + "²" * (p == 2) for n, p in factors.items() if p > 0] or ["1"]
+    below = [n + "²" * (p == -2) for n, p in factors.items() if p < 0]
+    return " ".join(above) + (f" / ({' '.join(below)})" if len(below) > 1 else f" / {below[0]}" if below else "")

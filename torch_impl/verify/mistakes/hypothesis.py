@@ -1,23 +1,18 @@
 """A hypothesis: one mistake at one place of the tape, as what it does to the gradient there."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils._pytree import tree_map
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from torch_impl.verify.observe.observation import Observation
+from torch_impl.verify.trace.tape import Node, Tape
 
-    from torch_impl.verify.observe.observation import Observation
-    from torch_impl.verify.trace.tape import Node, Tape
-
-    Rule = Callable[["Here", torch.Tensor], "torch.Tensor | dict[Node, torch.Tensor]"]
-    Named = tuple[str, ...]  # a mistake, the formula, and other mistakes that the numbers do not tell from it
-    NameOf = Callable[[Sequence[float], Sequence[Observation]], "Named | None"]
-
+Named = tuple[str, ...]  # a mistake, the formula, and other mistakes that the numbers do not tell from it
+Rule = Callable[["Here", torch.Tensor], Any]  # the gradient that arrives → another one, or what is sent, by argument
+NameOf = Callable[[Sequence[float], Sequence[Observation]], Named | None]
 LATE = 4  # from this rank on, a hypothesis is tried only if no other explains the first wrong tensor
 
 
@@ -25,10 +20,10 @@ LATE = 4  # from this rank on, a hypothesis is tried only if no other explains t
 class Hypothesis:
     """What one mistake at one place does to the reverse pass.
 
-    A rule of ``rules`` is given the gradient that arrives at its node, and returns another one, or what the node sends
-    on, by argument. ``targets`` are other functions at nodes: the backward belongs to another forward. With ``name_of``
-    the rules are linear in an unknown number ``here.c``, which is fitted; its values with every probe say which mistake
-    it is. Of hypotheses that explain as much, the one of the lower ``rank`` is the more specific.
+    ``targets`` are other functions at nodes: the backward belongs to another forward. With ``name_of`` the rules are
+    linear in an unknown number ``here.c``, which is fitted; its values with every probe say which mistake it is. Of
+    hypotheses that explain as much, the one of the lower ``rank`` is the more specific. Without a ``place`` it is the
+    line of its node.
     """
 
     rules: Mapping[Node, Rule]
@@ -39,6 +34,9 @@ class Hypothesis:
     name_of: NameOf | None = None
     targets: Mapping[Node, Callable[..., Any]] = field(default_factory=dict)
     with_it: Named = ()  # the second mistake of two that come together
+
+
+Hypotheses = Iterator[Hypothesis]
 
 
 @dataclass
@@ -64,7 +62,7 @@ class Here:
 
     def only(self, node: Node, to: Node, g: torch.Tensor) -> dict[Node, torch.Tensor]:
         """What a gradient arriving at ``node`` sends on to one of its arguments, by that argument."""
-        return {to: s for a, s in self.tape.vjp(self.node(node), g) if a is self.node(to)}
+        return next(({to: sent} for a, sent in self.tape.vjp(self.node(node), g) if a is self.node(to)), {})
 
     def run(self, node: Node, values: Mapping[Node, torch.Tensor]) -> torch.Tensor:
         """What ``node`` computes with other values of some of its arguments."""
@@ -82,6 +80,11 @@ def keep(node: Node) -> Rule:
         return g
 
     return rule
+
+
+def times_c(here: Here, g: torch.Tensor) -> torch.Tensor:
+    """The rule of a factor that is fitted."""
+    return g * here.c
 
 
 def short(value: float) -> str:

@@ -1,21 +1,11 @@
-"""Indices: rows that are taken more than once, as of an embedding, get several contributions."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+"""Indices: a row that is taken more than once, as of an embedding, gets several contributions."""
 
 import torch
 
 from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import Here, Hypothesis
-from torch_impl.verify.mistakes.sites import taken
-from torch_impl.verify.trace.tape import line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch_impl.verify.mistakes.sites import Gather, Sites
-    from torch_impl.verify.trace.tape import Node
+from torch_impl.verify.mistakes.hypothesis import Here, Hypotheses, Hypothesis
+from torch_impl.verify.mistakes.sites import Gather, Sites, taken
+from torch_impl.verify.trace.tape import Node
 
 
 @mistake(
@@ -23,17 +13,16 @@ if TYPE_CHECKING:
     what="where an index repeats, one of its contributions is kept and the others are lost",
     fix="Add up what belongs to one row: np.add.at(dW, idx, dout); dW[idx] += dout adds once for each distinct index.",
 )
-def duplicate_indices(sites: Sites) -> Iterator[Hypothesis]:
+def duplicate_indices(sites: Sites) -> Hypotheses:
     """Of a row that is taken several times, the last contribution alone, or the first."""
     for site in sites.gathers:
         for which, step in (("last", 1), ("first", -1)):
             formula = f"dW[i] = the {which} dout that belongs to row i; should be the sum of all that do"
-            rule = lambda here, g, site=site, step=step: _put(here, g, site, step)  # noqa: E731
-            yield Hypothesis({site.node: rule}, formula, line(site.node))
+            yield Hypothesis({site.node: lambda here, g, site=site, step=step: _put(here, g, site, step)}, formula)
 
 
 def _put(here: Here, g: torch.Tensor, site: Gather, step: int) -> dict[Node, torch.Tensor]:
-    """The gradient assigned to its rows one after another, as NumPy does: the last one stays."""
+    """The gradient assigned to its rows one after another, as NumPy does: what comes last stays."""
     dW, places = torch.zeros_like(here[site.table]), taken(here.tape, here.node(site.node), here.node(site.table))
     dW.numpy().reshape(-1)[places.numpy()[::step]] = g.numpy().reshape(-1)[::step]
     return {site.table: dW}

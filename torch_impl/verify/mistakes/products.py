@@ -1,23 +1,15 @@
 """Products with a parameter: gone back through after its update, or not at all."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import Here, Hypothesis, short
-from torch_impl.verify.mistakes.sites import Product, aten
+from torch_impl.verify.mistakes.hypothesis import Here, Hypotheses, Hypothesis, Named, Rule, short
+from torch_impl.verify.mistakes.sites import Product, Sites, aten
 from torch_impl.verify.tolerances import RATE, SAME
-from torch_impl.verify.trace.tape import line, packet_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from torch_impl.verify.mistakes.hypothesis import Named, Rule
-    from torch_impl.verify.mistakes.sites import Sites
-    from torch_impl.verify.trace.tape import Node
+from torch_impl.verify.trace.tape import Node, line, packet_of
 
 
 @mistake(
@@ -25,25 +17,22 @@ if TYPE_CHECKING:
     what="the gradient went back through weights that were already updated",
     fix="Compute every gradient first, and update the parameters after that.",
 )
-def updated_weights(sites: Sites) -> Iterator[Hypothesis]:
+def updated_weights(sites: Sites) -> Hypotheses:
     """At one line, wherever it runs; or at every product with the same weights."""
     groups: dict[tuple[str, str], list[Product]] = {}
     for product in sites.products:
         groups.setdefault((product.parameter, line(product.node) or str(product.node)), []).append(product)
         groups.setdefault((product.parameter, ""), []).append(product)
-    tried: list[list[Product]] = []
-    for (name, where), products in groups.items():
-        if products in tried:
-            continue
-        tried.append(products)
-        name_of = lambda cs, _, name=name: _name_rate(cs, name)  # noqa: E731
-        yield Hypothesis({p.node: _through_updated(p) for p in products}, place=where, rank=1, name_of=name_of)
+    for products in {tuple(products): products for products in groups.values()}.values():
+        name_of = lambda cs, _, name=products[0].parameter: _name_rate(cs, name)  # noqa: E731
+        yield Hypothesis({p.node: _through_updated(p) for p in products}, rank=1, name_of=name_of)
 
 
 def _name_rate(cs: Sequence[float], name: str) -> Named | None:
     if max(cs) - min(cs) > RATE * max(1.0, abs(cs[0])) or abs(cs[0]) < SAME:
         return None
-    return "updated-weights", f"δ {name}′ with {name}′ = {name} − {short(cs[0])} d{name}; should be δ {name}, δ the gradient that arrives"
+    words = f"δ {name}′ with {name}′ = {name} − {short(cs[0])} d{name}; should be δ {name}"
+    return "updated-weights", f"{words}, δ the gradient that arrives"
 
 
 def _through_updated(site: Product) -> Rule:
@@ -63,17 +52,17 @@ def _through_updated(site: Product) -> Rule:
     what="γ, the parameter that scales, is left out of dx",
     fix="Multiply by γ before going on back: dx̂ = dy γ.",
 )
-def gamma_missing(sites: Sites) -> Iterator[Hypothesis]:
+def gamma_missing(sites: Sites) -> Hypotheses:
     """At the product with γ; or everywhere, as if γ were 1."""
     for node, gamma, x, name in sites.products:
         smaller = sites.values[gamma].numel() < sites.values[x].numel()
         if packet_of(node) is aten.mul and smaller and sites.values[sites.leaves[name]].ndim <= 2:
             lost = {node: lambda here, g, n=node, w=gamma, x=x: {x: g, **here.only(n, w, g)}}
-            yield Hypothesis(lost, f"dx̂ = dy; should be dx̂ = dy {name}, x̂ what {name} scales", line(node))
-    for name in sites.unit.parameters:
-        leaf = sites.leaves.get(name)
-        if leaf is not None and sites.values[leaf].ndim == 1 and len(sites.tape.outputs) == 1:
-            ones = {user: _with_ones(user, leaf) for user in leaf.users if user.op == "call_function"}
+            yield Hypothesis(lost, f"dx̂ = dy; should be dx̂ = dy {name}, x̂ what {name} scales")
+    for name in (name for name in sites.unit.parameters if name in sites.leaves and len(sites.tape.outputs) == 1):
+        leaf = sites.leaves[name]
+        ones = {user: _with_ones(user, leaf) for user in leaf.users if user.op == "call_function"}
+        if sites.values[leaf].ndim == 1 and ones:
             words = f"dx is that of {name} = 1; should be that of {name}"
             yield Hypothesis({}, words, line(sites.tape.outputs[0]), 1, targets=ones)
 

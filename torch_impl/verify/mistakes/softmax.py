@@ -1,21 +1,12 @@
 """Softmax: its Jacobian taken for a diagonal, or a second softmax where the loss has one."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import Any
 
 from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import Hypothesis
-from torch_impl.verify.mistakes.sites import aten
-from torch_impl.verify.trace.tape import line, packet_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import torch
-
-    from torch_impl.verify.mistakes.sites import Sites
-    from torch_impl.verify.trace.tape import Tape
+from torch_impl.verify.mistakes.hypothesis import Hypotheses, Hypothesis
+from torch_impl.verify.mistakes.sites import Sites, aten
+from torch_impl.verify.trace.tape import Tape, packet_of
 
 RIGHT = "should be dz = p (g − Σ_k g_k p_k), g = dL/dp"
 
@@ -31,15 +22,15 @@ mistake(
     what="softmax is treated as if it acted on each element by itself",
     fix="Use the whole Jacobian: dz = p (g − Σ_k g_k p_k).",
 )
-def diagonal_only(sites: Sites) -> Iterator[Hypothesis]:
-    """The Jacobian's diagonal, or p alone; as if softmax were not there, which before a loss is the shortcut p − y."""
+def diagonal_only(sites: Sites) -> Hypotheses:
+    """The Jacobian's diagonal, or p alone; as if softmax were not there, which before a loss is the shortcut p − t."""
     for z, p, _ in sites.softmaxes:
         diagonal = {p: lambda here, g, z=z, p=p: {z: g * here[p] * (1 - here[p])}}
-        yield Hypothesis(diagonal, f"dz = g p (1 − p); {RIGHT}", line(p))
-        yield Hypothesis({p: lambda here, g, z=z, p=p: {z: g * here[p]}}, f"dz = g p; {RIGHT}", line(p))
+        yield Hypothesis(diagonal, f"dz = g p (1 − p); {RIGHT}")
+        yield Hypothesis({p: lambda here, g, z=z, p=p: {z: g * here[p]}}, f"dz = g p; {RIGHT}")
         name = "loss-shortcut-misused" if sites.feeds(p) else "activation-derivative-missing"
-        none = {p: lambda here, g, z=z: {z: g}}
-        yield Hypothesis(none, f"dz = g, as if softmax were not there; {RIGHT}", line(p), mistake=name)
+        said = f"dz = g, as if softmax were not there; {RIGHT}"
+        yield Hypothesis({p: lambda here, g, z=z: {z: g}}, said, mistake=name)
 
 
 def with_second_softmax(tape: Tape) -> Iterator[Tape]:
@@ -47,7 +38,7 @@ def with_second_softmax(tape: Tape) -> Iterator[Tape]:
     for node in tape.nodes:
         if packet_of(node) in (aten._softmax, aten._log_softmax):
 
-            def twice(z: torch.Tensor, axis: int, half: bool, target: object = node.target) -> torch.Tensor:
-                return target(aten._softmax.default(z, axis, half), axis, half)  # type: ignore[operator]
+            def twice(z: Any, axis: int, half: bool, target: Any = node.target) -> Any:
+                return target(aten._softmax.default(z, axis, half), axis, half)
 
             yield tape.with_targets({node: twice})

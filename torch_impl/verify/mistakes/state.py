@@ -1,7 +1,5 @@
 """What no formula shows: memory, aliasing, rounding. These have no rule on the tape; the judges find them."""
 
-from __future__ import annotations
-
 from torch_impl.verify.mistakes.catalogue import mistake
 
 mistake(
