@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from scratch.activations import sigmoid
-from tests.verify.planted_gradients import CORRECT, Net, SigmoidNet, check_columns, check_net, check_rnn, draw, softmax, subclass
+from tests.verify.planted_gradients import (
+    CORRECT,
+    Net,
+    SigmoidNet,
+    check_columns,
+    check_net,
+    check_rnn,
+    draw,
+    softmax,
+    subclass,
+)
 from tests.verify.planting import plant
 from torch_impl.verify import Model, verify_function, verify_network
 
@@ -162,9 +172,7 @@ plant("shape-only", "a bias of one row, its gradient a column, float32")(
 plant("shape-only", "a flat dW")(lambda: check_row_bias(dW=lambda x, d: (x.T @ d).ravel()))
 plant("shape-only", "biases that are columns, keepdims forgotten")(lambda: check_columns(db=lambda dZ: dZ.sum(axis=1)))
 plant("shape-only", "a net in loops, keepdims for vectors")(
-    lambda: check_net(
-        subclass(Net, layer_grads=lambda m, i, d: (m.a[i].T @ d, d.sum(axis=0, keepdims=True)))(5, 9, 3)
-    )
+    lambda: check_net(subclass(Net, layer_grads=lambda m, i, d: (m.a[i].T @ d, d.sum(axis=0, keepdims=True)))(5, 9, 3))
 )
 CORRECT["row bias"] = check_row_bias
 
@@ -232,7 +240,9 @@ def check_temperature(divisor=lambda T: T):
 
 plant("wrong-divisor", "1/√d left out of attention")(lambda: check_scaled_attention(lambda d: 1.0))
 plant("wrong-divisor", "1/T of a mean over time left out")(lambda: check_time_mean(lambda x: 1))
-CORRECT |= {"scaled attention": check_scaled_attention, "time mean": check_time_mean, "temperature": check_temperature}
+CORRECT |= {
+    "scaled attention": check_scaled_attention, "time mean": check_time_mean, "temperature": check_temperature,
+}  # fmt: skip
 
 
 # --- two at once ------------------------------------------------------------------------------------------------------
@@ -287,7 +297,9 @@ plant("wrong-divisor", "what goes back through time divided by the sentences")(
 plant("constant-factor", "a 2 in every step of a loop over time")(
     lambda: check_recurrent(dz=lambda dh, h: 2 * dh * (1 - h * h))
 )
-plant("activation-derivative-missing", "tanh over eighty steps")(lambda: check_recurrent(LONG, 0.3, dz=lambda dh, h: dh))
+plant("activation-derivative-missing", "tanh over eighty steps")(
+    lambda: check_recurrent(LONG, 0.3, dz=lambda dh, h: dh)
+)
 plant("activation-derivative-twice", "tanh over eighty steps")(
     lambda: check_recurrent(LONG, 0.3, dz=lambda dh, h: dh * (1 - h * h) ** 2)
 )

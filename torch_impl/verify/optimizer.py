@@ -16,9 +16,12 @@ from torch_impl.verify.explain.words import ratios
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.mistakes.optimizers import wrong_updates
 from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare
+from torch_impl.verify.tolerances import SAME, SLACK, TINY
 from torch_impl.verify.units.unit import UserCodeError, call
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from torch_impl.verify.mistakes.optimizers import Update
@@ -52,13 +55,8 @@ def verify_optimizer(optimizer: Optimizer | Update, reference: Optimizer | None 
     own_decay = getattr(optimizer, "weight_decay", None)
     if own_decay == 0 and getattr(spec, "weight_decay", None) == 0 and dataclasses.is_dataclass(optimizer):
         decayed = {"weight_decay": DECAY}
-        cases.append(
-            (
-                dataclasses.replace(cast("Any", optimizer), **decayed),
-                dataclasses.replace(spec, **decayed),
-                f", weight decay {DECAY:g}",
-            )
-        )
+        both = (dataclasses.replace(each, **decayed) for each in (cast("Any", optimizer), spec))
+        cases.append((*both, f", weight decay {DECAY:g}"))
     rows: list[TensorCheck] = []
     findings: list[Finding] = []
     for candidate, record, words in cases:
@@ -80,104 +78,109 @@ def _counterpart(optimizer: Any) -> Any:
     )
 
 
-def _steps(record: Any, seed: int) -> tuple[Array, list[Array], list[float]]:
-    """Weights, gradients and learning rates; element 0 has a tiny gradient, element 1 none at all."""
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """Where the weights start, and the gradient and the learning rate of every step."""
+
+    start: Array
+    gradients: list[Array]
+    rates: list[float]
+
+    def path(self, update: Callable[[Array, Array, float, int], Any]) -> list[Array]:
+        """The way gone after every step of an ``update(w, g, lr, t)`` that changes w in place."""
+        w, path = self.start.copy(), []
+        for t, (g, lr) in enumerate(zip(self.gradients, self.rates, strict=True), 1):
+            with np.errstate(all="ignore"):
+                update(w, g.copy(), lr, t)
+            path.append(w - self.start)
+        return path
+
+
+def _steps(record: Any, seed: int) -> Steps:
+    """Element 0 has a tiny gradient, element 1 none at all."""
     rng = np.random.default_rng(seed)
     gradients = [rng.standard_normal(13) for _ in RATES]
     for g in gradients:
-        g[0] *= 1e-9
-        g[1] = 0.0
-    return rng.standard_normal(13), gradients, [record.lr * rate for rate in RATES]
+        g[:2] *= 1e-9, 0.0
+    return Steps(rng.standard_normal(13), gradients, [record.lr * rate for rate in RATES])
 
 
 def _trajectory(
     optimizer: Any, record: Any, name: str, words: str, seed: int
 ) -> tuple[list[TensorCheck], list[Finding]]:
-    start, gradients, rates = _steps(record, seed)
+    steps = _steps(record, seed)
     try:
-        hand, changed = _by_hand(optimizer, start, gradients, rates)
+        hand, changed = _by_hand(optimizer, steps)
     except UserCodeError as error:
         return [TensorCheck(f"w{words}", "could not be checked", note=str(error))], []
-    torchs = _by_torch(record, start, gradients, rates)
+    torchs = steps.path(_torchs_update(record, steps.start))
+    # What is compared is the way gone, so that a small learning rate does not hide a wrong step behind large weights.
+    tolerances = [SAME * float(np.abs(a).max()) + TINY for a in torchs]
+    wrong = not _alike(hand, torchs, tolerances, 1)
+    if wrong and not np.any(hand):
+        note = "w is as it was after six steps; update(w, g, slots, lr, t) is to change w in place"
+        return [TensorCheck(f"w{words}", "could not be checked", note=note)], []
+    said = "the steps differ from torch's, and no mistake of the catalogue makes them"
+    mistake, formula, residual = _explain(record, steps, hand, tolerances) if wrong else (UNKNOWN, "", math.nan)
+    row = CATALOGUE.get(mistake)
+    verdict: Any = "convention" if row is not None and row.kind == "convention" else "wrong"
+    rows = [
+        compare(f"w after step {k}{words}", h, a, t, f"step {k}", verdict)
+        for k, (h, a, t) in enumerate(zip(hand, torchs, tolerances, strict=True), 1)
+    ]
     findings = []
+    if wrong:
+        k = next(k for k, row in enumerate(rows) if row.verdict != "right")
+        findings.append(
+            Finding(rows[k].tensor, mistake, "none" if row is None else "certain", residual,
+                    f"In {name}: {said if row is None else row.what}.", formula, f"{name}, step {k + 1}",
+                    f"the way gone after step {k + 1}: {ratios(hand[k], torchs[k])}", verdict, tensors=("w",))
+        )  # fmt: skip
     if changed:
         findings.append(
             Finding("g", "aliasing", "certain", math.nan, f"In {name}: the gradient is changed in place.", "", name,
                     "the bytes of g differ after the update", tensors=("g",))
         )  # fmt: skip
-    # What is compared is the way gone, so that a small learning rate does not hide a wrong step behind large weights.
-    tolerances = [1e-9 * float(np.abs(a - start).max()) + 1e-15 for a in torchs]
-    wrong = any(not np.abs(h - a).max() <= t for h, a, t in zip(hand, torchs, tolerances, strict=True))
-    mistake, formula, residual = (
-        _explain(record, start, gradients, rates, hand, tolerances) if wrong else ("", "", math.nan)
-    )
-    verdict = "convention" if mistake and CATALOGUE[mistake].kind == "convention" else "wrong"
-    if wrong and all((h == start).all() for h in hand):
-        note = "w is as it was after six steps; update(w, g, slots, lr, t) is to change w in place"
-        return [TensorCheck(f"w{words}", "could not be checked", note=note)], []
-    rows = [
-        compare(f"w after step {k}{words}", h - start, a - start, t, f"step {k}", verdict)  # type: ignore[arg-type]
-        for k, (h, a, t) in enumerate(zip(hand, torchs, tolerances, strict=True), 1)
-    ]
-    if wrong:
-        first = next(k for k, row in enumerate(rows) if row.verdict != "right")
-        known = mistake in CATALOGUE
-        said = (
-            CATALOGUE[mistake].what
-            if known
-            else "the steps differ from torch's, and no mistake of the catalogue makes them"
-        )
-        findings.insert(
-            0,
-            Finding(rows[first].tensor, mistake or UNKNOWN, "certain" if known else "none", residual,
-                    f"In {name}: {said}.", formula, f"{name}, step {first + 1}",
-                    f"the way gone after step {first + 1}: {ratios(hand[first] - start, torchs[first] - start)}",
-                    "convention" if verdict == "convention" else "wrong", tensors=("w",)),
-        )  # fmt: skip
     return rows, findings
 
 
-def _by_hand(optimizer: Any, start: Array, gradients: list[Array], rates: list[float]) -> tuple[list[Array], bool]:
-    w, changed = start.copy(), False
-    record = isinstance(optimizer, Optimizer)
-    slots = call("slots", optimizer.slots, w) if record else {}
-    update = optimizer.update if record else optimizer
-    path = []
-    for t, (g, lr) in enumerate(zip(gradients, rates, strict=True), 1):
-        given = g.copy()
-        call("update", update, w, given, slots, lr, t)
-        changed |= given.tobytes() != g.tobytes()
-        path.append(w.copy())
-    return path, changed
+def _alike(path: list[Array], other: list[Array], tolerances: list[float], slack: float) -> bool:
+    return all(np.abs(a - b).max() <= slack * t for a, b, t in zip(path, other, tolerances, strict=True))
 
 
-def _by_torch(record: Any, start: Array, gradients: list[Array], rates: list[float]) -> list[Array]:
-    w = torch.nn.Parameter(torch.from_numpy(start.copy()))
-    optimizer = OPTIMIZERS[type(record)]([w], **vars(record))
-    path = []
-    for g, lr in zip(gradients, rates, strict=True):
-        w.grad = torch.from_numpy(g.copy())
+def _by_hand(optimizer: Any, steps: Steps) -> tuple[list[Array], bool]:
+    """The path, and whether a gradient was changed."""
+    record, changed = isinstance(optimizer, Optimizer), []
+    slots = call("slots", optimizer.slots, steps.start.copy()) if record else {}
+
+    def update(w: Array, g: Array, lr: float, t: int) -> None:
+        before = g.tobytes()
+        call("update", optimizer.update if record else optimizer, w, g, slots, lr, t)
+        changed.append(g.tobytes() != before)
+
+    return steps.path(update), any(changed)
+
+
+def _torchs_update(record: Any, start: Array) -> Callable[[Array, Array, float, int], None]:
+    parameter = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    optimizer = OPTIMIZERS[type(record)]([parameter], **vars(record))
+
+    def update(w: Array, g: Array, lr: float, t: int) -> None:  # noqa: ARG001
+        parameter.grad = torch.from_numpy(g)
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.step()
-        path.append(w.detach().numpy().copy())
-    return path
+        w[:] = parameter.detach().numpy()
+
+    return update
 
 
-def _explain(
-    record: Any, start: Array, gradients: list[Array], rates: list[float], hand: list[Array], tolerances: list[float]
-) -> tuple[str, str, float]:
-    """The mistake whose trajectory this is: its name, the formula, the residual; three blanks if it is none's."""
+def _explain(record: Any, steps: Steps, hand: list[Array], tolerances: list[float]) -> tuple[str, str, float]:
+    """The mistake whose trajectory this is, the formula, the residual."""
     for mistake, formula, update in wrong_updates(record):
-        w = start.copy()
-        memory: dict[str, Any] = {}
-        residual, fits = 0.0, True
-        for t, (g, lr) in enumerate(zip(gradients, rates, strict=True), 1):
-            with np.errstate(all="ignore"):
-                update(w, g.copy(), memory, lr, t)
-            apart = float(np.abs(w - hand[t - 1]).max())
-            fits &= apart <= 3 * tolerances[t - 1]
-            residual = max(residual, apart)
-        if fits:
-            return mistake, formula, residual / float(np.abs(hand[-1] - start).max())
-    return "", "", math.nan
+        slots: dict[str, Any] = {}
+        path = steps.path(lambda w, g, lr, t, u=update, s=slots: u(w, g, s, lr, t))
+        if _alike(path, hand, tolerances, SLACK):
+            apart = max(float(np.abs(a - b).max()) for a, b in zip(path, hand, strict=True))
+            return mistake, formula, apart / float(np.abs(hand[-1]).max())
+    return UNKNOWN, "", math.nan

@@ -10,13 +10,13 @@ import numpy as np
 from torch_impl.verify.mistakes.hypothesis import Here
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch_impl.verify.mistakes.hypothesis import Hypothesis
     from torch_impl.verify.observe.observation import Observation
     from torch_impl.verify.trace.tape import Node, Rule, Tape
 
-    Known = list[tuple[Hypothesis, Mapping[str, float]]]  # with the fitted number of each probe
+    Known = Sequence[tuple[Hypothesis, Mapping[str, float]]]  # with the fitted number of each probe
     Gradients = dict[str, Any]
 
 

@@ -60,7 +60,7 @@ def _everywhere(sites: Sites, place: str, nodes: list[Node]) -> Hypotheses:
     products = [p for p in sites.products if p.node in nodes]
     likely = [("wrong-sign", "−1", "", -1.0), ("constant-factor", "2", "", 2.0), ("constant-factor", "0.5", "", 0.5)]
     likely += [("missing-batch-mean", "B", "B", 1.0)]
-    lengths = {k: n for n, k in reversed(sites.sizes.items()) if k > 1}  # one name for each length
+    lengths = {k: n for n, k in reversed([*sites.sizes.items()]) if k > 1}  # one name for each length
     likely += [("batch-mean-twice" if n == "B" else "wrong-divisor", f"1/{n}", n, -1.0) for n in lengths.values()]
     for name, words, size, power in likely:
 

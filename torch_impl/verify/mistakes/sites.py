@@ -162,8 +162,9 @@ class Sites:
             axis = next((a for a, total in totals.items() if same(total, torch.ones_like(total))), None)
             before = self.tape.ancestors(p) if axis is not None else ()
             alike = (z for z in self.nodes if z in before and self.values[z].shape == value.shape)
-            z = next((z for z in alike if same(torch.softmax(self.values[z], axis), value)), None)
-            found += [Softmax(z, p, axis)] if z is not None else []
+            if axis is not None:
+                matching = (z for z in alike if same(torch.softmax(self.values[z], axis), value))
+                found += [Softmax(z, p, axis) for z in itertools.islice(matching, 1)]
         return found
 
     @cached_property
@@ -182,7 +183,9 @@ class Sites:
 
     def _statistics(self, normal: Node) -> tuple[list[Node], list[Node]]:
         """The means and the variances among what a normalised array is computed from."""
-        means, variances, before = [], [], self.tape.ancestors(normal)
+        means: list[Node] = []
+        variances: list[Node] = []
+        before = self.tape.ancestors(normal)
         for node in (n for n in self.tape.nodes if n in before and n in self.variable and n.op == "call_function"):
             packet = packet_of(node)
             if packet is aten.var_mean:
