@@ -102,7 +102,8 @@ def slope_lost(sites: Sites) -> Hypotheses:
 )
 def wrong_layer(sites: Sites) -> Hypotheses:
     """f′ at any other array of the shape of z, or the derivative of another layer's activation."""
-    for site in (s for s in sites.elementwise if (s.name or s.bends) and not sites.long):
+    masks = [s for s in sites.elementwise if s.name or (s.bends and not sites.feeds(s.v))]  # |r| of a loss is no layer
+    for site in masks if not sites.long else []:
         u, v, z = site.u, site.v, sites.values[site.u]
         for w, name in list(_arrays_like(sites, site))[:MOST_ARRAYS]:
             said = f"dz = dy f′(w), w = {name}; {RIGHT}"
