@@ -97,26 +97,22 @@ class Search:
     def waves(self) -> list[list[Hypothesis]]:
         """What is tried at first; what is tried where that does not explain the first wrong tensor."""
         every = list(hypotheses(self.sites))
-        local = [h for h in every if h.rank < LATE]
-        single = [h for h in local if not self.sites.long or len(self._same_line(local).get(_line(h), ())) < 2]
-        first = [*single, *self._wherever_they_run(local)]
-        late = [h for h in every if h.rank >= LATE]
-        return [first, late, list(self._pairs(first))]
+        first = self._by_line([h for h in every if h.rank < LATE])
+        return [first, [h for h in every if h.rank >= LATE], list(self._pairs(first))]
 
-    @staticmethod
-    def _same_line(found: list[Hypothesis]) -> dict[tuple[str, str, str], list[Hypothesis]]:
-        groups: dict[tuple[str, str, str], list[Hypothesis]] = {}
+    def _by_line(self, found: list[Hypothesis]) -> list[Hypothesis]:
+        """Also the same mistake wherever one line runs: in every step of a loop, in every call of a function."""
+        groups: dict[Any, list[Hypothesis]] = {}
         for h in found:
-            if h.name_of is None and h.rules and h.place:
-                groups.setdefault(_line(h), []).append(h)
-        return groups
-
-    def _wherever_they_run(self, found: list[Hypothesis]) -> Iterator[Hypothesis]:
-        """The same mistake wherever one line runs: in every step of a loop, in every call of a function."""
-        for members in self._same_line(found).values():
+            key = (h.mistake, h.formula, h.place) if h.name_of is None and h.rules and h.place else h
+            groups.setdefault(key, []).append(h)
+        kept: list[Hypothesis] = []
+        for members in groups.values():
+            kept += members if len(members) == 1 or not self.sites.long else []
             rules = {node: rule for h in members for node, rule in h.rules.items()}
             if len(members) > 1 and len(rules) == sum(len(h.rules) for h in members):
-                yield replace(members[0], rules=rules, place=f"{members[0].place} (wherever it runs)")
+                kept.append(replace(members[0], rules=rules, place=f"{members[0].place} (wherever it runs)"))
+        return kept
 
     def _pairs(self, found: list[Hypothesis]) -> Iterator[Hypothesis]:
         """A mistake right before the loss, together with a factor of what arrives there."""
@@ -245,10 +241,6 @@ def _explained(
     explained = [n for n in names if n in gradients and o.matches(n, gradients[n])]
     spoilt = explained and not all(o.matches(n, gradients[n]) for n in right if n in gradients)
     return [] if spoilt else explained, gradients, c
-
-
-def _line(hypothesis: Hypothesis) -> tuple[str, str, str]:
-    return hypothesis.mistake, hypothesis.formula, hypothesis.place
 
 
 def _times_c_and(rule: Rule) -> Rule:

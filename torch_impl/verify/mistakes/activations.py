@@ -8,11 +8,11 @@ import torch
 from torch_impl.verify.mistakes.catalogue import mistake
 from torch_impl.verify.mistakes.hypothesis import LATE, Here, Hypotheses, Hypothesis
 from torch_impl.verify.mistakes.sites import Elementwise, Sites, aten
-from torch_impl.verify.trace.tape import Node, line, packet_of, reshapes
+from torch_impl.verify.trace.tape import Node, line, packet_of
 
 Slope = Callable[[Here], torch.Tensor]
 
-MOST_ARRAYS = 80  # how many other arrays of the shape of z are tried in its place
+MOST = 12  # activations: where there are more, as in a loop over time, none has another layer's mask
 RIGHT = "should be dz = dy f′(z)"
 SHORTCUT = "dz ∝ p − t, t the targets; should be dz = dL/dp · p (1 − p)"
 ON_TOP = "dz ∝ (p − t) p (1 − p), t the targets; should be dz ∝ p − t"
@@ -103,9 +103,9 @@ def slope_lost(sites: Sites) -> Hypotheses:
 def wrong_layer(sites: Sites) -> Hypotheses:
     """f′ at any other array of the shape of z, or the derivative of another layer's activation."""
     masks = [s for s in sites.elementwise if s.name or (s.bends and not sites.feeds(s.v))]  # |r| of a loss is no layer
-    for site in masks if not sites.long else []:
+    for site in masks if len(masks) <= MOST else []:
         u, v, z = site.u, site.v, sites.values[site.u]
-        for w, name in list(_arrays_like(sites, site))[:MOST_ARRAYS]:
+        for w, name in _arrays_like(sites, site):
             said = f"dz = dy f′(w), w = {name}; {RIGHT}"
             yield _slope_is(site, lambda here, w=w, u=u, v=v: here.slope(u, v, here[w]), said, LATE)
             if site.name in _BY_OUTPUT:
@@ -122,9 +122,10 @@ def wrong_layer(sites: Sites) -> Hypotheses:
 
 
 def _arrays_like(sites: Sites, site: Elementwise) -> Iterator[tuple[Node, str]]:
-    """The other arrays of the shape of z, and what to call them."""
-    names, z = {leaf: name for name, leaf in sites.tape.leaves.items()}, sites.values[site.u]
-    for w, value in sites.values.items():
-        alike = isinstance(value, torch.Tensor) and value.shape == z.shape and value.dtype == z.dtype
-        if alike and w not in (site.u, site.v) and not reshapes(w):
+    """Inputs, what layers give and what activations give, of the shape of z; and what to call them."""
+    names = {leaf: name for name, leaf in sites.tape.leaves.items()}
+    layers = [node for b in sites.broadcasts for node in b.users] + [p.node for p in sites.products]
+    for w in dict.fromkeys([*names, *layers, *(node for s in sites.elementwise for node in s[:2])]):
+        value, z = sites.values[w], sites.values[site.u]
+        if w not in (site.u, site.v) and value.shape == z.shape and value.dtype == z.dtype:
             yield w, names.get(w) or line(w) or str(w)

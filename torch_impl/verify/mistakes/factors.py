@@ -37,6 +37,7 @@ def scaled(sites: Sites) -> Hypotheses:
     kept = {n for n in sites.nodes if any(sites.tape.sources(n) == s or n in s for s in sources)}
     drops = [1 - 1 / mask.scale for mask in sites.masks if mask.scale > 1]
     ends = {*sites.titles, *sites.tape.outputs}
+    steps = {node for site in sites.elementwise for node in site[:2]} | {product.node for product in sites.products}
     repeated: dict[tuple[Any, ...], list[Node]] = {}
     for node in sites.nodes:
         if node in sites.penalties or (reshapes(node) and node not in ends):
@@ -45,12 +46,13 @@ def scaled(sites: Sites) -> Hypotheses:
         repeated.setdefault((line(node), node.target, parameters), []).append(node)
         if node in ends or not sites.long:
             rank = 3 if node in sites.titles and node not in sites.tape.outputs else 2
-            ps = drops if node in kept else []
-            name_of = lambda cs, seen, ps=ps: name_factor(cs, seen, ps)  # noqa: E731
+            ps, numbers = drops if node in kept else [], (1,) if rank == 3 else (1, 2, 0.5)
+            name_of = lambda cs, seen, ps=ps, numbers=numbers: name_factor(cs, seen, ps, numbers)  # noqa: E731
             yield Hypothesis({node: times_c}, place=sites.titles.get(node, ""), rank=rank, name_of=name_of)
     for (place, *_), nodes in repeated.items():
         if place and len(nodes) > 1:
-            yield from _everywhere(sites, f"{place} (wherever it runs)", nodes)
+            if steps & {*nodes}:
+                yield from _everywhere(sites, f"{place} (wherever it runs)", nodes)
         elif sites.long and nodes[0] not in ends:
             yield Hypothesis({nodes[0]: times_c}, rank=2, name_of=name_factor)
 
@@ -91,10 +93,15 @@ def ascent(sites: Sites) -> Hypotheses:
         yield Hypothesis(flipped, "w ← w + lr dw; should be w ← w − lr dw", "the update", 1)
 
 
-def name_factor(cs: Sequence[float], observations: Sequence[Any], drops: Sequence[float] = ()) -> Named | None:
+def name_factor(
+    cs: Sequence[float],
+    observations: Sequence[Any],
+    drops: Sequence[float] = (),
+    numbers: Sequence[float] = (1, 2, 0.5),
+) -> Named | None:
     """The mistake that a fitted factor is, named after the size that it follows from probe to probe.
 
-    ``drops`` are the probabilities to drop of the dropout where the factor stands.
+    ``drops`` are the probabilities to drop of the dropout where the factor stands; a size may come with a number.
     """
     sizes = [o.sizes for o in observations]
     if _follows(cs, 1.0):
@@ -110,7 +117,7 @@ def name_factor(cs: Sequence[float], observations: Sequence[Any], drops: Sequenc
         if len({*batch}) > 1 and _follows(cs, *(float(b) ** power for b in batch)):
             name = "missing-batch-mean" if power > 0 else "batch-mean-twice"
             return name, f"{words}, B the batch size ({', '.join(map(str, batch))} with the probes)"
-    for words, values in _of_sizes(sizes):
+    for words, values in _of_sizes(sizes, numbers):
         if len({round(v, 12) for v in values}) > 1 and _follows(cs, *values):
             return "wrong-divisor", f"h = a · {words} ({', '.join(f'{v:.4g}' for v in values)} with the probes)"
     if not _follows(cs, cs[0]) or abs(cs[0]) < 10 * RATIO:
@@ -137,12 +144,12 @@ def _of_probability(p: float) -> dict[str, float]:
     return {f"{words}, p = {p:.3g} the probability to drop": value for words, value in values.items()}
 
 
-def _of_sizes(sizes: list[dict[str, int]]) -> Iterator[tuple[str, list[float]]]:
+def _of_sizes(sizes: list[dict[str, int]], numbers: Sequence[float]) -> Iterator[tuple[str, list[float]]]:
     """Products and roots of the lengths, one name for each length that differs from the others with some probe."""
     columns = {tuple(s[n] for s in sizes): n for n in reversed(sizes[0]) if all(n in s for s in sizes)}
     lengths = {n: ks for ks, n in sorted(columns.items(), key=lambda c: list(sizes[0]).index(c[1])) if max(ks) > 1}
     exponents = itertools.product((0, 1, -1, 2, -2), repeat=min(len(lengths), 4))
-    for times, chosen in itertools.product((1, 2, 0.5), list(exponents)):
+    for times, chosen in itertools.product(numbers, list(exponents)):
         powers = {n: p for n, p in zip(lengths, chosen, strict=False) if p}
         if powers and sum(map(abs, powers.values())) <= 3:
             parts = [[float(k) ** p for k in lengths[n]] for n, p in powers.items()]
