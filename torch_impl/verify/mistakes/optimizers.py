@@ -1,23 +1,18 @@
 """Mistakes of optimizers; their rules are updates, which are run beside the one under test."""
 
-from __future__ import annotations
-
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import scratch
 from torch_impl.verify.mistakes.catalogue import mistake
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
-    Update = Callable[[Array, Array, dict[str, Any], float, int], Any]  # (w, g, slots, lr, t), w in place
-    Wrong = Iterator[tuple[str, str, Update]]  # a mistake, a formula, and the update that makes it
+Array = NDArray[Any]
+Update = Callable[[Array, Array, dict[str, Any], float, int], Any]  # (w, g, slots, lr, t), w in place
+Wrong = Iterator[tuple[str, str, Update]]  # a mistake, a formula, and the update that makes it
 
 mistake(
     "adam-no-bias-correction",
@@ -112,34 +107,36 @@ def _of_adam(record: scratch.Adam | scratch.AdamW) -> Wrong:
         return update
 
     none = lambda t: 1.0  # noqa: E731
-    stuck = adam(lambda t: 1 - beta1, lambda t: 1 - beta2)
-    yield "adam-no-bias-correction", "w ← w − lr m / (√v + ε)", adam(none, none)
-    yield "adam-no-bias-correction", "w ← w − lr m / (√v̂ + ε)", adam(m_by=none)
-    yield "adam-no-bias-correction", "w ← w − lr m̂ / (√v + ε)", adam(v_by=none)
-    yield "adam-no-bias-correction", "w ← w − lr m̂ / (√v̂ + ε) with t = 1 in every step", stuck
+    where = "m and v the moments, m̂ and v̂ corrected"
+    for words, update in (
+        ("w ← w − lr m / (√v + ε)", adam(none, none)),
+        ("w ← w − lr m / (√v̂ + ε)", adam(m_by=none)),
+        ("w ← w − lr m̂ / (√v + ε)", adam(v_by=none)),
+        ("w ← w − lr m̂ / (√v̂ + ε) with t = 1 in every step", adam(lambda t: 1 - beta1, lambda t: 1 - beta2)),
+    ):
+        yield "adam-no-bias-correction", f"{words}, {where}", update
     for words, root in (
         ("w ← w − lr m̂ / √(v̂ + ε)", lambda v, by: np.sqrt(v / by + eps)),
         ("w ← w − lr m̂ / √(v̂ + ε²)", lambda v, by: np.sqrt(v / by + eps * eps)),
         ("ε is added to √v before the correction", lambda v, by: (np.sqrt(v) + eps) / np.sqrt(by)),
     ):
-        yield "adam-eps-placement", words, adam(root=root)
+        yield "adam-eps-placement", f"{words}, {where}", adam(root=root)
     if isinstance(record, scratch.AdamW) and decay:
         words = f"λ w is added to the gradient and divided by √v̂; should be w ← w − lr λ w, λ = {decay:g}"
         yield "decay-coupled", words, adam(coupled=True)
 
 
 def _of_momentum(record: scratch.SGD) -> Wrong:
-    mu, decay = record.momentum, record.weight_decay
+    mu, bare = record.momentum, dataclasses.replace(record, weight_decay=0.0, dampening=0.0)
 
     def momentum(inside: bool, factor: float, first: bool = True) -> Update:
         """With the learning rate inside the velocity; with a factor before the gradient, from the first step on."""
 
         def update(w: Array, g: Array, slots: dict[str, Any], lr: float, t: int) -> None:
-            taken = (factor if first or t > 1 else 1.0) * (lr if inside else 1.0) * (g + decay * w)
-            v = slots["v"] = mu * slots.get("v", 0.0) + taken
-            w -= (1.0 if inside else lr) * (taken + mu * v if record.nesterov else v)
+            scale = (factor if first or t > 1 else 1.0) * (lr if inside else 1.0)
+            bare.update(w, scale * (g + record.weight_decay * w), slots, 1.0 if inside else lr, t)
 
-        return update
+        return _with_slots(bare, update)
 
     for words, update in (
         ("v ← μ v + lr g, w ← w − v; torch has v ← μ v + g, w ← w − lr v", momentum(True, 1.0)),
@@ -147,7 +144,7 @@ def _of_momentum(record: scratch.SGD) -> Wrong:
         ("v ← μ v + (1 − μ) g after v = g; torch has v ← μ v + g", momentum(False, 1 - mu, first=False)),
         ("v ← μ v + lr (1 − μ) g, w ← w − v; torch has v ← μ v + g, w ← w − lr v", momentum(True, 1 - mu)),
     ):
-        yield "momentum-convention", words, update
+        yield "momentum-convention", f"{words}, v the velocity, μ the momentum", update
 
 
 def _root_inside(record: scratch.RMSprop | scratch.AdaGrad) -> Update:
