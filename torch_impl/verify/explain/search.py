@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -154,24 +154,23 @@ class Search:
     def _links(self, chain: list[Link], todo: list[str], right: list[str]) -> list[Link]:
         """The hypotheses that explain something of ``todo`` beside those of the chain, the best first."""
         applied = [(link.hypothesis, link.numbers) for link in chain]
-        trials: dict[int, Trial] = {}
-
-        def trial(i: int) -> Trial:
-            if i not in trials:
-                trials[i] = Trial(self.observations[i], self.tape.index, applied)
-            return trials[i]
-
+        trial = cache(lambda i: Trial(self.observations[i], self.tape.index, applied))
         found: list[Link] = []
-        for wave in range(3):
-            for hypothesis in self.waves[wave]:
-                link = self._try(hypothesis, trial, todo, right)
-                if link is not None:
-                    found.append(link)
+        for wave in self.waves:
+            tried = (self._try(hypothesis, trial, todo, right) for hypothesis in wave)
+            found += [link for link in tried if link is not None]
             if any(todo[0] in link.explained for link in found):
                 break
 
-        # What makes the first wrong tensor so is where the fault began. Of its explanations the one that explains most;
-        # then the one that leaves fewest tensors changed but unexplained; the more specific; the one nearest the loss.
+        return self._ranked(found, todo)
+
+    def _ranked(self, found: list[Link], todo: list[str]) -> list[Link]:
+        """The best first; of those that explain the same as well, the others' names are ties.
+
+        What makes the first wrong tensor so is where the fault began. Of its explanations the one that explains most;
+        then the one that leaves fewest tensors changed but unexplained; the more specific; the one nearest the loss.
+        """
+
         def key(link: Link) -> tuple[int, ...]:
             h, place = link.hypothesis, min(map(todo.index, link.explained))
             at = max(self.tape.index[n] for n in (*h.rules, *h.targets))

@@ -14,8 +14,8 @@ Slope = Callable[[Here], torch.Tensor]
 
 MOST = 12  # activations: where there are more, as in a loop over time, none has another layer's mask
 RIGHT = "should be dz = dy f′(z)"
-SHORTCUT = "dz ∝ p − t, t the targets; should be dz = dL/dp · p (1 − p)"
-ON_TOP = "dz ∝ (p − t) p (1 − p), t the targets; should be dz ∝ p − t"
+SHORTCUT = "dz ∝ p − y, y the targets; should be dz = dL/dp · p (1 − p)"
+ON_TOP = "dz ∝ (p − y) p (1 − p), y the targets; should be dz ∝ p − y"
 
 # Derivatives as functions of the activation's *output*.
 _BY_OUTPUT: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = {
@@ -35,7 +35,7 @@ mistake(
 
 def _slope_is(site: Elementwise, slope: Slope, said: str, rank: int = 0, name: str = "") -> Hypothesis:
     """The reverse pass with ``slope`` in the place of f′(z)."""
-    formula = f"{said}, f = {site.name}" if site.name else f"{said}, f what this line computes"
+    formula = f"{said}, f = {site.name or 'what this line computes'}"
     return Hypothesis(
         {site.v: lambda here, g: {site.u: g * slope(here)}}, formula, line(site.v) or line(site.u), rank, name
     )
@@ -43,7 +43,7 @@ def _slope_is(site: Elementwise, slope: Slope, said: str, rank: int = 0, name: s
 
 @mistake("activation-derivative-missing", what="f′ is left out", fix="Multiply the arriving gradient by f′(z).")
 def missing(sites: Sites) -> Hypotheses:
-    """Before a loss that is no cross-entropy, a sigmoid's f′ left out is the shortcut p − t."""
+    """Before a loss that is no cross-entropy, a sigmoid's f′ left out is the shortcut p − y."""
     for site in sites.elementwise:
         ones = lambda here, v=site.v: torch.ones_like(here[v])  # noqa: E731
         if site.name == "sigmoid" and sites.feeds(site.v) == "another":
@@ -54,7 +54,7 @@ def missing(sites: Sites) -> Hypotheses:
 
 @mistake("activation-derivative-twice", what="f′ is applied twice", fix="Multiply by f′(z) once.")
 def twice(sites: Sites) -> Hypotheses:
-    """After the shortcut p − t of cross-entropy, a second f′ is p(1 − p) on top of it."""
+    """After the shortcut p − y of cross-entropy, a second f′ is p(1 − p) on top of it."""
     for site in sites.elementwise:
         squared = lambda here, s=site: here.slope(s.u, s.v) ** 2  # noqa: E731
         if site.name == "sigmoid" and sites.feeds(site.v) == "cross-entropy":

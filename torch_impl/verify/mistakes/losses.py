@@ -1,10 +1,11 @@
-"""Losses: the shortcut p − t where it does not hold, a clip or an ε that loss and gradient do not share."""
+"""Losses: the shortcut p − y where it does not hold, a clip or an ε that loss and gradient do not share."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from torch_impl.verify.mistakes.activations import ON_TOP
 from torch_impl.verify.mistakes.catalogue import mistake
 from torch_impl.verify.mistakes.hypothesis import Hypotheses, Hypothesis, Rule
 from torch_impl.verify.mistakes.sites import Sites, aten
@@ -26,7 +27,7 @@ def on_top(sites: Sites) -> Hypotheses:
     for z, p, _ in sites.softmaxes:
         if sites.feeds(p) == "cross-entropy":
             rule = lambda here, g, p=p: g * here[p] * (1 - here[p])  # noqa: E731
-            yield Hypothesis({z: rule}, "dz ∝ (p − t) p (1 − p), t the targets; should be dz ∝ p − t", line(p))
+            yield Hypothesis({z: rule}, ON_TOP, line(p))
     first = next(iter(sites.tape.leaves.values()))
     for z in (z for z in sites.nodes if sites.values[z].ndim):
         if any(packet_of(user) in _FUSED for user in sites.tape.users(z)) or (z is first and sites.ends_in_loss):

@@ -23,7 +23,7 @@ mistake(
     fix="Use the whole Jacobian: dz = p (g − Σ_k g_k p_k).",
 )
 def diagonal_only(sites: Sites) -> Hypotheses:
-    """The Jacobian's diagonal, or p alone; as if softmax were not there, which before a loss is the shortcut p − t."""
+    """The Jacobian's diagonal, or p alone; as if softmax were not there, which before a loss is the shortcut p − y."""
     for z, p, _ in sites.softmaxes:
         diagonal = {p: lambda here, g, z=z, p=p: {z: g * here[p] * (1 - here[p])}}
         yield Hypothesis(diagonal, f"dz = g p (1 − p); {RIGHT}")
