@@ -240,6 +240,7 @@ def check_temperature(divisor=lambda T: T):
 
 plant("wrong-divisor", "1/√d left out of attention")(lambda: check_scaled_attention(lambda d: 1.0))
 plant("wrong-divisor", "1/T of a mean over time left out")(lambda: check_time_mean(lambda x: 1))
+plant("constant-factor", "1/T of a softmax with temperature T left out")(lambda: check_temperature(lambda T: 1))
 CORRECT |= {
     "scaled attention": check_scaled_attention, "time mean": check_time_mean, "temperature": check_temperature,
 }  # fmt: skip

@@ -43,8 +43,8 @@ def _name_times(cs: Sequence[float], biases: bool) -> Named | None:
     """A factor of a penalty."""
     if all(abs(c - 1) < RATIO for c in cs):
         return None
-    if biases and all(abs(c) < RATIO for c in cs):
-        return "penalty-on-bias", "the penalty's gradient is left out of the bias"
+    if all(abs(c) < RATIO for c in cs):
+        return "penalty-on-bias" if biases else "penalty-factor", "the penalty's gradient is left out"
     constant = max(cs) - min(cs) < RATIO * max(1.0, abs(cs[0]))
     words = f"{short(cs[0])} times" if constant else "by a factor that follows a size"
     return "penalty-factor", f"the penalty's gradient is taken {words}"
