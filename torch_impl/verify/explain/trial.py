@@ -58,7 +58,10 @@ class Trial:
         return tape, rules
 
     def predict(self, hypothesis: Hypothesis, c: float = 0.0) -> Gradients:
-        """The gradients with one more mistake: the difference that it makes goes back, and only where it comes by."""
+        """The gradients with one more mistake.
+
+        Autograd's rules are linear, so only the difference that the mistake makes goes back, where it comes by.
+        """
         if hypothesis.targets:
             known = [*self.known, (hypothesis, {self.observation.probe: c})]
             return Trial(self.observation, self.index, known).gradients
@@ -67,7 +70,7 @@ class Trial:
         result: dict[Node, Any] = {}
         start = max((self.tape.index[n] for n in added), default=-1)
         for node in reversed(self.tape.nodes[: start + 1]):
-            if (node not in added and not _any(change.get(node))) or node not in self.arrived:
+            if (node not in added and not _nonzero(change.get(node))) or node not in self.arrived:
                 continue
             right = self.before.get(node, self.arrived[node])
             rules = [*self.rules.get(node, ()), *added.get(node, ())]
@@ -139,5 +142,5 @@ def _minus(a: Any) -> Any:
     return [None if p is None else -p for p in a] if isinstance(a, list) else -a
 
 
-def _any(a: Any) -> bool:
-    return any(map(_any, a)) if isinstance(a, list) else a is not None and bool(a.any())
+def _nonzero(a: Any) -> bool:
+    return any(map(_nonzero, a)) if isinstance(a, list) else a is not None and bool(a.any())
