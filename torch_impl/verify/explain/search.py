@@ -17,7 +17,7 @@ from torch_impl.verify.explain.trial import Trial
 from torch_impl.verify.explain.words import from_numbers, known, ratios, unknown
 from torch_impl.verify.mistakes.catalogue import CATALOGUE, hypotheses
 from torch_impl.verify.mistakes.factors import name_factor
-from torch_impl.verify.mistakes.hypothesis import LATE, Hypothesis
+from torch_impl.verify.mistakes.hypothesis import EVERYWHERE, LATE, Hypothesis
 from torch_impl.verify.mistakes.sites import Sites
 from torch_impl.verify.trace.tape import reshapes
 
@@ -49,7 +49,7 @@ def explain(
     elif todo:
         search = Search(unit, present, neighbours or {})
         links, todo = search.run(todo)
-        found = [f for link in links for f in search.findings(link)]
+        found = [f for link in search.by_line(links) for f in search.findings(link)]
         zero = backward_order(first.tape, zero)
     if any(f.mistake == "batch-mean-twice" for f in found):
         # A bias that is averaged beside weights that are averaged: one habit, not two mistakes.
@@ -69,7 +69,7 @@ def backward_order(tape: Tape, names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: -first_use(tape.leaves[name]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Link:
     """An accepted hypothesis: what it is called, the tensors it explains, those it changes besides, the residual."""
 
@@ -111,7 +111,7 @@ class Search:
             kept += members if len(members) == 1 or not self.sites.long else []
             rules = {node: rule for h in members for node, rule in h.rules.items()}
             if len(members) > 1 and len(rules) == sum(len(h.rules) for h in members):
-                kept.append(replace(members[0], rules=rules, place=f"{members[0].place} (wherever it runs)"))
+                kept.append(replace(members[0], rules=rules, place=members[0].place + EVERYWHERE))
         return kept
 
     def _pairs(self, found: list[Hypothesis]) -> Iterator[Hypothesis]:
@@ -213,6 +213,18 @@ class Search:
         left = [n for n in todo if n not in explained and n in after and np.shape(after[n]) == np.shape(before[n])]
         left = [n for n in left if not o.matches_each(n, after[n], before[n])]
         return Link(hypothesis, named, numbers, tuple(n for n in todo if n in explained), len(left), residual)
+
+    def by_line(self, links: list[Link]) -> list[Link]:
+        """One link for all that say the same of one line."""
+        merged: dict[Any, Link] = {}
+        for link in links:
+            place = link.hypothesis.place
+            one = merged.setdefault(link if place in self.sites.titles.values() else (link.named, place), link)
+            if one is not link:
+                key, both = (link.named, place), one.explained + link.explained
+                where = replace(one.hypothesis, place=f"{place.removesuffix(EVERYWHERE)}{EVERYWHERE}")
+                merged[key] = replace(one, hypothesis=where, explained=both, residual=max(one.residual, link.residual))
+        return list(merged.values())
 
     def findings(self, link: Link) -> list[Finding]:
         """A finding for a link; two for two mistakes that come together."""

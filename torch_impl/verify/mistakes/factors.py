@@ -8,7 +8,17 @@ from typing import Any
 import torch
 
 from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import LATE, Here, Hypotheses, Hypothesis, Named, Rule, short, times_c
+from torch_impl.verify.mistakes.hypothesis import (
+    EVERYWHERE,
+    LATE,
+    Here,
+    Hypotheses,
+    Hypothesis,
+    Named,
+    Rule,
+    short,
+    times_c,
+)
 from torch_impl.verify.mistakes.sites import Product, Sites
 from torch_impl.verify.tolerances import RATIO
 from torch_impl.verify.trace.tape import Node, line, reshapes
@@ -52,7 +62,7 @@ def scaled(sites: Sites) -> Hypotheses:
     for (place, *_), nodes in repeated.items():
         if place and len(nodes) > 1:
             if steps & {*nodes}:
-                yield from _everywhere(sites, f"{place} (wherever it runs)", nodes)
+                yield from _everywhere(sites, place + EVERYWHERE, nodes)
         elif sites.long and nodes[0] not in ends:
             yield Hypothesis({nodes[0]: times_c}, rank=2, name_of=name_factor)
 

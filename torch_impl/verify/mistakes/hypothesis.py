@@ -13,6 +13,7 @@ from torch_impl.verify.trace.tape import Node, Tape
 Named = tuple[str, ...]  # a mistake, the formula, and other mistakes that the numbers do not tell from it
 Rule = Callable[["Here", torch.Tensor], Any]  # the gradient that arrives → another one, or what is sent, by argument
 NameOf = Callable[[Sequence[float], Sequence[Observation]], Named | None]
+EVERYWHERE = " (wherever it runs)"  # said of a line that runs more than once
 LATE = 4  # from this rank on, a hypothesis is tried only if no other explains the first wrong tensor
 
 
