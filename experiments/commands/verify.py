@@ -5,13 +5,24 @@ from jsonargparse import ArgumentParser, Namespace
 from experiments.command_line import add_json, add_text, check_file, check_name, check_whole, write_text
 from experiments.report import make_console
 
+ROLES = {
+    "targets": "inputs that are targets of a loss",
+    "constant": "inputs that have no gradient",
+    "probabilities": "inputs that are probabilities, between 0 and 1",
+}
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options."""
-    target = "FILE.py or FILE.py:NAME: NAME_forward and NAME_backward, layers, losses, networks; else all of scratch"
+    target = (
+        "FILE.py or FILE.py:NAME, which is run: pairs such as NAME_forward and NAME_backward, derivatives, losses, "
+        "classes and instances of layers and networks; without it, all of scratch"
+    )
     parser.add_argument("target", type=str | None, nargs="?", default=None, help=target)
-    shapes = "shapes of the inputs, where the file has no sample_inputs(rng); y=7:3 are 7 classes out of 3"
+    shapes = "shapes of the inputs, over those of sample_inputs(rng) in the file; y=7:3 are 7 classes out of 3"
     parser.add_argument("--shapes", type=str, nargs="+", default=[], metavar="NAME=7x5", help=shapes)
+    for name, text in ROLES.items():
+        parser.add_argument(f"--{name}", type=str, nargs="+", default=[], metavar="NAME", help=text)
     add_json(parser)
     add_text(parser, "--html", "write the report there as a page; - is standard output", metavar="FILE")
     parser.add_argument("--seed", type=int, default=0, help="of the inputs and upstream gradients")
@@ -28,15 +39,16 @@ def run(options: Namespace) -> int:
     for name in ("json", "html"):
         if options.target is not None and options[name] == options.target.partition(":")[0]:
             raise ValueError(f"{name} is {options[name]!r}, which is the file to verify, expected another one")
-    if options.shapes and options.target is None:
-        raise ValueError("shapes are given without a target, expected FILE.py or FILE.py:NAME before them")
+    for name in ("shapes", *ROLES):
+        if options[name] and options.target is None:
+            raise ValueError(f"{name} are given without a target, expected FILE.py or FILE.py:NAME before them")
 
     from experiments.verifiable import verify_file, verify_scratch
 
     if options.target is None:
         verified = verify_scratch(options.seed)
     else:
-        verified = verify_file(options.target, options.shapes, options.seed)
+        verified = verify_file(options.target, options.shapes, options.seed, {name: options[name] for name in ROLES})
     make_console(stderr="-" in (options.json, options.html)).print(verified)
     write_text(options.json, verified.to_json() + "\n")
     write_text(options.html, verified.to_html())

@@ -324,7 +324,7 @@ WORK = (
     "benchmark.timing.time_case",
     "benchmark.scaling.time_case",
     "verifiable.verify_scratch",
-    "verifiable.verify.verify_function",
+    "verifiable.functions.verify.verify_function",
 )
 
 

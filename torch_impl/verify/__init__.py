@@ -8,51 +8,21 @@ protocol, :func:`verify_network` for a whole network with its loss, or for any o
 (:class:`Model`). Beside them :func:`verify_loss` and :func:`verify_optimizer`. Each returns a :class:`Report`.
 """
 
-from __future__ import annotations
-
-import dataclasses
-import math
-import time
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import torch
-
-import scratch
-from scratch import checks
-from scratch.layers import Layer, takes, trained_shapes
-from scratch.parameters import is_weight
-from torch_impl.convert import arrays_of
-from torch_impl.counterparts import run
-from torch_impl.verify.check import verify_unit
+from torch_impl.verify.functions import verify_derivative, verify_function
+from torch_impl.verify.layers import verify_layer, verify_loss, verify_penalty
 from torch_impl.verify.mistakes.catalogue import CATALOGUE, Mistake
-from torch_impl.verify.network import check_network, verify_chain
+from torch_impl.verify.networks import verify_network
 from torch_impl.verify.optimizer import verify_optimizer
 from torch_impl.verify.report import (
-    UNKNOWN,
     Finding,
     Report,
     Section,
     TensorCheck,
     WrongGradientError,
-    compare,
     could_not_be_checked,
     merged,
 )
-from torch_impl.verify.units.functions import function_unit, in_order
-from torch_impl.verify.units.layers import counterpart, layer_unit, loss_unit, penalty_unit, random_untrained
-from torch_impl.verify.units.objects import Model, model_unit
-from torch_impl.verify.units.unit import Unit, UserCodeError, call
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
-
-    from scratch.losses import Loss
-    from scratch.optim import Optimizer
-
-    Array = NDArray[Any]
+from torch_impl.verify.units.models import Model
 
 __all__ = [
     "CATALOGUE",
@@ -65,6 +35,7 @@ __all__ = [
     "WrongGradientError",
     "could_not_be_checked",
     "merged",
+    "verify_derivative",
     "verify_function",
     "verify_layer",
     "verify_loss",
@@ -72,252 +43,3 @@ __all__ = [
     "verify_optimizer",
     "verify_penalty",
 ]
-
-
-def verify_function(
-    forward: Callable[..., Any],
-    backward: Callable[..., Any] | None,
-    *,
-    reference: Callable[..., Any] | None = None,
-    seed: int = 0,
-    **inputs: Any,
-) -> Report:
-    """Verify a pair of plain NumPy functions; autograd goes through *your own forward*.
-
-    Args:
-        forward: ``forward(x, w, …) -> out, cache`` (or several outputs before the cache), or ``forward(x, w, …) ->
-        out`` backward: ``backward(dout, cache)`` or ``backward(dout, x, w, …)``, returning a gradient for each float
-        array in
-            forward's order, fewer if the last have none, or a dict by name; None where ``forward`` is a loss that
-            returns ``value, gradients`` itself
-        reference: a torch function of the same arguments, to judge the forward by, and the gradients if that agrees
-        seed: of the upstream gradients and of the other inputs that are tried
-        inputs: the arguments of ``forward`` by name: float arrays, which are differentiated, and anything else, which
-        is
-            handed on as it is. Distinct axis lengths hide least.
-
-    Raises
-        TypeError, ValueError: arguments that do not fit ``forward``, or a ``backward`` that fits none of the styles
-    """
-    start = time.perf_counter()
-    try:
-        unit = function_unit(forward, backward, inputs, reference)
-    except UserCodeError as error:
-        return _timed(could_not_be_checked(getattr(forward, "__name__", "forward"), str(error)), start)
-    return _timed(verify_unit(unit, in_order(forward, inputs), seed), start)
-
-
-def verify_layer(
-    layer: Layer,
-    x_shape: Sequence[int],
-    *,
-    reference: Any = None,
-    dtype: str = "float64",
-    seed: int = 0,
-) -> Report:
-    """Verify a layer of this project's protocol, your own or a built-in one, with random inputs and parameters.
-
-    Args:
-        layer: see :class:`scratch.Layer`
-        x_shape: of the input, (batch, …)
-        reference: an ``nn.Module`` whose parameters have the layer's names, or a torch function of x and the
-        parameters; by default the counterpart in :mod:`torch_impl.counterparts`, else the layer's own forward
-        dtype: "float64", or "float32" to have that verified too
-        seed: of everything random
-
-    Raises
-        TypeError: no layer
-        ValueError: a shape or dtype that is none
-    """
-    start = time.perf_counter()
-    checks.instance("layer", layer, Layer, "a layer with shapes, forward and backward, such as Linear(5, 3)")
-    if len(tuple(x_shape)) == 0:
-        raise ValueError("x_shape is (), expected (batch, …)")
-    for i, n in enumerate(x_shape):
-        checks.whole(f"x_shape[{i}]", n, 1)
-    checks.choice("dtype", dtype, {"float64": 0, "float32": 0})
-    rng = np.random.default_rng(seed)
-    # Arrays away from zero and one, where a bias or a γ would not show.
-    inputs: dict[str, Any] = {"x": random_input(layer, tuple(x_shape), rng, dtype)}
-    inputs |= {name: rng.standard_normal(shape).astype(dtype) for name, shape in trained_shapes(layer).items()}
-    module = counterpart(layer)
-    if reference is None and module is not None and list(arrays_of(module)) != list(layer.shapes()):
-        came, expected = list(arrays_of(module)), list(layer.shapes())
-        text = f"the torch counterpart has the arrays {came}, expected those of shapes(), in its order: {expected}"
-        return _timed(could_not_be_checked(str(layer), text), start)
-    differs = takes(layer.forward, "training")
-    trained = inputs | ({"rng": np.random.default_rng(seed)} if differs else {})
-    unit = layer_unit(layer, trained, reference)
-    reports = [verify_unit(unit, trained, seed)]
-    if takes(layer.backward, "need_dx") and reports[0].ok:
-        reports += [found for found in (without_dx(layer, unit, trained),) if not found.ok]
-    if getattr(layer, "untrained", ()) and reference is None and counterpart(layer) is not None:
-        reports += [found for found in (tracking(layer, trained),) if not found.ok]
-    if differs and not getattr(layer, "stochastic", False):  # without its draws a layer is the identity, or near it
-        unit = layer_unit(layer, inputs, reference, f"{layer}, in evaluation", training=False)
-        reports.append(verify_unit(unit, inputs, seed))
-    return _timed(reports[0] if len(reports) == 1 else merged(str(layer), reports), start)
-
-
-def without_dx(layer: Layer, unit: Unit, inputs: dict[str, Any]) -> Report:
-    """Whether ``backward`` with ``need_dx=False``, as the first layer is called, writes the same gradients."""
-    outputs, cache = unit.forward(inputs)
-    upstream = np.random.default_rng(0).standard_normal(outputs[0].shape).astype(outputs[0].dtype)
-    written: list[dict[str, Array]] = []
-    try:
-        for need_dx in (True, False):
-            written.append({name: np.full_like(inputs[name], np.nan) for name in unit.parameters})
-            call("backward", layer.backward, upstream, cache, *written[-1].values(), need_dx=need_dx)
-    except UserCodeError as error:
-        return could_not_be_checked(f"{layer}, need_dx=False", str(error))
-    rows = [compare(f"d{name}", written[1][name], g, 0.0, "need_dx=False") for name, g in written[0].items()]
-    wrong = tuple(row.tensor for row in rows if row.verdict == "wrong")
-    findings: tuple[Finding, ...] = ()
-    if wrong:
-        text = (
-            f"In {layer}: with need_dx=False, as the first layer is called in training, {', '.join(wrong)} is another."
-        )
-        findings = (Finding(wrong[0], UNKNOWN, "none", math.nan, text, "", str(layer), tensors=wrong),)
-    return Report(str(layer), (Section("backward with need_dx=False", tuple(rows)),), findings)
-
-
-def tracking(layer: Layer, inputs: dict[str, Any]) -> Report:
-    """Whether ``track`` moves the untrained arrays as the buffers of the torch counterpart move in a training step."""
-    title = f"{layer}, untrained arrays after a training step"
-    untrained, module = random_untrained(layer), counterpart(layer)
-    assert module is not None  # where there is none, there is nothing to compare with
-    module.double().train()
-    given = {name: np.asarray(inputs.get(name, untrained.get(name)), np.float64) for name in layer.shapes()}
-    arrays = arrays_of(module)
-    for name, value in given.items():
-        arrays[name].copy_(torch.from_numpy(value))
-    x = inputs["x"].astype(np.float64)
-    try:
-        _, cache = call("forward", layer.forward, x, *given.values(), training=np.random.default_rng(0))
-        call("track", layer.track, cache, *untrained.values())  # type: ignore[attr-defined]
-    except UserCodeError as error:
-        return could_not_be_checked(title, str(error))
-    run(module, torch.from_numpy(x), np.random.default_rng(0))
-    expected = {name: arrays_of(module)[name].numpy() for name in untrained}
-    rows = [compare(n, untrained[n], e, 1e-9 * float(np.abs(e).max()), "a training step") for n, e in expected.items()]
-    wrong = tuple(row.tensor for row in rows if row.verdict == "wrong")
-    text = f"In {layer}: after a training step {' and '.join(wrong)} {'are' if len(wrong) > 1 else 'is'} not torch's."
-    found = (Finding(wrong[0], UNKNOWN, "none", math.nan, text, "", title, tensors=wrong),) if wrong else ()
-    return Report(title, (Section(title, tuple(rows)),), found)
-
-
-def verify_loss(
-    loss: Loss, logits: Array, y: Array, *, reference: Callable[..., Any] | None = None, seed: int = 0
-) -> Report:
-    """Verify a loss of this project's protocol, ``loss(logits, y) -> (value, dlogits)``.
-
-    Args:
-        loss: your own or a built-in one
-        logits: (batch, out), float32 or float64
-        y: targets as the loss takes them
-        reference: a torch function of logits and y; by default torch's counterpart of a built-in loss, else the loss's
-        own
-            value
-        seed: of the other inputs that are tried
-
-    Raises
-        TypeError, ValueError: logits that are no float array (batch, out), or a loss that is none
-    """
-    start = time.perf_counter()
-    checks.float_array("logits", logits, ("batch", "out"))
-    if isinstance(loss, type) or not callable(loss):
-        raise TypeError(f"loss is {loss!r}, expected a loss such as MSE()")
-    inputs = {"logits": logits, "y": y}
-    return _timed(verify_unit(loss_unit(loss, reference), inputs, seed), start)
-
-
-def verify_penalty(penalty: scratch.Penalty, *, seed: int = 0) -> Report:
-    """Verify a penalty on the weights: :class:`scratch.Penalty`, or one of your own with the same ``add_grad``.
-
-    Its value and gradient are compared with those of l1 Σ|w| + l2/2 Σw² over the weights, in a network's parameters.
-
-    Raises
-        TypeError: it has no ``add_grad``, ``l1`` and ``l2``
-    """
-    start = time.perf_counter()
-    if not all(hasattr(penalty, name) for name in ("add_grad", "l1", "l2")) or isinstance(penalty, type):
-        raise TypeError(f"penalty is {penalty!r}, expected a penalty such as Penalty(l2=1e-4)")
-    rng = np.random.default_rng(seed)
-    inputs = {
-        name: rng.standard_normal(shape)
-        for name, shape in (("0.weight", (5, 3)), ("0.bias", (5,)), ("2.weight", (7, 5)))
-    }
-    return _timed(verify_unit(penalty_unit(penalty), inputs, seed), start)
-
-
-def verify_network(
-    network: scratch.Network | Model,
-    loss: Loss | None = None,
-    *,
-    x: Array,
-    y: Array,
-    params: scratch.Parameters | None = None,
-    optimizer: Optimizer | None = None,
-    reference: Callable[..., Any] | None = None,
-    seed: int = 0,
-) -> Report:
-    """Verify a whole network with its loss: every boundary, every parameter, and the optimizer's steps.
-
-    First end to end: the forward, the boundaries in backward order, the parameters. Then each layer by itself, with
-    autograd's input and autograd's upstream gradient, so that one fault neither hides nor fakes another.
-
-    Args:
-        network: a :class:`scratch.Network`, or a :class:`Model` around any object that holds its weights
-        loss: a loss of this project's protocol; a Model has its own
-        x, y: a batch, (batch, in) and targets
-        params: the parameters; by default random ones, biases included
-        optimizer: verified as well, if it is given (:func:`verify_optimizer`)
-        reference: for a Model, a torch function of x, y and the weights by name that returns the loss; by default
-        autograd
-            goes through the object's own forward
-        seed: of everything random, dropout masks included
-
-    Raises
-        TypeError, ValueError: something of another kind or shape
-    """
-    start = time.perf_counter()
-    if isinstance(network, Model):
-        inputs = {"x": x, "y": y} | network.parameters()
-        report = verify_unit(model_unit(network, reference), inputs, seed)
-    else:
-        check_network(network, loss)
-        assert loss is not None  # check_network raised
-        if params is None:
-            dtype = x.dtype if x.dtype == np.float32 else np.float64
-            params = random_parameters(network, np.random.default_rng(seed), dtype)
-        network.check_input("x", x, params.dtype)
-        if params.shapes != network.shapes():
-            raise ValueError(f"params has {params.shapes}, expected {network.shapes()}")
-        report = verify_chain(network, loss, x, y, params, seed)
-    if optimizer is not None:
-        report = merged(report.title, [report, verify_optimizer(optimizer, seed=seed)])
-    return _timed(report, start)
-
-
-def random_parameters(
-    network: scratch.Network, rng: np.random.Generator, dtype: Any = np.float64
-) -> scratch.Parameters:
-    """Parameters that hide nothing: weights that keep the signal's size, biases that are not zero."""
-    params = scratch.initial_parameters(network, rng, dtype=np.dtype(dtype).name)
-    for name, view in params.items():
-        if name in params.untrained:
-            params[name] = rng.uniform(0.5, 1.5, view.shape).astype(params.dtype)
-        elif not is_weight(view):
-            params[name] = (0.5 * rng.standard_normal(view.shape)).astype(params.dtype)
-    return params
-
-
-def random_input(layer: Layer, shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> Array:
-    """An input of that shape: of order one and two, both signs; or integers, where the layer takes them."""
-    if getattr(layer, "integer_input", False):
-        return rng.integers(0, layer.n_in, shape)  # type: ignore[attr-defined]
-    return (2 * rng.standard_normal(shape)).astype(dtype)
-
-
-def _timed(report: Report, start: float) -> Report:
-    return dataclasses.replace(report, seconds=time.perf_counter() - start)

@@ -11,17 +11,18 @@ import numpy as np
 import torch
 
 from torch_impl.verify.explain.search import backward_order, explain
-from torch_impl.verify.explain.words import ratios
 from torch_impl.verify.judge.kinks import by_convention
-from torch_impl.verify.judge.state import check_repeatable, drawn_anew, remembers, resampled, watch_state
+from torch_impl.verify.judge.state import added, check_repeatable, drawn_anew, remembers, resampled, watch_state
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.mistakes.sites import Sites
 from torch_impl.verify.mistakes.softmax import with_second_softmax
 from torch_impl.verify.observe import probes
 from torch_impl.verify.observe.observation import Probe, observe, run, tape_of
-from torch_impl.verify.observe.reference import TraceError, choose_reference, own_reference
-from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare
+from torch_impl.verify.observe.reference import choose_reference, own_reference
+from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare, ratios
+from torch_impl.verify.trace.recording import TraceError
 from torch_impl.verify.trace.tape import line, packet_of
+from torch_impl.verify.units.roles import is_weight_name
 from torch_impl.verify.units.unit import UserCodeError, float_arrays, own
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ def verify_unit(
         else:
             findings += _explained(unit, doubled, seen, wrong, neighbours)
     checks = [_worst(unit, seen.observations, name, verdict) for name in base.auto if name in base.hand]
-    checks += _missing(unit, base)
+    missing = _missing(unit, base)
+    checks += [check for check in missing if check.verdict != "right"]
+    seen.notes += [f"{unit.name}: {c.tensor}: {c.note}" for c in missing if c.verdict == "right"]
     findings += watch_state(unit, doubled, base, {f.mistake for f in findings})
     if any(v.dtype == np.float32 for v in float_arrays(inputs).values()) and not findings:
         single = _in_float32(unit, inputs, seen.reference, base)
@@ -116,6 +119,9 @@ def _see(unit: Unit, inputs: Inputs, seed: int, upstream: Any) -> Seen:
             f"{unit.name}: backward returned None for {', '.join(base.declined)}, which counts as constant"
         )
     if remembers(unit, inputs, base):
+        increments = added(unit, inputs, base)
+        if increments and all(base.residual(n, base.auto[n]) > base.tolerance[n] for n in increments):
+            base.hand |= {n: g for n, g in increments.items() if np.abs(g - base.auto[n]).max() <= base.tolerance[n]}
         return seen  # what a unit with a memory gives from the second call on tells nothing of its gradient
     for probe in _probes(unit, inputs, reference, rng):
         try:
@@ -153,12 +159,12 @@ def _explained(
 
 
 def _missing(unit: Unit, base: Observation) -> list[TensorCheck]:
-    """A backward owes the gradient of every parameter, or None for one that is constant."""
+    """A backward owes the gradient of every weight and bias, or None for one that is constant; of others it may."""
     arrays = float_arrays(base.inputs)
     missing = [n for n in unit.parameters if n in arrays and n not in base.hand and n not in base.declined]
+    note = "backward returned no gradient for it (None would say that it is constant)"
     return [
-        _unchecked(unit.title(n), "backward returned no gradient for it (None would say that it is constant)")
-        for n in missing
+        TensorCheck(unit.title(n), "could not be checked" if is_weight_name(n) else "right", note=note) for n in missing
     ]
 
 
@@ -183,25 +189,25 @@ def _probes(unit: Unit, inputs: Inputs, reference: Reference, rng: Generator) ->
     longer = {n: n + 2 for n in lengths}
     if unit.batch_is_free:
         rows = frozenset(n for n, v in inputs.items() if isinstance(v, np.ndarray) and n not in unit.parameters)
-        yield Probe("another batch size", unit, probes.resized(inputs, {batch: batch + 4}, rng, rows), reference)
-        yield Probe("one row", unit, probes.resized(inputs, {batch: 1}, rng, rows), reference)
+        yield Probe("another batch size", unit, probes.resized(unit, inputs, {batch: batch + 4}, rng, rows), reference)
+        yield Probe("one row", unit, probes.resized(unit, inputs, {batch: 1}, rng, rows), reference)
         wider = unit.widened() if unit.widened is not None else None
         if wider is not None:
             yield Probe("another width", wider[0], wider[1], type(reference)(wider[0], reference.kind))
         elif not unit.parameters and all(np.ndim(v) == 2 for v in float_arrays(inputs).values()):
             sizes = {n: n + 2 for n in lengths if n != batch}
-            yield Probe("another width", unit, probes.resized(inputs, sizes, rng), reference)
+            yield Probe("another width", unit, probes.resized(unit, inputs, sizes, rng), reference)
     elif reference.cost(inputs) <= MOST_NODES:
         candidates = [
             ("other sizes", longer),
             ("another batch size", {batch: batch + 2 if batch + 2 not in lengths else batch + 4}),
         ]
         for name, change in candidates:
-            other = probes.resized(inputs, change, rng)
+            other = probes.resized(unit, inputs, change, rng)
             if _runs(unit, other):
                 yield Probe(name, unit, other, reference)
                 break
-    yield Probe("other values", unit, probes.resized(inputs, {}, rng), reference)
+    yield Probe("other values", unit, probes.resized(unit, inputs, {}, rng), reference)
     yield Probe("large inputs", unit, probes.saturated(unit, inputs, 6), reference)
     yield Probe("saturated", unit, probes.saturated(unit, inputs, 40), reference)
 
@@ -244,7 +250,7 @@ def _raised(unit: Unit, inputs: Inputs, error: UserCodeError, seed: int) -> Repo
     section = Section(unit.name, (_unchecked("all", str(error)),))
     lengths = {n for v in float_arrays(inputs).values() for n in v.shape if n > 1}
     if len(lengths) > 1 and not unit.batch_is_free:
-        square = probes.resized(inputs, dict.fromkeys(lengths, 5), np.random.default_rng(seed))
+        square = probes.resized(unit, inputs, dict.fromkeys(lengths, 5), np.random.default_rng(seed))
         try:
             run(unit, square, None, np.random.default_rng(seed))
         except UserCodeError:
@@ -291,7 +297,7 @@ def _forward(
         Finding(wrong[0].tensor, mistake, "certain" if mistake in CATALOGUE else "none", math.nan,
                 f"In the forward of {unit.name}: {said}. The gradients below are judged by this forward as it is.",
                 formula, f"{unit.name}, forward", ratios(np.asarray(hand[0]), expected[0]),
-                tensors=tuple(c.tensor for c in wrong))
+                tensors=tuple(c.tensor for c in wrong), fix=CATALOGUE[mistake].fix if mistake in CATALOGUE else "")
     ]  # fmt: skip
     own_unit = dataclasses.replace(unit, reference=None)
     other, notes = own_reference(own_unit, inputs)
@@ -338,7 +344,8 @@ def _nested_softmax(unit: Unit, inputs: Inputs, reference: Reference) -> list[Fi
             return [
                 Finding("out", "double-softmax", "certain", 0.0, f"In {unit.name}: {CATALOGUE['double-softmax'].what}.",
                         "softmax(softmax(z)); should be softmax(z)", f"{unit.name}, {line(again[0])}",
-                        "the second one's inputs are rows that sum to 1", tensors=("out",))
+                        "the second one's inputs are rows that sum to 1", tensors=("out",),
+                        fix=CATALOGUE["double-softmax"].fix)
             ]  # fmt: skip
     return []
 
@@ -351,9 +358,11 @@ def _at_kinks(unit: Unit, inputs: Inputs, reference: Reference, rng: Generator) 
     if reference.kind == "central differences":
         return None
     try:
-        return observe(Probe("at the kinks", unit, probes.kinked(unit, inputs), reference), rng)
+        seen = observe(Probe("at the kinks", unit, probes.kinked(unit, inputs), reference), rng)
     except (UserCodeError, TraceError):
         return None
+    finite = seen is not None and all(np.isfinite(h).all() for h in seen.hand.values())
+    return seen if finite else None  # there is no gradient where a norm is zero
 
 
 def _in_float32(unit: Unit, inputs: Inputs, reference: Reference, base: Observation) -> dict[str, TensorCheck]:

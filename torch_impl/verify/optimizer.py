@@ -12,10 +12,9 @@ import torch
 from scratch import checks
 from scratch.optim import Optimizer
 from torch_impl.counterparts import OPTIMIZERS
-from torch_impl.verify.explain.words import ratios
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.mistakes.optimizers import wrong_updates
-from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare
+from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare, finding, ratios
 from torch_impl.verify.tolerances import SAME, SLACK, TINY
 from torch_impl.verify.units.unit import UserCodeError, call
 
@@ -131,16 +130,17 @@ def _trajectory(
     findings = []
     if wrong:
         k = next(k for k, row in enumerate(rows) if row.verdict != "right")
+        evidence = f"the way gone after step {k + 1}: {ratios(hand[k], torchs[k])}"
+        step = f"step {k + 1}"
         findings.append(
-            Finding(rows[k].tensor, mistake, "none" if row is None else "certain", residual,
-                    f"In {name}: {said if row is None else row.what}.", formula, f"{name}, step {k + 1}",
-                    f"the way gone after step {k + 1}: {ratios(hand[k], torchs[k])}", verdict, tensors=("w",))
+            finding(row or UNKNOWN, ["w"], name, step, text="" if row else said, formula=formula, evidence=evidence,
+                    residual=residual)
         )  # fmt: skip
+        findings[0] = dataclasses.replace(findings[0], tensor=rows[k].tensor)
     if changed:
-        findings.append(
-            Finding("g", "aliasing", "certain", math.nan, f"In {name}: the gradient is changed in place.", "", name,
-                    "the bytes of g differ after the update", tensors=("g",))
-        )  # fmt: skip
+        evidence = "the bytes of g differ after the update"
+        text = "the gradient is changed in place"
+        findings.append(finding(CATALOGUE["aliasing"], ["g"], name, text=text, evidence=evidence))
     return rows, findings
 
 

@@ -5,27 +5,29 @@ from __future__ import annotations
 import io
 import json
 import math
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+import time
+from dataclasses import asdict, dataclass, replace
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 import numpy as np
-from rich.console import Console, Group
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
-from torch_impl.verify.mistakes.catalogue import CATALOGUE
+from torch_impl.verify.render import Entry, Line, Table, Terminal, clean, labelled, markdown, page, sentence, symbols
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from numpy.typing import NDArray
-    from rich.console import RenderableType
+    from numpy.typing import ArrayLike, NDArray
 
-Verdict = Literal["right", "convention", "rounding", "wrong", "could not be checked"]
-UNKNOWN = "unknown"
+    from torch_impl.verify.render import Block
 
-_STYLES = {"right": "green", "convention": "yellow", "rounding": "yellow", "wrong": "bold red"}
+P = ParamSpec("P")
+Verdict = Literal["right", "convention", "right, but", "rounding", "wrong", "could not be checked"]
+UNKNOWN, NO_NAME = "unknown", "the gradient differs, and no known mistake explains the numbers"
+
+# From the worst to the best. "right, but" is right in its numbers, and says something else that should be known.
+_ORDER: tuple[Verdict, ...] = ("wrong", "could not be checked", "right, but", "convention", "rounding", "right")
 
 
 class WrongGradientError(AssertionError):
@@ -56,12 +58,11 @@ class TensorCheck:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong, or a convention that differs.
+    """Something that is wrong, a convention that differs, or something else that should be known.
 
     ``mistake`` is a name of the catalogue, or "unknown" where nothing known explains the numbers. ``confidence`` is
     "certain" where one explanation alone reproduces every probe to rounding, "tie" where those in ``ties`` do so too,
-    and "none" for an unknown fault. ``residual`` is what the explanation leaves of the difference, relative to the
-    tensor's largest element (NaN for unknown).
+    and "none" for "unknown". ``residual`` is what it leaves of the difference, over the tensor's largest element.
     """
 
     tensor: str
@@ -72,17 +73,42 @@ class Finding:
     formula: str = ""
     where: str = ""
     evidence: str = ""
-    verdict: Literal["wrong", "convention"] = "wrong"
+    verdict: Literal["wrong", "convention", "right, but"] = "wrong"
     ties: tuple[str, ...] = ()
     tensors: tuple[str, ...] = ()  # every tensor that this one fault made wrong
+    fix: str = ""
 
-    @property
-    def fix(self) -> str:
-        return CATALOGUE[self.mistake].fix if self.mistake in CATALOGUE else ""
+    def entry(self, number: int = 0) -> Entry:
+        """In the order of what a reader needs: what is wrong, where, how to mend it, and how that is known."""
+        where = "" if self.explanation.startswith(f"In {self.where}: ") else self.where
+        lines = ("", self.explanation), ("where", where), ("fix", self.fix), ("formula", self.formula)
+        said = tuple((label, text) for label, text in (*lines, ("numbers", self.evidence)) if text)
+        aside = f"(or {', '.join(self.ties)}: what was tried does not tell them apart)" if self.ties else ""
+        return Entry(number, self.tensor, self.mistake, aside, self.verdict, said)
 
     def __str__(self) -> str:
-        ties = f" (or {', '.join(self.ties)})" if self.ties else ""
-        return "\n".join([f"{self.tensor}: {self.mistake}{ties}", *(f"   {text}" for text in _lines(self))])
+        entry = self.entry()
+        said = [*(labelled(*line) for line in entry.lines), *sentence(symbols([entry]))]
+        return "\n   ".join(map(clean, [f"{self.tensor}: {self.mistake} {entry.aside}", *said]))
+
+
+def finding(
+    mistake: Any, tensors: Sequence[str], where: str, line: str = "", *, text: str = "", formula: str = "",
+    evidence: str = "", residual: float = math.nan, ties: Iterable[str] = (),
+) -> Finding:  # fmt: skip
+    """A finding that says "In {where}: {text}."; unless a text is given, it is the catalogue's.
+
+    ``mistake`` is a row of the catalogue (name, what, fix, and the verdict as its kind) or "unknown".
+    """
+    unknown = mistake == UNKNOWN
+    said = text or (NO_NAME if unknown else mistake.what)
+    verdict: Any = "wrong" if unknown else mistake.kind
+    also = f" It makes {', '.join(tensors)} wrong." if len(tensors) > 1 and verdict == "wrong" else ""
+    return Finding(
+        tensors[0], UNKNOWN if unknown else mistake.name, "none" if unknown else "tie" if ties else "certain", residual,
+        f"In {where}: {said}.{also}", formula, f"{where}, {line}" if line else where, evidence,
+        verdict, tuple(ties), tuple(tensors), "" if unknown else mistake.fix,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,20 +126,19 @@ class Report:
     title: str
     sections: tuple[Section, ...] = ()
     findings: tuple[Finding, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     seconds: float = math.nan
 
     @property
     def verdict(self) -> Verdict:
-        """The worst verdict of all tensors and findings: wrong, could not be checked, convention, rounding, right."""
+        """The worst verdict of all tensors and findings."""
         verdicts = {check.verdict for section in self.sections for check in section.checks}
         verdicts |= {finding.verdict for finding in self.findings}
-        order: tuple[Verdict, ...] = ("wrong", "could not be checked", "convention", "rounding")
-        return next((v for v in order if v in verdicts), "right" if verdicts else "could not be checked")
+        return next((v for v in _ORDER if v in verdicts), "could not be checked")
 
     @property
     def ok(self) -> bool:
-        """Nothing is wrong, and everything could be checked; conventions and rounding are no errors."""
+        """Nothing is wrong, and everything could be checked; every other verdict is one without an error."""
         return self.verdict not in ("wrong", "could not be checked")
 
     @property
@@ -127,133 +152,84 @@ class Report:
         return replace(self, title=name, sections=sections)
 
     def raise_if_wrong(self) -> None:
-        """For tests.
-
-        Raises
-            WrongGradientError: unless the report is ok; the message is the report as Markdown
-        """
+        """For tests: raise WrongGradientError with the report in Markdown, unless the report is ok."""
         if not self.ok:
             raise WrongGradientError(self.to_markdown())
 
     def __str__(self) -> str:
-        console = Console(width=100, file=None, color_system=None, legacy_windows=False, force_terminal=False)
-        with console.capture() as capture:
-            console.print(self)
-        return "\n".join(line.rstrip() for line in capture.get().splitlines())
+        file = io.StringIO()  # in memory, so that it does not depend on the terminal's encoding
+        Console(file=file, width=100, color_system=None, legacy_windows=False, force_jupyter=False).print(self)
+        return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
-    def __rich__(self) -> RenderableType:
-        return Group(*self._parts())
+    def __rich__(self) -> Terminal:
+        return Terminal(tuple(self.blocks()))
 
-    def _parts(self) -> Iterable[RenderableType]:
-        # A long report shows right sections as a line each: what is wrong should not be searched for.
-        brief = len(self.sections) > 6
-        table = Table(title=self.title, title_justify="left", title_style="bold")
-        table.add_column("tensor")
-        table.add_column("verdict")
-        table.add_column("relative", justify="right")
-        table.add_column("ulp", justify="right")
-        for section in self.sections:
-            right = all(check.verdict == "right" for check in section.checks)
-            if len(self.sections) > 1 and not (brief and right):
-                table.add_section()
-                table.add_row(Text(section.name, style="bold"), "", "", "")
-            for check in [_widest(section)] if brief and right else section.checks:
-                name = section.name if brief and right else check.tensor
-                indent = "  " if len(self.sections) > 1 and not (brief and right) else ""
-                table.add_row(
-                    Text(indent + name),
-                    Text(check.verdict, style=_STYLES.get(check.verdict, "magenta")),
-                    _number(check.relative),
-                    _ulp(check.ulp),
-                )
-        yield table
-        for section in self.sections:
-            for check in section.checks:
-                if check.note:
-                    yield Text(f"{section.name}, {check.tensor}: {check.note}")
-        for note in self.notes:
-            yield Text(f"Note: {note}")
-        for i, finding in enumerate(self.findings, 1):
-            ties = f"  (or {', '.join(finding.ties)}: what was tried does not tell them apart)"
-            yield Text()
-            yield Text.assemble(
-                (f"{i}. {finding.tensor}: ", "bold"),
-                (finding.mistake, "bold red" if finding.verdict == "wrong" else "bold yellow"),
-                *([ties] if finding.ties else []),
-            )
-            for line in _lines(finding):
-                yield Padding(Text(line), (0, 0, 0, 3))
-        yield Text()
-        yield Text(self.summary(), style=_STYLES.get(self.verdict, "magenta"))
+    def blocks(self, on_a_page: bool = False) -> list[Block]:
+        """The content: what matters most comes first on a page, and last in a terminal, where the end is in view."""
+        rows = tuple(row for section in self.sections for row in self._rows(section))
+        table: list[Block] = [Table(rows)] if rows else []
+        noted = [(section.name, check) for section in self.sections for check in section.checks if check.note]
+        notes = [f"{name}{f', {check.tensor}' * (check.tensor != 'all')}: {check.note}" for name, check in noted]
+        said: list[Block] = [finding.entry(i) for i, finding in enumerate(self.findings, 1)]
+        said += [Line("note", f"Note: {text}") for text in (*notes, *self.notes)]
+        for part in (table, said):
+            part += [Line("legend", text) for text in sentence(symbols(part))]
+        title, summary = Line("title", clean(self.title) or "Report"), Line("summary", self.summary(), self.verdict)
+        return [title, summary, *said, *table] if on_a_page else [title, *table, *said, summary]
+
+    def _rows(self, section: Section) -> list[Any]:
+        """A row for every tensor; in a long report one for all of a right section, so that what is wrong is seen."""
+        rows = [(check.tensor, check.verdict, check.relative, check.ulp) for check in section.checks]
+        if len(self.sections) > 6 and {check.verdict for check in section.checks} == {"right"}:
+            return [(section.name, *max(rows, key=lambda row: row[2])[1:])]
+        return [(section.name, "", math.nan, math.nan), *rows] if len(self.sections) > 1 else rows
 
     def summary(self) -> str:
         """One sentence: the verdict, and how much was compared."""
-        checks = [check for section in self.sections for check in section.checks]
-        n = sum(check.verdict == "wrong" for check in checks)
-        unchecked = sum(check.verdict == "could not be checked" for check in checks)
-        faults = sum(finding.verdict == "wrong" for finding in self.findings)
+        verdicts = [check.verdict for section in self.sections for check in section.checks]
+        found = [finding.verdict for finding in self.findings]
+        n, unchecked, total = verdicts.count("wrong"), verdicts.count("could not be checked"), len(verdicts)
         took = "" if math.isnan(self.seconds) else f", in {self.seconds:.1f} s"
         if self.verdict == "wrong":
+            differ = f"{n} of {_count(total, 'tensor')} differ{'s' * (n == 1)}{took}."
             first = f" The first divergence is {self.first_divergence}." if self.first_divergence else ""
             more = f" {unchecked} could not be checked." if unchecked else ""
-            return (
-                f"WRONG: {_count(faults, 'fault')}; {n} of {_count(len(checks), 'tensor')} differ{took}.{first}{more}"
-            )
+            return f"WRONG: {_count(found.count('wrong'), 'fault')}; {differ}{first}{more}"
         if self.verdict == "could not be checked":
-            return f"COULD NOT BE CHECKED: {unchecked} of {_count(len(checks), 'tensor')}{took}."
-        aside = {"convention": ", but for a convention", "rounding": ", to the rounding of float32"}.get(
-            self.verdict, ""
-        )
-        return f"RIGHT{aside}: {_count(len(checks), 'tensor')} compared{took}."
+            return f"COULD NOT BE CHECKED: {unchecked} of {_count(total, 'tensor')}{took}."
+        remarks = _count(max(found.count("right, but"), verdicts.count("right, but")), "remark")
+        aside = {"convention": ", but for a convention", "rounding": ", to the rounding of float32"}
+        opening = f", BUT: {remarks};" if self.verdict == "right, but" else f"{aside.get(self.verdict, '')}:"
+        return f"RIGHT{opening} {_count(total, 'tensor')} compared{took}."
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in what JSON can hold; NaN and infinities become strings."""
-        content = {
-            "title": self.title,
-            "verdict": self.verdict,
-            "ok": self.ok,
-            "first_divergence": self.first_divergence,
-            "sections": [asdict(section) for section in self.sections],
-            "findings": [asdict(finding) | {"fix": finding.fix} for finding in self.findings],
-            "notes": list(self.notes),
-            "seconds": self.seconds,
-        }
-        return _jsonable(content)
+        said = {"verdict": self.verdict, "ok": self.ok, "first_divergence": self.first_divergence}
+        return _jsonable({"title": self.title} | said | asdict(self))
 
     def to_json(self) -> str:
         """The whole report for machines."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+        # Half of a surrogate pair, as in a file's name, has no other form in UTF-8 than its escape.
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
     def to_markdown(self) -> str:
-        """The table and the findings, to paste into an issue."""
-        lines = [
-            f"**{self.title}**: {self.summary()}",
-            "",
-            "| | tensor | verdict | relative | ulp |",
-            "|---|---|---|---|---|",
-        ]
-        for section in self.sections:
-            for check in section.checks:
-                lines.append(
-                    f"| {section.name} | {check.tensor} | {check.verdict} | {_number(check.relative)} "
-                    f"| {_ulp(check.ulp)} |"
-                )
-                lines += [f"| | | {check.note} | | |"] if check.note else []
-        lines += ["", *(f"Note: {note}" for note in self.notes)] if self.notes else []
-        for i, finding in enumerate(self.findings, 1):
-            ties = f" (or {', '.join(f'`{t}`' for t in finding.ties)})" if finding.ties else ""
-            lines += [
-                "",
-                f"{i}. **{finding.tensor}**: `{finding.mistake}`{ties}",
-                *(f"   - {x}" for x in _lines(finding)),
-            ]
-        return "\n".join(lines) + "\n"
+        """The findings and the table, to paste into an issue."""
+        return markdown(self.blocks(on_a_page=True))
 
     def to_html(self) -> str:
-        """A page of its own, as the terminal shows it."""
-        console = Console(width=92, record=True, file=_Nowhere(), force_terminal=True, color_system="truecolor")
-        console.print(self)
-        return console.export_html(inline_styles=True)
+        """A page of its own."""
+        return page(self.title, self.blocks(on_a_page=True))
+
+
+def timed(verify: Callable[P, Report]) -> Callable[P, Report]:
+    """A function that makes a report, with the seconds that it took in it."""
+
+    @wraps(verify)
+    def measured(*args: P.args, **kwargs: P.kwargs) -> Report:
+        start = time.perf_counter()
+        return replace(verify(*args, **kwargs), seconds=time.perf_counter() - start)
+
+    return measured
 
 
 def could_not_be_checked(name: str, note: str) -> Report:
@@ -264,67 +240,68 @@ def could_not_be_checked(name: str, note: str) -> Report:
 def merged(title: str, reports: Iterable[Report], notes: Iterable[str] = (), seconds: float = math.nan) -> Report:
     """Several reports as one."""
     reports = list(reports)
-    return Report(
-        title,
-        tuple(section for report in reports for section in report.sections),
-        tuple(finding for report in reports for finding in report.findings),
-        tuple(dict.fromkeys([*notes, *(note for report in reports for note in report.notes)])),
-        seconds,
-    )
+    sections = tuple(section for report in reports for section in report.sections)
+    findings = tuple(finding for report in reports for finding in report.findings)
+    notes = dict.fromkeys([*notes, *(note for report in reports for note in report.notes)])
+    return Report(title, sections, findings, tuple(notes), seconds)
 
 
 def compare(
     tensor: str, hand: Any, reference: NDArray[Any], tolerance: float, probe: str, verdict: Verdict = "wrong"
 ) -> TensorCheck:
     """The check of one tensor: right within ``tolerance`` (absolute), else ``verdict``."""
-    if not isinstance(hand, np.ndarray | np.generic) or np.asarray(hand).dtype == object:
+    note, shape = "", reference.shape
+    if not isinstance(hand, np.ndarray | np.generic):
         note = f"is a {type(hand).__name__}, expected an array of shape {reference.shape}"
-        return TensorCheck(tensor, "wrong", math.inf, math.inf, shape=reference.shape, probe=probe, note=note)
-    hand = np.asarray(hand)
-    if hand.shape != reference.shape:
-        note = f"has shape {hand.shape}, expected {reference.shape}"
-        return TensorCheck(tensor, "wrong", math.inf, math.inf, shape=hand.shape, probe=probe, note=note)
+    elif hand.dtype.kind not in "biuf":
+        note = f"is an array of {hand.dtype}, expected real numbers"
+    elif hand.shape != reference.shape:
+        note, shape = f"has shape {hand.shape}, expected {reference.shape}", hand.shape
+    if note:
+        return TensorCheck(tensor, "wrong", math.inf, math.inf, shape=shape, probe=probe, note=note)
     if hand.size == 0:
         return TensorCheck(tensor, "right", 0.0, 0.0, probe=probe)
-    apart = np.abs(hand.astype(np.float64) - reference)
-    apart = np.where(np.isnan(apart), np.inf, apart)
+    apart = np.nan_to_num(np.abs(hand.astype(np.float64) - reference), nan=np.inf, posinf=np.inf)
     worst = tuple(int(i) for i in np.unravel_index(apart.argmax(), apart.shape))
     largest, scale = float(apart[worst]), float(np.abs(reference).max())
     dtype = hand.dtype if hand.dtype in (np.float32, np.float64) else np.dtype(np.float64)
-    unit = float(np.spacing(dtype.type(scale))) if scale else float(np.finfo(dtype).tiny)
+    relative, ulp = (largest / scale, largest / float(np.spacing(dtype.type(scale)))) if scale else (largest, math.inf)
     return TensorCheck(
-        tensor,
-        "right" if largest <= tolerance else verdict,
-        largest / scale if scale else largest,
-        largest / unit if scale else 0.0 if largest == 0 else math.inf,
-        worst,
-        float(hand[worst]),
-        float(reference[worst]),
-        hand.shape,
-        int((apart > tolerance).sum()),
-        probe,
-    )
+        tensor, "right" if largest <= tolerance else verdict, relative, ulp if largest else 0.0, worst,
+        float(hand[worst]), float(reference[worst]), hand.shape, int((apart > tolerance).sum()), probe,
+    )  # fmt: skip
 
 
-def _widest(section: Section) -> TensorCheck:
-    return max(section.checks, key=lambda check: check.relative)
+def ratios(hand: ArrayLike, reference: ArrayLike) -> str:
+    """In a phrase: the two where they differ most, and the range of their ratios; or the shapes where those differ."""
+    hand, reference = np.asarray(hand), np.asarray(reference)
+    if hand.shape != reference.shape:
+        return f"yours has shape {hand.shape}, autograd's {reference.shape}"
+    if not np.isfinite(hand).all():
+        strange = hand[~np.isfinite(hand)]
+        return f"yours holds {strange[0]} in {strange.size:,} of {hand.size:,} elements"
+    known = np.isfinite(reference)
+    if not known.any():
+        return ""
+    apart = np.where(known, np.abs(hand - reference), 0)
+    index = tuple(int(i) for i in np.unravel_index(apart.argmax(), apart.shape))
+    where = f"at index {list(index)} " if index else ""
+    text = f"{where}yours is {hand[index]:.6g}, autograd's is {reference[index]:.6g}"
+    used = known & (np.abs(reference) > 1e-9 * (np.abs(reference[known]).max() or 1))
+    if used.sum() <= 1:
+        return text
+    r = hand[used] / reference[used]
+    low, high = f"{r.min():.4g}", f"{r.max():.4g}"
+    return f"{text}; yours/autograd's {f'is {low} everywhere' if low == high else f'from {low} to {high}'}"
 
 
-def _lines(finding: Finding) -> list[str]:
-    labelled = {"where": finding.where, "formula": finding.formula, "numbers": finding.evidence, "fix": finding.fix}
-    return [finding.explanation, *(f"{name}: {text}" for name, text in labelled.items() if text)]
+def symbols_in(report: Report) -> dict[str, str]:
+    """The symbols and words that need an explanation and stand in this very report, with what they mean."""
+    return symbols(report.blocks())
 
 
 def _count(n: int, thing: str) -> str:
     return f"{n:,} {thing}{'s' * (n != 1)}"
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else "∞" if math.isinf(value) else "0" if value == 0 else f"{value:.1e}"
-
-
-def _ulp(value: float) -> str:
-    return "" if math.isnan(value) else "∞" if math.isinf(value) else f"{value:.1f}" if value < 1e4 else f"{value:.0e}"
 
 
 def _jsonable(value: Any) -> Any:
@@ -335,10 +312,3 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
-
-
-class _Nowhere(io.StringIO):
-    """A file that keeps nothing: rich's recording console writes somewhere while it records."""
-
-    def write(self, text: str, /) -> int:
-        return len(text)

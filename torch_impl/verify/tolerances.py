@@ -1,8 +1,26 @@
-"""How near two numbers must be to count as one; each tolerance has its name and its reason here."""
+"""Every tolerance of the verifier, by name, and why it is as large as it is."""
 
 from __future__ import annotations
 
-SAME = 1e-9  # relative: two arrays that were computed in two ways
+import numpy as np
+
+# Relative, in float64: a right gradient may differ from autograd's by the rounding of another order of operations.
+RIGHT = 1e-10
+# Beside autograd there is what cancels: of the upstream gradient times the inputs, this much may be left of nothing.
+CANCELLED = 1e-12
+# Central differences: where the h² of truncation meets the ε/h of rounding, and what they can promise there.
+STEP = float(np.finfo(np.float64).eps ** (1 / 3))
+DIFFERENCES = 1e-6
+# A forward that computes in float32 whatever it is given has gradients that are no better than this.
+SINGLE = 1e-4
+# Two arrays that are meant to be the same: relative, and absolute beside numbers of order one.
+SAME, SAME_SMALL = 1e-9, 1e-12
+# float32: differences up to so many units in the last place need no look at float64.
+ROUNDING_32 = 16
+# Times what random rounding changes: what an ill-conditioned gradient may differ by.
+NOISE = 50
+
+# Explanations.
 RATIO = 1e-7  # relative: a number that was fitted, and the number that it should be
 RATE = 1e-6  # relative: a fitted learning rate, which is seen through a small difference of weights
 NOTHING = 1e-12  # a fitted number below it is zero

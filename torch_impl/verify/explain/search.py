@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch_impl.verify.explain.trial import Trial
-from torch_impl.verify.explain.words import from_numbers, known, ratios, unknown
+from torch_impl.verify.explain.words import from_numbers, known, unknown
 from torch_impl.verify.mistakes.catalogue import CATALOGUE, hypotheses
 from torch_impl.verify.mistakes.factors import name_factor
 from torch_impl.verify.mistakes.hypothesis import EVERYWHERE, LATE, Hypothesis
 from torch_impl.verify.mistakes.sites import Sites
+from torch_impl.verify.report import ratios
 from torch_impl.verify.trace.tape import reshapes
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def explain(
         zero = backward_order(first.tape, zero)
     if any(f.mistake == "batch-mean-twice" for f in found):
         # A bias that is averaged beside weights that are averaged: one habit, not two mistakes.
-        text = f"In {unit.name}: {CATALOGUE['batch-mean-twice'].what}."
-        found = [replace(f, mistake="batch-mean-twice", explanation=text)
+        twice = CATALOGUE["batch-mean-twice"]
+        found = [replace(f, mistake=twice.name, explanation=f"In {unit.name}: {twice.what}.", fix=twice.fix)
                  if f.mistake == "bias-not-summed" and "averaged" in f.formula else f for f in found]  # fmt: skip
     return found + unknown(unit, present, [*todo, *zero], together=not found)
 

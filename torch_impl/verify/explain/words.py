@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.mistakes.factors import name_factor
-from torch_impl.verify.report import UNKNOWN, Finding
-from torch_impl.verify.tolerances import SAME, SLACK
+from torch_impl.verify.report import UNKNOWN, finding, ratios
+from torch_impl.verify.tolerances import SLACK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from torch_impl.verify.observe.observation import Observation
+    from torch_impl.verify.report import Finding
     from torch_impl.verify.units.unit import Unit
 
     Array = NDArray[Any]
@@ -31,20 +31,10 @@ def known(
 ) -> Finding:
     """The finding of a mistake of the catalogue: ``named`` are it, its formula, and what is not told from it."""
     mistake, formula, *ties = named
-    tensors = tuple(unit.title(n) for n in names)
-    also = f" It makes {', '.join(tensors)} wrong." if len(tensors) > 1 else ""
-    return Finding(
-        tensors[0],
-        mistake,
-        "tie" if ties else "certain",
-        residual,
-        f"In {unit.name}: {CATALOGUE[mistake].what}.{also}",
-        formula,
-        unit.name if place in (unit.name, tensors[0], "") else f"{unit.name}, {place}",
-        evidence,
-        "convention" if CATALOGUE[mistake].kind == "convention" else "wrong",
-        tuple(ties),
-        tensors,
+    tensors = [unit.title(n) for n in names]
+    line = "" if place in (unit.name, tensors[0]) else place
+    return finding(
+        CATALOGUE[mistake], tensors, unit.name, line, formula=formula, evidence=evidence, residual=residual, ties=ties
     )
 
 
@@ -85,11 +75,8 @@ def unknown(unit: Unit, observations: list[Observation], names: list[str], toget
     for alike in groups.values():
         text, evidence = told[alike[0]]
         tensors = tuple(unit.title(n) for n in alike)
-        also = f" So it is in {', '.join(tensors)}." if len(tensors) > 1 else ""
-        found.append(
-            Finding(tensors[0], UNKNOWN, "none", math.nan, f"In {unit.name}: {text}.{also}", "", unit.name, evidence,
-                    tensors=tensors)
-        )  # fmt: skip
+        also = f". So it is in {', '.join(tensors)}" if len(tensors) > 1 else ""
+        found.append(finding(UNKNOWN, tensors, unit.name, text=text + also, evidence=evidence))
     return found
 
 
@@ -116,21 +103,3 @@ def _numbers(unit: Unit, observations: list[Observation], name: str) -> tuple[st
         which = f"only element {index}" if wrong.sum() == 1 else many
         evidence = f"{which} with the probe “{worst.probe}”; {evidence}"
     return text, evidence
-
-
-def ratios(hand: Any, auto: Array) -> str:
-    """In a phrase: the range of h/a, or the shapes where they differ."""
-    hand = np.asarray(hand)
-    if hand.shape != auto.shape:
-        return f"h has shape {hand.shape}, a {auto.shape}"
-    if not np.isfinite(hand).all():
-        strange = hand[~np.isfinite(hand)]
-        return f"h holds {strange[0]} in {strange.size:,} of {hand.size:,} elements"
-    apart = np.abs(hand - auto)
-    index = tuple(int(i) for i in np.unravel_index(apart.argmax(), apart.shape)) if apart.size else ()
-    text = f"at {index} h = {hand[index]:.6g}, a = {auto[index]:.6g}" if apart.size else ""
-    used = np.abs(auto) > SAME * (np.abs(auto).max(initial=0) or 1)
-    if used.sum() > 1:
-        r = hand[used] / auto[used]
-        text += f"; h/a from {r.min():.4g} to {r.max():.4g}"
-    return text

@@ -10,7 +10,7 @@ import torch
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.observe.observation import tape_of
 from torch_impl.verify.report import Finding
-from torch_impl.verify.trace.tape import bends
+from torch_impl.verify.trace.tape import packet_of, reshapes
 from torch_impl.verify.units.unit import float_arrays
 
 if TYPE_CHECKING:
@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 
     from torch_impl.verify.observe.observation import Observation
     from torch_impl.verify.observe.reference import Reference
-    from torch_impl.verify.trace.tape import Tape
+    from torch_impl.verify.trace.tape import Node, Tape
     from torch_impl.verify.units.unit import Inputs, Unit
+
+aten = torch.ops.aten
+_BENDING = {
+    aten.maximum, aten.minimum, aten.relu, aten.abs, aten.where, aten.clamp, aten.clamp_min, aten.clamp_max, aten.clip,
+    aten.leaky_relu, aten.elu, aten.celu, aten.hardtanh, aten.prelu, aten.threshold, aten.index_put,
+}  # fmt: skip
 
 
 def by_convention(
@@ -58,7 +64,7 @@ def by_convention(
         finding = Finding(
             tensors[0], mistake.name, "certain", residual,
             f"In {unit.name}: {mistake.what}. It is no error.", words[side], unit.name,
-            "equal wherever no pre-activation is exactly at a kink", "convention", tensors=tensors,
+            "equal wherever no pre-activation is exactly at a kink", "convention", tensors=tensors, fix=mistake.fix,
         )  # fmt: skip
         return side, [finding]
     # Ties that the probe made itself: between neighbours in a pooling window, where any choice is a subgradient.
@@ -145,3 +151,16 @@ def _within_hull(observation: Observation, reference: Reference, name: str, rng:
     slack = 1e-5 * observation.scale(name)
     low, high = np.min(around, axis=0), np.max(around, axis=0)
     return bool(((hand >= low - slack) & (hand <= high + slack)).all())
+
+
+def bends(tape: Tape, node: Node) -> bool:
+    """Whether a node may have a kink: by what it does, or because it multiplies with a comparison."""
+
+    def compares(argument: Node) -> bool:
+        while reshapes(argument) and argument.all_input_nodes:
+            argument = argument.all_input_nodes[0]
+        value = tape.values[argument]
+        return isinstance(value, torch.Tensor) and value.dtype == torch.bool
+
+    packet = packet_of(node)
+    return packet in _BENDING or (packet is aten.mul and any(compares(a) for a in node.all_input_nodes))

@@ -1,19 +1,20 @@
-"""State: a second call, the bytes of what was handed over, calls in another order, random draws."""
+"""What a backward does beside its numbers: what it changes in place, and what it gives when it is called again."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torch_impl.verify.explain.words import ratios
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.observe.observation import call_backward, close, copies, sendable
-from torch_impl.verify.report import UNKNOWN, Finding
+from torch_impl.verify.report import UNKNOWN, Finding, finding, ratios
 from torch_impl.verify.units.unit import BACKWARD_SEED, FORWARD_SEED, UserCodeError, float_arrays, own
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from torch_impl.verify.observe.observation import Observation
@@ -23,131 +24,120 @@ if TYPE_CHECKING:
 
 
 def watch_state(unit: Unit, inputs: Inputs, base: Observation, known: set[str]) -> list[Finding]:
-    """A second call, the bytes of what was handed over, calls in another order."""
+    """The findings beside wrong numbers, whose names are ``known``."""
     mine = own(inputs)
-    found: list[Finding] = []
-
-    def finding(tensor: str, mistake: str, text: str, evidence: str) -> Finding:
-        confidence: Literal["certain", "none"] = "certain" if mistake in CATALOGUE else "none"
-        return Finding(
-            tensor,
-            mistake,
-            confidence,
-            math.nan,
-            f"In {unit.name}: {text}.",
-            "",
-            unit.name,
-            evidence,
-            tensors=(tensor,),
-        )
-
-    before = own(inputs)
+    before = {name: _bytes(value) for name, value in mine.items()}
     _, cache = unit.forward(mine)
-    watched = _arrays_in(mine)
     # Arrays alone: a dict of options may well be there to be written to, as running statistics are.
-    changed = [n for n, a in before.items() if isinstance(a, np.ndarray) and _bytes(a) != _bytes(mine[n])]
+    changed = [n for n, b in before.items() if isinstance(mine[n], np.ndarray) and _bytes(mine[n]) != b]
     if changed:
-        names = ", ".join(changed)
-        return [
-            finding(
-                names, "aliasing", f"the forward changes {names} in place", f"the bytes of {names} differ after forward"
-            )
-        ]
-    kept = _arrays_in(cache)
-    parts_before = {n: a.tobytes() for n, a in (watched | kept).items()}
-    upstream = sendable(base.upstream)
-    sent = [_bytes(u) for u in upstream]
-    first = copies(unit.backward(upstream, mine, cache))
-    named = {**{n: n for n in watched}, **{n: f"cache{n}" for n in kept}}
-    changed = [named[n] for n, a in (watched | kept).items() if a.tobytes() != parts_before[n]]
-    if unit.updates_itself or (not unit.takes_upstream and not kept):
-        changed = []
-    changed += ["the upstream gradient"] * any(_bytes(u) != b for u, b in zip(upstream, sent, strict=True))
-    aliases = {n for n, a in watched.items() for b in kept.values() if a is b}
-    changed = [c for c in dict.fromkeys(changed) if not (c.startswith("cache") and aliases & {*changed})]
-    if changed:
-        names = ", ".join(changed)
-        if "updated-weights" in known:
-            return []  # the same fault: the update is what changed them
-        evidence = f"the bytes of {names} differ after backward"
-        return [finding(names, "aliasing", f"backward changes {names} in place", evidence)]
-
-    def again(fresh: bool) -> Inputs:
-        nonlocal mine, cache
-        if fresh:
-            mine = own(inputs)
-            _, cache = unit.forward(mine)
-        return call_backward(unit, base.upstream, mine, cache)
-
-    try:
-        if unit.into is not None:
-            zero, five = (copies(unit.into(sendable(base.upstream), mine, cache, f)) for f in (0.0, 5.0))
-            unwritten = [n for n in unit.parameters if not np.any(zero[n]) and close(five[n], zero[n] + 5.0)]
-            for n in unwritten:
-                text = "the array for the gradient is never written; write into it, as in dW[...] = x.T @ dy"
-                found.append(finding(unit.title(n), UNKNOWN, text, "it keeps what was there"))
-            added = [n for n in unit.parameters if close(five[n], zero[n] + 5.0) and n not in unwritten]
-            for n in added:
-                evidence = "the array handed over held 5 everywhere, and every entry came out 5 larger than from zeros"
-                found.append(finding(unit.title(n), "grads-accumulate", CATALOGUE["grads-accumulate"].what, evidence))
-            partial = [n for n in unit.parameters if n not in added + unwritten and not close(five[n], zero[n])]
-            for n in partial:
-                entry = tuple(int(i) for i in np.argwhere(five[n] != zero[n])[0])
-                found.append(
-                    finding(
-                        unit.title(n),
-                        UNKNOWN,
-                        "not every entry of the gradient is written",
-                        f"entry {entry} keeps what was there",
-                    )
-                )
-            first = zero
-        for fresh in (True,) if unit.updates_itself else (False, True):
-            second = again(fresh)
-            # Beside the very first call, not the one before: what changes once and stays so is a memory too.
-            differing = [n for n in base.hand if n in second and not close(base.hand[n], second[n])]
-            if not differing:
-                continue
-            # Others may have called before: what one more call adds is what the very first call gave.
-            doubled = [n for n in differing if close(second[n] - first[n], base.hand[n])]
-            which = "with a fresh forward" if fresh else "with the same cache"
-            if doubled == differing:
-                tensor = unit.title(doubled[0])
-                text, evidence = CATALOGUE["grads-accumulate"].what, f"the second call, {which}, adds as much again"
-                found.append(finding(tensor, "grads-accumulate", text, evidence))
-            elif "dropout-mask-resampled" in known:
-                pass
-            else:
-                tensor = unit.title(differing[0])
-                text = "a second call gives another gradient: backward depends on something that is not handed to it"
-                found.append(
-                    finding(tensor, UNKNOWN, text, f"{which}, {ratios(second[differing[0]], base.hand[differing[0]])}")
-                )
-            break
-        if not found and unit.takes_upstream:
-            found += _other_order(unit, inputs, base, first, finding)
-    except UserCodeError as error:
-        found.append(finding("all", UNKNOWN, "a second call of backward raises", str(error)))
+        return [_changed(unit, "forward", changed)]
+    found = _in_place(unit, base, mine, cache)
+    if any(f.verdict == "wrong" for f in found):
+        return [] if "updated-weights" in known else found  # the same fault: the update is what changed them
+    if unit.into is not None:
+        found += _unwritten(unit, base, mine, cache)
+    if not unit.updates_itself and not found:
+        found += _called_again(unit, inputs, base, known)
     return found
 
 
-def _other_order(unit: Unit, inputs: Inputs, base: Observation, first: Inputs, finding: Any) -> list[Finding]:
+def _in_place(unit: Unit, base: Observation, mine: Inputs, cache: Any) -> list[Finding]:
+    """What backward changes in place: somebody else's array is a fault; the upstream gradient and the cache may be."""
+    arrays, kept = _arrays_in(mine), _arrays_in(cache)
+    upstream = sendable(base.upstream)
+    before = [{n: _bytes(a) for n, a in part.items()} for part in (arrays, kept)]
+    sent = [_bytes(u) for u in upstream]
+    unit.backward(upstream, mine, cache)
+    changed = [n for n, a in arrays.items() if _bytes(a) != before[0][n]]
+    if unit.updates_itself or (not unit.takes_upstream and not kept):
+        changed = []
+    if changed:
+        return [_changed(unit, "backward", changed)]
+    if any(_bytes(u) != b for u, b in zip(upstream, sent, strict=True)):
+        return [replace(_changed(unit, "backward", ["the upstream gradient"]), verdict="right, but")]
+    return []
+
+
+def _changed(unit: Unit, where: str, names: list[str]) -> Finding:
+    said = ", ".join(names)
+    text, evidence = f"{where} changes {said} in place", f"the bytes of {said} differ after {where}"
+    return finding(CATALOGUE["aliasing"], [said], unit.name, text=text, evidence=evidence)
+
+
+def _unwritten(unit: Unit, base: Observation, mine: Inputs, cache: Any) -> Iterator[Finding]:
+    """Arrays for gradients that are handed over, and not wholly written, or added to."""
+    assert unit.into is not None  # or nothing is handed over
+    zero, five = (copies(unit.into(sendable(base.upstream), mine, cache, f)) for f in (0.0, 5.0))
+    for name in unit.parameters:
+        title = [unit.title(name)]
+        if close(five[name], zero[name]):
+            continue
+        if close(five[name], zero[name] + 5.0) and not np.any(zero[name]):
+            text = "the array for the gradient is never written; write into it, as in dW[...] = x.T @ dy"
+            yield finding(UNKNOWN, title, unit.name, text=text, evidence="it keeps what was there")
+        elif close(five[name], zero[name] + 5.0):
+            evidence = "the array handed over held 5 everywhere, and every entry came out 5 larger than from zeros"
+            added = finding(CATALOGUE["grads-accumulate"], title, unit.name, evidence=evidence)
+            yield replace(added, verdict="wrong")  # a layer of this protocol overwrites
+        else:
+            entry = [int(i) for i in np.argwhere(five[name] != zero[name])[0]]
+            text = "not every entry of the gradient is written"
+            yield finding(UNKNOWN, title, unit.name, text=text, evidence=f"index {entry} keeps what was there")
+
+
+def _called_again(unit: Unit, inputs: Inputs, base: Observation, known: set[str]) -> list[Finding]:
+    """A second backward, with the same cache and after another forward; one between two forwards."""
+    mine = own(inputs)
+    _, cache = unit.forward(mine)
+    kept = {n: _bytes(a) for n, a in _arrays_in(cache).items()}
+    first = call_backward(unit, base.upstream, mine, cache)
+    consumed = kept != {n: _bytes(a) for n, a in _arrays_in(cache).items()}
+    for fresh in (False, True):
+        if fresh:
+            mine = own(inputs)
+            _, cache = unit.forward(mine)
+        try:
+            second = call_backward(unit, base.upstream, mine, cache)
+        except UserCodeError:  # a cache that is popped serves one backward, and need not serve two
+            continue
+        # Beside the very first call, not the one before: what changes once and stays so is a memory too.
+        differing = [n for n in base.hand if n in second and not close(base.hand[n], second[n])]
+        which = "with a fresh forward" if fresh else "with the same cache"
+        # Others may have called before: what one more call adds is what the very first call gave.
+        if differing and all(close(second[n] - first[n], base.hand[n]) for n in differing):
+            evidence = f"the second call, {which}, adds as much again"
+            return [finding(CATALOGUE["grads-accumulate"], [unit.title(differing[0])], unit.name, evidence=evidence)]
+        if differing and consumed and not fresh:
+            text = "backward changes what forward kept: a second one after the same forward gives another gradient"
+            made = finding(CATALOGUE["aliasing"], [unit.title(differing[0])], unit.name, text=text)
+            return [replace(made, verdict="right, but")]
+        if differing and "dropout-mask-resampled" not in known:
+            name = differing[0]
+            text = "a second call gives another gradient: backward depends on something that is not handed to it"
+            evidence = f"{which}, {ratios(second[name], base.hand[name])}"
+            return [finding(UNKNOWN, [unit.title(name)], unit.name, text=text, evidence=evidence)]
+    return _other_order(unit, inputs, base, first) if unit.takes_upstream else []
+
+
+def _other_order(unit: Unit, inputs: Inputs, base: Observation, first: Inputs) -> list[Finding]:
     """forward A, forward B, backward A: the gradients of A again, if no forward overwrites what another one keeps."""
     mine = own(inputs)
     _, cache = unit.forward(mine)
-    other = {
-        n: v + 1.0 if n in float_arrays(inputs) and n not in unit.parameters else v for n, v in own(inputs).items()
-    }
+    floats = float_arrays(inputs)
     try:
-        unit.forward(other)
+        unit.forward({n: v + 1.0 if n in floats and n not in unit.parameters else v for n, v in own(inputs).items()})
+        again = call_backward(unit, base.upstream, mine, cache)
     except UserCodeError:
         return []
-    again = call_backward(unit, base.upstream, mine, cache)
     stale = [n for n in first if n in again and not close(first[n], again[n])]
     if not stale:
         return []
     text = "a forward pass overwrites what an earlier one keeps for its backward; put that into the cache"
-    return [finding(unit.title(stale[0]), UNKNOWN, text, "forward A, forward B, backward A: the gradient is not A's")]
+    evidence = "forward A, forward B, backward A: the gradient is not A's"
+    found = finding(UNKNOWN, [unit.title(stale[0])], unit.name, text=text, evidence=evidence)
+    # Code that keeps one cache for all calls is common, and right as long as it is called in turn; a layer may not.
+    return [found if unit.into is not None else replace(found, mistake="one-cache", verdict="right, but")]
 
 
 def _bytes(value: Any) -> Any:
@@ -169,6 +159,9 @@ def _arrays_in(thing: Any, path: str = "", depth: int = 0) -> dict[str, Array]:
     return {p: a for q, v in parts.items() for p, a in _arrays_in(v, q, depth + 1).items()}
 
 
+# --- random draws -----------------------------------------------------------------------------------------------------
+
+
 def check_repeatable(unit: Unit, inputs: Inputs) -> None:
     """Raise UserCodeError if the forward gives other outputs when it is called again."""
     first, second = (unit.forward(own(inputs))[0] for _ in range(2))
@@ -187,6 +180,19 @@ def remembers(unit: Unit, inputs: Inputs, base: Observation) -> bool:
     except UserCodeError:
         return True
     return any(not close(base.hand[n], second[n]) for n in base.hand if n in second)
+
+
+def added(unit: Unit, inputs: Inputs, base: Observation) -> Inputs:
+    """What one more call adds to the gradients, where they accumulate and others have called before."""
+    totals = []
+    for _ in range(2):
+        mine = own(inputs)
+        try:
+            totals.append(call_backward(unit, base.upstream, mine, unit.forward(mine)[1]))
+        except UserCodeError:
+            return {}
+    first, second = totals
+    return {n: second[n] - first[n] for n in base.hand if n in second and not close(base.hand[n], second[n])}
 
 
 def drawn_anew(unit: Unit, inputs: Inputs, base: Observation, wrong: list[str]) -> bool:
@@ -222,12 +228,10 @@ def _start(inputs: Inputs) -> Any:
 
 def resampled(unit: Unit, base: Observation, wrong: list[str]) -> Finding:
     """The finding that backward draws a mask of its own."""
-    tensors = tuple(unit.title(n) for n in wrong)
     residual = max(base.residual(n, base.auto[n]) / base.scale(n) for n in wrong)
-    return Finding(
-        tensors[0], "dropout-mask-resampled", "certain", 0.0,
-        f"In {unit.name}: {CATALOGUE['dropout-mask-resampled'].what}.",
-        "dx = dy m′, m′ drawn in backward; should be dx = dy m, the forward's", unit.name,
-        f"apart by {residual:.1e}; with the generator put back to where the forward began, backward is right",
-        tensors=tensors,
+    return finding(
+        CATALOGUE["dropout-mask-resampled"], [unit.title(n) for n in wrong], unit.name,
+        formula="dx = dy m′, m′ drawn in backward; should be dx = dy m, the forward's",
+        evidence=f"apart by {residual:.1e}; with the generator put back to where forward began, backward is right",
+        residual=0.0,
     )  # fmt: skip

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from torch_impl.verify.mistakes.catalogue import mistake
@@ -130,8 +131,13 @@ def name_factor(
     for words, values in _of_sizes(sizes, numbers):
         if len({round(v, 12) for v in values}) > 1 and _follows(cs, *values):
             return "wrong-divisor", f"h = a · {words} ({', '.join(f'{v:.4g}' for v in values)} with the probes)"
-    if not _follows(cs, cs[0]) or abs(cs[0]) < 10 * RATIO:
+    if abs(cs[0]) < 10 * RATIO:
         return None  # a gradient of zero is no factor
+    for words, values in _of_numbers(observations):
+        if len({*values}) > 1 and _follows(cs, *values):
+            return "constant-factor", f"h = a {words} ({', '.join(f'{v:.4g}' for v in values)} with the probes)"
+    if not _follows(cs, cs[0]):
+        return None
     if len({*batch}) == 1 and batch[0] > 1:
         said = f", and {batch[0]} is the batch size, the only one that was tried"
         if _follows(cs, 1 / batch[0]):
@@ -152,6 +158,15 @@ def _of_probability(p: float) -> dict[str, float]:
     values = {"1 − p": 1 - p, "1/(1 − p)": 1 / (1 - p), "p/(1 − p)": p / (1 - p), "(1 − p)/p": (1 - p) / p, "p": p,
               "1/p": 1 / p}  # fmt: skip
     return {f"{words}, p = {p:.3g} the probability to drop": value for words, value in values.items()}
+
+
+def _of_numbers(observations: Sequence[Any]) -> Iterator[tuple[str, list[float]]]:
+    """The inputs that are one number, such as a temperature, and their inverses."""
+    for name in observations[0].inputs:
+        numbers = [np.asarray(o.inputs.get(name)) for o in observations]
+        if all(n.dtype.kind == "f" and n.size == 1 and n.all() for n in numbers):
+            yield f"· {name}", [float(n.item()) for n in numbers]
+            yield f"/ {name}", [1 / float(n.item()) for n in numbers]
 
 
 def _of_sizes(sizes: list[dict[str, int]], numbers: Sequence[float]) -> Iterator[tuple[str, list[float]]]:

@@ -72,6 +72,6 @@ def _with_ones(user: Node, leaf: Node) -> Callable[..., Any]:
 
     def run(*args: Any, **kwargs: Any) -> Any:
         values = [a + (1 - a).detach() if node is leaf else a for a, node in zip(args, user.args, strict=True)]
-        return user.target(*values, **kwargs)  # type: ignore[operator]
+        return user.target(*values, **kwargs)
 
     return run

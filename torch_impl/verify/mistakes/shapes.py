@@ -48,7 +48,6 @@ def _through_transposed(here: Here, g: torch.Tensor, p: Product) -> dict[Node, t
     "shape-only",
     what="the gradient's values are right, and its shape is not the array's",
     fix="Give the gradient the shape of its array: keepdims=True in a sum, or a reshape at the end.",
-    kind="right, but",
 )
 def shape_only(sites: Sites) -> Hypotheses:
     """The right values with axes of length one too many or too few, or flat."""

@@ -6,12 +6,12 @@ mistake(
     "grads-accumulate",
     what="gradients are added to what was there: a second call gives more",
     fix="Overwrite (=, out=), or set the gradients to zero before every backward pass.",
+    kind="right, but",
 )
 mistake(
     "aliasing",
     what="an input, a cache, a parameter or the upstream gradient is changed in place",
     fix="Write into an array of your own: x = x * m, not x *= m, where x is somebody else's.",
-    kind="right, but",
 )
 mistake(
     "rounding",

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from torch_impl.verify.observe import probes
-from torch_impl.verify.observe.reference import TraceError, choose_reference
+from torch_impl.verify.observe.reference import choose_reference
+from torch_impl.verify.trace.recording import TraceError
 from torch_impl.verify.units.unit import UserCodeError, float_arrays, own
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torch_impl.verify.units import roles
 from torch_impl.verify.units.unit import float_arrays
 
 if TYPE_CHECKING:
@@ -34,8 +35,13 @@ def batch_size(unit: Unit, inputs: Inputs) -> int:
     return shape[0] if shape[0] not in taken else next((n for n in shape if n not in taken), shape[0])
 
 
+def kind_in(unit: Unit, inputs: Inputs, name: str) -> roles.Kind:
+    """What an input is."""
+    return unit.kinds.get(name) or roles.kind_of(inputs[name], name in unit.parameters)
+
+
 def resized(
-    inputs: Inputs, change: Mapping[int, int], rng: Generator, only_axis_0: frozenset[str] | None = None
+    unit: Unit, inputs: Inputs, change: Mapping[int, int], rng: Generator, only_axis_0: frozenset[str] | None = None
 ) -> Inputs:
     """New values in which every axis of a length that ``change`` names has the new length.
 
@@ -51,31 +57,14 @@ def resized(
             shape = (change.get(value.shape[0], value.shape[0]), *value.shape[1:])
         else:
             continue
-        made[name] = redrawn(value, shape, rng)
+        made[name] = roles.redrawn(value, kind_in(unit, inputs, name), shape, rng)
     return made
-
-
-def redrawn(value: Array, shape: tuple[int, ...], rng: Generator) -> Array:
-    """Other values of the kind of ``value``: of its range and signs, classes for classes, distributions for such."""
-    if value.size == 0:
-        return np.zeros(shape, value.dtype)
-    if value.ndim == 2 and value.dtype.kind == "f" and value.min() >= 0 and np.allclose(value.sum(axis=-1), 1):
-        if np.isin(value, (0, 1)).all():
-            return np.eye(shape[-1], dtype=value.dtype)[rng.integers(shape[-1], size=shape[0])]
-        return rng.dirichlet(np.ones(shape[-1]), shape[0]).astype(value.dtype)
-    few = np.unique(value)
-    drawn = rng.choice(value.ravel(), shape)
-    if value.dtype.kind != "f" or len(few) <= 3:  # classes, indices, masks
-        return np.asarray(drawn, dtype=value.dtype)
-    inside = few[0] >= 0 and few[-1] <= 1
-    factor = rng.uniform(0.5, 1.0, shape) if inside else np.exp(0.3 * rng.standard_normal(shape))
-    return np.asarray(drawn * factor, dtype=value.dtype)
 
 
 def saturated(unit: Unit, inputs: Inputs, times: float) -> Inputs:
     """The data some times as large: where clipping, an ε in a logarithm and a flat activation show."""
     name = next(iter(data_names(unit, inputs)), None)
-    return inputs if name is None else inputs | {name: inputs[name] * times}
+    return inputs if name is None else inputs | {name: roles.enlarged(inputs[name], kind_in(unit, inputs, name), times)}
 
 
 def kinked(unit: Unit, inputs: Inputs) -> Inputs:

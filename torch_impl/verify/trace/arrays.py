@@ -1,154 +1,297 @@
-"""Arrays that NumPy's functions take for arrays and that compute with torch: a second way to trace a forward.
+"""Arrays that are NumPy's for the code under test, and that compute with torch: so that its forward can be traced.
 
-torch.compile goes through most NumPy code, but not, in 2.x, through ``x.dtype``. These arrays speak NumPy's dispatch
-protocols (``__array_ufunc__``, ``__array_function__``; NEP 13 and 18) and hand every call to torch's own NumPy,
-``torch._numpy``.
+They speak NumPy's dispatch protocols (``__array_ufunc__``, ``__array_function__``; NEP 13 and 18) and hand every call
+to torch's own NumPy, ``torch._numpy``.
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import numpy as np
 import torch
 import torch._numpy as tnp
 
+from torch_impl.verify.trace.isolation import replaced
+from torch_impl.verify.trace.recording import TraceError, record
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
+
+    from torch_impl.verify.trace.recording import Recording
+    from torch_impl.verify.trace.tape import Tape
+
+_REDUCED = {
+    "add": "sum",
+    "multiply": "prod",
+    "maximum": "max",
+    "minimum": "min",
+    "logical_and": "all",
+    "logical_or": "any",
+}
+_ACCUMULATED = {"add": "cumsum", "multiply": "cumprod"}
+# What of an array is read as NumPy has it.
+_PLAIN = frozenset(
+    {"shape", "ndim", "size", "dtype", "itemsize", "nbytes", "flags", "strides", "base"}
+    | {"inner", "recording", "parent"}
+)
 
 
-class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
-    """A tensor that acts as a NumPy array. What it cannot do raises TypeError, and the tracer gives up."""
+class TracedArray(np.ndarray):
+    """An array with ``inner``, the torch._numpy array that it stands for.
 
-    __array_priority__ = 1000
+    Its own memory holds NaN, so that what reads it behind our back shows; integers and booleans have their values. An
+    array without ``inner`` is as NumPy made it, and becomes traced when something traced is written into it.
+    """
 
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner  # a torch._numpy array
+    inner: Any = None
+    recording: Recording
+    parent: tuple[TracedArray, Any] | None = None  # of a view, and its index
+
+    @classmethod
+    def of(cls, inner: Any, recording: Recording) -> TracedArray:
+        """The array that stands for ``inner``."""
+        dtype = np.dtype(inner.dtype.name)
+        if dtype.kind == "f":
+            memory = np.broadcast_to(np.array(np.nan, dtype), inner.shape)
+        else:
+            memory = recording.look(inner.tensor).numpy()
+        made = memory.view(cls)
+        made.inner, made.recording = inner, recording
+        return made
+
+    @classmethod
+    def to_fill(cls, array: np.ndarray, recording: Recording) -> TracedArray:
+        """An array that something traced may be written into."""
+        made = array.view(cls)
+        made.recording = recording
+        return made
+
+    def __array_finalize__(self, of: Any) -> None:
+        self.recording = getattr(of, "recording", None)  # type: ignore[assignment]
+        inner = getattr(of, "inner", None)
+        if inner is not None and self.size == of.size:  # a copy or view that NumPy made in C, of the same elements
+            self.inner = inner.reshape(self.shape).copy()
+
+    def __getattribute__(self, name: str) -> Any:
+        get = object.__getattribute__
+        if name.startswith("__") or name in _PLAIN or name in _OWN or (inner := get(self, "inner")) is None:
+            return get(self, name)
+        attribute = getattr(inner, name, None)
+        if attribute is None:
+            raise TypeError(f"the attribute {name} of an array is not traced")
+        if not callable(attribute):
+            return _wrapped(attribute, get(self, "recording"))
+        return lambda *args, **kwargs: _called(attribute, get(self, "recording"), args, kwargs)
+
+    # --- NumPy's protocols --------------------------------------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         out = kwargs.pop("out", None)
-        if method == "reduce":
-            name = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}[ufunc.__name__]
-        elif method == "__call__":
-            name = ufunc.__name__
-        else:
+        if not any(isinstance(a, TracedArray) and a.inner is not None for a in (*inputs, *(out or ()))):
+            plain = [np.asarray(a) if isinstance(a, TracedArray) else a for a in inputs]
+            target = () if out is None else ({"out": tuple(_memory(o) for o in out)},)
+            made = getattr(ufunc, method)(*plain, **kwargs, **(target[0] if target else {}))
+            return made if out is None else out[0]
+        recording = next(a.recording for a in (*inputs, *(out or ())) if isinstance(a, TracedArray))
+        name = ufunc.__name__
+        if method == "at":
+            return _at(name, *inputs)
+        table = {"__call__": {name: name}, "reduce": _REDUCED, "accumulate": _ACCUMULATED, "outer": {name: "outer"}}
+        name = table.get(method, {}).get(name, "")
+        function = _OURS.get(name) or getattr(tnp, name, None)
+        if function is None:
             raise TypeError(f"{ufunc.__name__}.{method} is not traced")
-        made = _wrapped(getattr(tnp, name)(*_unwrapped(inputs), **_unwrapped(kwargs)))
+        if method == "accumulate" and len(inputs) + len(kwargs) == 1:
+            kwargs["axis"] = 0
+        where = kwargs.pop("where", True)
+        made = _called(function, recording, inputs, kwargs)
         if out is None:
             return made
         (target,) = out
-        if not isinstance(target, TracedArray):
-            raise TypeError("a result that depends on the inputs is written into an array that does not")
-        target.inner[...] = made.inner.astype(target.inner.dtype)
+        target[...] = made if where is True else np.where(where, made, target)
         return target
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        module = tnp.linalg if function.__module__ == "numpy.linalg" else tnp
-        implementation = getattr(module, function.__name__, None)
-        if implementation is None:
-            raise TypeError(f"numpy.{function.__name__} is not traced")
-        return _wrapped(implementation(*_unwrapped(args), **_unwrapped(kwargs)))
-
-    def __array__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError("an array that depends on the inputs is turned into a plain one")
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.inner.dtype.name)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        attribute = getattr(self.inner, name)
-        if not callable(attribute):
-            return _wrapped(attribute)
-
-        def method(*args: Any, **kwargs: Any) -> Any:
-            if name == "astype":
-                kwargs.pop("copy", None)
-            return _wrapped(attribute(*_unwrapped(args), **_unwrapped(kwargs)))
-
-        return method
+        name = function.__name__
+        ours = None if function.__module__ == "numpy.linalg" else _OURS.get(name)
+        found = ours or getattr(tnp.linalg if function.__module__ == "numpy.linalg" else tnp, name, None)
+        if found is None or not _floats_in((args, kwargs)):
+            if _floats_in((args, kwargs)):
+                raise TypeError(f"numpy.{name} is not traced")
+            return function(*_plain(args), **_plain(kwargs))  # of masks and indices alone, or of nothing traced yet
+        return _called(found, self.recording, args, kwargs)
 
     def __getitem__(self, index: Any) -> Any:
-        return _wrapped(self.inner[_unwrapped(index)])
+        if self.inner is None:
+            if _floats_in(index):
+                raise TypeError("an index that is a float")
+            made = super().__getitem__(_plain(index))
+            if isinstance(made, TracedArray):
+                made.parent = (self, _plain(index))
+            return made
+        if isinstance(index, (int, slice)):
+            return TracedArray.of(self.inner[index], self.recording)
+        return _wrapped(self.inner[_unwrapped(index)], self.recording)
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        if self.inner is None and not _floats_in(value):
+            super().__setitem__(_plain(index), _plain(value))
+            return
+        self.promote()
         self.inner[_unwrapped(index)] = _unwrapped(value)
+        if self.dtype.kind != "f":
+            super().__setitem__(_plain(index), _plain(value))
 
-    def __len__(self) -> int:
-        return len(self.inner)
+    def promote(self) -> None:
+        """Be traced from here on."""
+        if self.inner is None:
+            if self.parent is None:
+                self.inner = tnp.ndarray(
+                    torch.tensor(_memory(self)).clone()
+                )  # what torch.tensor makes itself loses a write
+            else:
+                owner, index = self.parent
+                owner.promote()
+                self.inner = owner.inner[_unwrapped(index)]
 
     def __iter__(self) -> Any:
         return (self[i] for i in range(len(self)))
 
+    def __bool__(self) -> bool:
+        return bool(_memory(self)) if self.inner is None or self.dtype.kind != "f" else bool(self.inner)
 
-def traced(tensor: torch.Tensor) -> TracedArray:
-    """A NumPy-like array of a tensor."""
-    return TracedArray(tnp.ndarray(tensor))
+    def __float__(self) -> float:
+        return float(_memory(self)) if self.inner is None else float(self.inner.tensor)
+
+    def __int__(self) -> int:
+        return int(_memory(self)) if self.inner is None else int(self.inner.tensor)
+
+    def item(self, *index: Any) -> Any:
+        """The number that it holds, which stays traced."""
+        return _memory(self).item(*index) if self.inner is None else self.reshape(-1)[index[0] if index else 0]
+
+    def astype(self, dtype: Any, *_: Any, **__: Any) -> Any:
+        """Of another dtype."""
+        if self.inner is None:
+            return super().astype(dtype)
+        return _wrapped(self.inner.astype(np.dtype(dtype).name), self.recording)
+
+    def copy(self, *_: Any) -> Any:
+        """An array of its own."""
+        if self.inner is None:
+            return TracedArray.to_fill(np.array(_memory(self)), self.recording)
+        return TracedArray.of(self.inner.copy(), self.recording)
+
+    def __copy__(self) -> Any:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self.copy()
+
+    def __repr__(self) -> str:
+        return f"array of shape {self.shape}"
+
+    __str__ = __repr__
+    __hash__ = None
+
+    def __format__(self, spec: str) -> str:
+        return format(float(self), spec) if self.size == 1 else repr(self)
+
+
+_OWN = frozenset(name for name in vars(TracedArray) if callable(getattr(TracedArray, name)))
+
+
+def trace(function: Callable[[dict[str, Any]], Any], inputs: Mapping[str, Any]) -> Tape:
+    """The tape of a NumPy function of ``inputs`` by name, arrays and others, that returns a tuple of outputs.
+
+    Raises
+        TraceError: it cannot be traced; the text says why
+    """
+    arrays = {name: value for name, value in inputs.items() if isinstance(value, np.ndarray)}
+    rest = {name: value for name, value in inputs.items() if name not in arrays}
+
+    def run(recording: Recording, tensors: dict[str, torch.Tensor]) -> list[Any]:
+        given = {
+            name: TracedArray.of(tnp.ndarray(t), recording) if t.is_floating_point() else np.array(arrays[name])
+            for name, t in tensors.items()
+        }
+        with creating(recording):
+            outputs = function(rest | given)
+        for output in outputs:
+            if isinstance(output, TracedArray):
+                output.promote()
+        return [o.inner.tensor if isinstance(o, TracedArray) else o for o in outputs]
+
+    try:
+        return record(run, arrays)
+    except TraceError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TraceError(reason) from error
 
 
 @contextmanager
-def traced_creation() -> Iterator[None]:
+def creating(recording: Recording) -> Iterator[None]:
     """Inside, NumPy makes float arrays that can be filled with traced ones, as in ``out = np.zeros(…); out[i] = …``."""
 
-    def making(fill: float | None) -> Any:
-        def make(shape: Any, *args: Any, dtype: Any = float, **_: Any) -> Any:
-            value = args[0] if fill is None else fill
-            shape = (shape,) if isinstance(shape, int | np.integer) else tuple(int(n) for n in shape)
-            if np.dtype(dtype).kind != "f" or isinstance(value, TracedArray):
-                return np.broadcast_to(np.asarray(value, dtype), shape).copy()
-            return traced(torch.full(shape, float(value), dtype=torch.float64))
+    def making(original: Callable[..., Any]) -> Callable[..., Any]:
+        def make(*args: Any, **kwargs: Any) -> Any:
+            if _floats_in((args, kwargs)):
+                return original(*args, **kwargs)
+            made = original(*_plain(args), **_plain(kwargs))
+            return TracedArray.to_fill(made, recording) if made.dtype.kind == "f" else made
 
         return make
 
-    # Not np.empty: NumPy's own generators fill what it gives them, in C.
-    fills = {"zeros": 0.0, "ones": 1.0, "full": None}
-    with ExitStack() as stack:
-        for name, fill in fills.items():
-            stack.enter_context(mock.patch.object(np, name, making(fill)))
+    def converting(original: Callable[..., Any], copies: bool) -> Callable[..., Any]:
+        def convert(a: Any, dtype: Any = None, *args: Any, **kwargs: Any) -> Any:
+            if not _floats_in(a):
+                made = original(_plain(a), dtype, *args, **_plain(kwargs))
+                return TracedArray.to_fill(made, recording) if made.dtype.kind == "f" and copies else made
+            if not isinstance(a, TracedArray):
+                a = _stacked(a)
+            a = a if dtype is None or np.dtype(dtype) == a.dtype else a.astype(dtype)
+            a = a.reshape((1,) * (kwargs.get("ndmin", 0) - a.ndim) + a.shape) if kwargs.get("ndmin", 0) > a.ndim else a
+            return a.copy() if copies and kwargs.get("copy", True) else a
+
+        return convert
+
+    functions = {name: making(getattr(np, name)) for name in _MAKING}
+    functions |= {name: converting(getattr(np, name), name == "array") for name in _CONVERTING}
+    with replaced(np, functions):
         yield
 
 
-def pad_with_constant(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0.0) -> Any:
-    """np.pad in words that every tracer understands.
-
-    Raises
-        TypeError: a mode other than "constant"
-    """
-    if mode != "constant":
-        raise TypeError(f"np.pad with mode {mode!r} is not traced")
-    widths = [pad_width] * x.ndim if isinstance(pad_width, int) else list(pad_width)
-    pairs = [(w, w) if isinstance(w, int) else tuple(w) for w in widths]
-    pairs = pairs * x.ndim if len(pairs) == 1 else pairs
-    out = np.full([before + n + after for n, (before, after) in zip(x.shape, pairs)], constant_values, dtype="float64")  # noqa: B905
-    out[tuple(slice(before, before + n) for n, (before, _) in zip(x.shape, pairs))] = x  # noqa: B905
-    return out
+_MAKING = ("zeros", "ones", "full", "empty", "zeros_like", "ones_like", "full_like", "empty_like", "eye")
+_CONVERTING = ("array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray")
 
 
-def tensor_of(array: Any) -> torch.Tensor:
-    """The tensor of what came out.
-
-    Raises
-        TypeError: it does not depend on the inputs
-    """
-    if not isinstance(array, TracedArray):
-        raise TypeError(f"an output of the forward is a {type(array).__name__} that does not depend on its arrays")
-    return array.inner.tensor
+def _memory(array: np.ndarray) -> np.ndarray:
+    """What NumPy holds of it."""
+    return np.ndarray.view(array, np.ndarray)
 
 
-def _wrapped(value: Any) -> Any:
+# --- between the two worlds -------------------------------------------------------------------------------------------
+
+
+def _called(function: Callable[..., Any], recording: Recording, args: Any, kwargs: Any) -> Any:
+    return _wrapped(function(*_unwrapped(args), **_unwrapped(kwargs)), recording)
+
+
+def _wrapped(value: Any, recording: Recording) -> Any:
     if isinstance(value, tnp.ndarray):
-        return TracedArray(value)
+        return TracedArray.of(value, recording)
     if isinstance(value, tuple | list):
-        return type(value)(_wrapped(v) for v in value)
+        return type(value)(_wrapped(v, recording) for v in value)
     return value
 
 
 def _unwrapped(value: Any) -> Any:
-    if isinstance(value, TracedArray):
+    """For torch._numpy."""
+    if isinstance(value, TracedArray) and value.inner is not None:
         return value.inner
     if isinstance(value, np.ndarray | np.bool_ | np.number):
         return tnp.ndarray(torch.as_tensor(np.array(value)))
@@ -159,3 +302,78 @@ def _unwrapped(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _unwrapped(v) for k, v in value.items()}
     return value
+
+
+def _plain(value: Any) -> Any:
+    """For NumPy: masks and indices with their values, arrays to fill as they are."""
+    if isinstance(value, TracedArray):
+        return _memory(value)
+    if isinstance(value, tuple | list):
+        return type(value)(_plain(v) for v in value)
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return value
+
+
+def _floats_in(value: Any) -> bool:
+    """Whether there is a traced float in it."""
+    if isinstance(value, TracedArray):
+        return value.inner is not None and value.dtype.kind == "f"
+    if isinstance(value, tuple | list):
+        return any(map(_floats_in, value))
+    return isinstance(value, dict) and any(map(_floats_in, value.values()))
+
+
+def _stacked(parts: Any) -> Any:
+    """What np.array makes of a list."""
+    if isinstance(parts, tuple | list):
+        return np.stack([_stacked(part) for part in parts])
+    return parts if isinstance(parts, np.ndarray) else np.float64(parts)
+
+
+# --- what torch._numpy has not ----------------------------------------------------------------------------------------
+
+
+def _pad(array: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0.0) -> Any:
+    if mode != "constant" or np.ndim(constant_values):
+        raise TypeError(f"np.pad with mode {mode!r} is not traced")
+    pairs = np.broadcast_to(np.asarray(pad_width), (array.ndim, 2)).tolist()
+    flat = [n for pair in reversed(pairs) for n in pair]
+    return tnp.ndarray(torch.nn.functional.pad(array.tensor, flat, value=float(constant_values)))
+
+
+def _at(name: str, target: Any, index: Any, *values: Any) -> None:
+    if name != "add":
+        raise TypeError(f"{name}.at is not traced")
+    target.promote()
+    indices = index if isinstance(index, tuple) else (index,)
+    where = [torch.as_tensor(np.asarray(_plain(i))) for i in indices]
+    value = _unwrapped(values[0])
+    value = value.tensor if isinstance(value, tnp.ndarray) else torch.as_tensor(value, dtype=target.inner.tensor.dtype)
+    target.inner.tensor.index_put_(where, value, accumulate=True)
+
+
+def _without_nan(reduce: str) -> Callable[..., Any]:
+    return lambda a, *args, **kwargs: getattr(tnp, reduce)(
+        tnp.ndarray(torch.where(a.tensor.isnan(), 0.0, a.tensor)), *args, **kwargs
+    )
+
+
+def _by_torch(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda a, **_: tnp.ndarray(function(a.tensor))
+
+
+def _windows(x: Any, window_shape: Any, axis: Any = None, **_: Any) -> Any:
+    sizes = (window_shape,) if isinstance(window_shape, int) else tuple(window_shape)
+    axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    tensor = x.tensor
+    for size, along in zip(sizes, axes, strict=True):
+        tensor = tensor.unfold(along, int(size), 1)
+    return tnp.ndarray(tensor)
+
+
+_OURS: dict[str, Callable[..., Any]] = {
+    "pad": _pad, "nansum": _without_nan("sum"), "sliding_window_view": _windows,
+    "expit": _by_torch(torch.sigmoid), "log_expit": _by_torch(torch.nn.functional.logsigmoid),
+    "logit": _by_torch(torch.logit), "erf": _by_torch(torch.erf), "erfc": _by_torch(torch.erfc),
+}  # fmt: skip

@@ -1,4 +1,4 @@
-"""The forward pass as a graph of primitive operations, and a reverse pass whose rules can be exchanged one by one.
+"""The forward pass as a list of primitive operations, and a reverse pass whose rules can be exchanged one by one.
 
 Every explanation of a wrong gradient is an experiment on this tape: put one mistake into the reverse pass, and see
 whether the numbers that come out are the user's. The local derivative of each operation is autograd's.
@@ -6,136 +6,168 @@ whether the numbers that come out are the user's. The local derivative of each o
 
 from __future__ import annotations
 
+import linecache
 import math
 import operator
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import fx
-from torch._decomp import get_decompositions
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.traceback import preserve_node_meta
+from torch.utils._pytree import tree_iter, tree_map_only
+
+from torch_impl.verify.tolerances import SAME, SAME_SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    Rule = Callable[["Tape", torch.Tensor], "torch.Tensor | list[tuple[fx.Node, torch.Tensor]]"]
+    Rule = Callable[["Tape", torch.Tensor], "torch.Tensor | list[tuple[Node, torch.Tensor]]"]
 
-Node = fx.Node
 aten = torch.ops.aten
 
-# Composite operations are taken apart, so that a mistake can sit between their parts.
-_DECOMPOSED: dict[Any, Callable[..., Any]] = get_decompositions(
-    [aten.addmm, aten.native_batch_norm, aten.native_layer_norm, aten.silu, aten.l1_loss, aten.mse_loss]
-)
-# What functionalization makes of an assignment; it has no derivative of its own.
-_DECOMPOSED[aten.copy.default] = lambda old, new, non_blocking=False: new.to(old.dtype).expand(old.shape).clone()
 # What only hands its input on, in the same shape.
-_PASSES_ON = {aten.view, aten.clone, aten.alias, aten.lift_fresh_copy, aten.expand, aten._to_copy, aten.detach}
+_PASSES_ON = {
+    aten.view, aten.clone, aten.alias, aten.lift_fresh_copy, aten.expand, aten.to, aten._to_copy, aten.detach,
+}  # fmt: skip
 _RESHAPES = _PASSES_ON | {aten.unsqueeze, aten.squeeze, aten.permute, aten.t, aten.transpose}
+# What takes the shape of its input and none of its values.
+_CONSTANT = {
+    aten.detach, aten.zero, aten.fill, aten.zeros_like, aten.ones_like, aten.full_like, aten.empty_like, aten.new_zeros,
+    aten.new_ones, aten.new_full, aten.new_empty, aten.new_empty_strided,
+}  # fmt: skip
 
 
-def functional_graph(
-    function: Callable[..., Any], inputs: Iterable[torch.Tensor], stack_traces: bool = False
-) -> fx.GraphModule:
-    """The graph of ``function`` at ``inputs``, without in-place operations; if asked for, with the lines it is from."""
+@dataclass(eq=False, repr=False)
+class Node:
+    """One operation: ``target`` of ``args`` and ``kwargs``, in which other nodes stand for their values.
 
-    def run(*tensors: torch.Tensor) -> Any:
-        with preserve_node_meta():  # the user's line stays with every operation
-            return function(*tensors)
+    ``op`` says what it is: an input ("placeholder"), an array from outside ("get_attr") or an operation
+    ("call_function"). ``place`` is the user's line, (file, number).
+    """
 
-    with preserve_node_meta():
-        tracer = make_fx(
-            torch.func.functionalize(run), decomposition_table=_DECOMPOSED, record_stack_traces=stack_traces
-        )
-        made = tracer(*(t.detach() for t in inputs))
-    for node in reversed(list(made.graph.nodes)):
-        # What still writes in place writes to something outside, as running statistics are: no part of the output.
-        if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable and not node.users:
-            made.graph.erase_node(node)
-    made.graph.eliminate_dead_code()
-    made.recompile()
-    return made
+    op: Literal["placeholder", "get_attr", "call_function"]
+    target: Callable[..., Any] | None = None
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    place: tuple[str, int] | None = None
+    all_input_nodes: list[Node] = field(init=False)
+    users: list[Node] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        leaves = (a for a in tree_iter((self.args, self.kwargs)) if isinstance(a, Node))
+        self.all_input_nodes = list(dict.fromkeys(leaves))
+        for node in self.all_input_nodes:
+            node.users.append(self)
+
+    def __repr__(self) -> str:
+        return str(getattr(self.target, "__name__", self.op))
 
 
 class Tape:
-    """One forward pass through a graph, with every value kept.
+    """One forward pass with every value kept.
 
-    ``leaves`` are the graph's inputs by the names of the arrays; ``outputs`` its output nodes.
+    ``leaves`` are its inputs by the names of the arrays, ``outputs`` the nodes of what it returns, ``variable`` the
+    nodes that depend on a differentiable leaf. ``targets`` stand in for the targets of some nodes. ``read_elsewhere``
+    says that a number left the tape which is no output: what was made of it is constant here.
     """
 
-    def __init__(self, graph: fx.GraphModule, inputs: Mapping[str, torch.Tensor]) -> None:
-        self.graph = graph
-        self.nodes = list(graph.graph.nodes)
-        self.leaves: dict[str, fx.Node] = {}
-        self.values: dict[fx.Node, Any] = {}
-        self._local: dict[fx.Node, tuple[list[torch.Tensor], list[fx.Node], list[torch.Tensor]]] = {}
-        self._sources: dict[fx.Node, frozenset[fx.Node]] = {}
-        named = iter(inputs.items())
-        self.variable: set[fx.Node] = set()  # the nodes that depend on a differentiable leaf
-        for node in self.nodes:
-            if node.op == "placeholder":
-                name, value = next(named)
-                self.leaves[name] = node
-                self.values[node] = value.detach()
-                if value.is_floating_point():
-                    self.variable.add(node)
-            elif node.op == "get_attr":
-                self.values[node] = getattr(graph, str(node.target))
-            elif node.op == "call_function":
-                self._run(node)
-            else:
-                self.outputs = [n for n in torch.utils._pytree.tree_leaves(node.args[0]) if isinstance(n, fx.Node)]
-        self.index = {node: i for i, node in enumerate(self.nodes)}
+    read_elsewhere = False
 
-    def _run(self, node: fx.Node) -> None:
-        if node.target is operator.getitem:  # one of several results
-            source, k = cast("tuple[fx.Node, int]", node.args)
-            self.values[node] = self.values[source][k]
-            if source in self.variable and _is_float(self.values[node]):
+    def __init__(
+        self,
+        nodes: list[Node],
+        leaves: Mapping[str, Node],
+        outputs: list[Node],
+        values: Mapping[Node, Any],
+        targets: Mapping[Node, Callable[..., Any]] | None = None,
+    ) -> None:
+        self.nodes, self.leaves, self.outputs = nodes, dict(leaves), outputs
+        self.values, self.targets = dict(values), dict(targets or {})
+        self.index = {node: i for i, node in enumerate(nodes)}
+        self.variable: set[Node] = set()
+        for node in nodes:
+            comes = node.op == "placeholder" or any(a in self.variable for a in node.all_input_nodes)
+            if comes and packet_of(node) not in _CONSTANT and any(map(_is_float, tree_iter(values[node]))):
                 self.variable.add(node)
-            return
-        arguments = [a for a in node.all_input_nodes if a in self.variable]
-        tensors = [self.values[a] for a in arguments]
-        tensors = [t.detach().requires_grad_() if _is_float(t) else t for t in tensors]
-        swap = dict(zip(arguments, tensors, strict=True))
-        lookup = lambda n: swap.get(n, self.values[n])  # noqa: E731
-        args, kwargs = fx.node.map_arg(node.args, lookup), fx.node.map_arg(node.kwargs, lookup)
-        with torch.enable_grad():
-            result = node.target(*args, **kwargs)  # type: ignore[operator]
-        parts = list(result) if isinstance(result, tuple | list) else [result]
-        if arguments and any(isinstance(p, torch.Tensor) and p.requires_grad for p in parts):
-            self.variable.add(node)
-            leaves = [(a, t) for a, t in swap.items() if _is_float(t)]
-            self._local[node] = (parts, [a for a, _ in leaves], [t for _, t in leaves])
-        clean = [p.detach() if isinstance(p, torch.Tensor) else p for p in parts]
-        self.values[node] = clean if isinstance(result, tuple | list) else clean[0]
+        self._local: dict[Node, tuple[list[Any], list[Node], list[torch.Tensor]]] = {}
+        self._sources: dict[Node, frozenset[Node]] = {}
 
-    def vjp(self, node: fx.Node, g: Any) -> list[tuple[fx.Node, Any]]:
+    def rerun(
+        self,
+        leaves: Mapping[str, torch.Tensor] | None = None,
+        targets: Mapping[Node, Callable[..., Any]] | None = None,
+    ) -> Tape:
+        """The same operations with other leaves, or with other functions at some nodes."""
+        targets = self.targets | dict(targets or {})
+        values = dict(self.values)
+        values.update({self.leaves[name]: value for name, value in (leaves or {}).items()})
+        with torch.no_grad():
+            for node in self.nodes:
+                if node.op == "call_function":
+                    values[node] = _called(node, values, targets)
+        return Tape(self.nodes, self.leaves, self.outputs, values, targets)
+
+    def with_targets(self, targets: Mapping[Node, Callable[..., Any]]) -> Tape:
+        """The same tape with other functions at some nodes, of the arguments that those have."""
+        return self.rerun(targets=targets)
+
+    def gradients(
+        self, seeds: Iterable[torch.Tensor], rounded: torch.Generator | None = None
+    ) -> dict[str, torch.Tensor]:
+        """The gradient of every differentiable leaf by autograd, in one go; zero where it has none.
+
+        With ``rounded`` every result is moved by a unit in the last place, up or down: what comes out differs from the
+        exact gradient by as much as rounding may have cost it (Vignes, 1993: the CESTAC method).
+        """
+        values = dict(self.values)
+        leaves = {name: values[n].detach().requires_grad_() for name, n in self.leaves.items() if n in self.variable}
+        values.update({self.leaves[name]: leaf for name, leaf in leaves.items()})
+        with torch.enable_grad():
+            for node in self.nodes:
+                if node.op == "call_function" and node in self.variable:
+                    value = values[node] = _called(node, values, self.targets)
+                    if rounded is not None and _is_float(value) and not reshapes(node):
+                        signs = torch.randint(0, 2, value.shape, generator=rounded, dtype=value.dtype) * 2 - 1
+                        values[node] = value * (1 + torch.finfo(value.dtype).eps * signs)
+        pairs = [(values[o], s) for o, s in zip(self.outputs, seeds, strict=True) if values[o].requires_grad]
+        if not pairs:
+            return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+        found = torch.autograd.grad([o for o, _ in pairs], [*leaves.values()], [s for _, s in pairs], allow_unused=True)
+        return {n: torch.zeros_like(t) if g is None else g for (n, t), g in zip(leaves.items(), found, strict=True)}
+
+    def vjp(self, node: Node, g: Any) -> list[tuple[Node, Any]]:
         """What a gradient arriving at ``node`` sends on to its arguments."""
-        if node.target is operator.getitem:
-            source, k = cast("tuple[fx.Node, int]", node.args)
+        if node.target is operator.getitem:  # one of several results
+            source, k = node.args
             gradients: list[Any] = [None] * len(self.values[source])
             gradients[k] = g
             return [(source, gradients)]
+        if node not in self._local:
+            arguments = [a for a in node.all_input_nodes if a in self.variable and _is_float(self.values[a])]
+            tensors = [self.values[a].detach().requires_grad_() for a in arguments]
+            with torch.enable_grad():
+                result = _called(node, self.values | dict(zip(arguments, tensors, strict=True)), self.targets)
+            self._local[node] = (list(result) if isinstance(result, tuple | list) else [result], arguments, tensors)
         parts, arguments, tensors = self._local[node]
         pairs = [(p, q) for p, q in zip(parts, g if isinstance(g, list) else [g], strict=True) if q is not None]
         pairs = [(p, q) for p, q in pairs if p.requires_grad]
+        if not pairs:
+            return []
         sent = torch.autograd.grad(
             [p for p, _ in pairs], tensors, [q for _, q in pairs], retain_graph=True, allow_unused=True
         )
         return [(a, s) for a, s in zip(arguments, sent, strict=True) if s is not None]
 
     def backward(
-        self, seeds: Iterable[torch.Tensor], rules: Mapping[fx.Node, list[Rule]] | None = None
-    ) -> dict[fx.Node, Any]:
+        self, seeds: Iterable[torch.Tensor], rules: Mapping[Node, list[Rule]] | None = None
+    ) -> dict[Node, Any]:
         """The gradient at every node, for upstream gradients ``seeds`` of the outputs.
 
         A rule replaces what autograd does at its node: it is given the gradient that arrives, and returns either
         another one, or what is sent on, to which nodes.
         """
         rules = rules or {}
-        arrived: dict[fx.Node, Any] = {}
+        arrived: dict[Node, Any] = {}
         for node, seed in zip(self.outputs, seeds, strict=True):
             _add(arrived, node, seed)
         for node in reversed(self.nodes):
@@ -155,40 +187,31 @@ class Tape:
                     _add(arrived, argument, g)
         return arrived
 
-    def with_targets(self, targets: Mapping[fx.Node, Callable[..., Any]]) -> Tape:
-        """The same tape with other functions at some nodes, of the arguments that those have."""
-        graph = fx.Graph()
-        copied: dict[fx.Node, fx.Node] = {}
-        graph.output(graph.graph_copy(self.graph.graph, copied))
-        for node, target in targets.items():
-            copied[node].target = target
-        return Tape(fx.GraphModule(self.graph, graph), {name: self.values[leaf] for name, leaf in self.leaves.items()})
-
-    def function(self, u: fx.Node, v: fx.Node, at: torch.Tensor) -> torch.Tensor:
+    def function(self, u: Node, v: Node, at: torch.Tensor) -> torch.Tensor:
         """v as a function of u, evaluated with ``at`` in the place of u."""
-        swap: dict[fx.Node, Any] = {u: at}
+        moved: dict[Node, Any] = {u: at}
         for node in self.nodes[self.index[u] + 1 : self.index[v] + 1]:
-            if any(a in swap for a in node.all_input_nodes) and node.op == "call_function":
-                lookup = lambda n: swap.get(n, self.values.get(n))  # noqa: E731
-                args, kwargs = fx.node.map_arg(node.args, lookup), fx.node.map_arg(node.kwargs, lookup)
-                swap[node] = node.target(*args, **kwargs)
-        return swap[v]
+            if node.op == "call_function" and any(a in moved for a in node.all_input_nodes):
+                moved[node] = _called(node, self.values, self.targets, moved)
+        return moved[v]
 
-    def derivative(self, u: fx.Node, v: fx.Node, at: torch.Tensor | None = None) -> torch.Tensor:
+    def derivative(self, u: Node, v: Node, at: torch.Tensor | None = None) -> torch.Tensor:
         """f′ for v = f(u), f acting on each element by itself; at u, or at another array of that shape."""
         x = (self.values[u] if at is None else at).detach().requires_grad_()
         with torch.enable_grad():
             y = self.function(u, v, x)
+        if not y.requires_grad:
+            return torch.zeros_like(x)
         return torch.autograd.grad(y, x, torch.ones_like(y), allow_unused=True)[0]
 
-    def sources(self, node: fx.Node) -> frozenset[fx.Node]:
+    def sources(self, node: Node) -> frozenset[Node]:
         """What a node is an elementwise function of: the nodes where anything but elementwise operations begins."""
         if node not in self._sources:
-            found: set[fx.Node] = set()
+            found: set[Node] = set()
             value = self.values.get(node)
             elementwise = node.op == "call_function" and isinstance(value, torch.Tensor) and _elementwise(node)
             for argument in node.all_input_nodes if elementwise else ():
-                if argument not in self.variable and not self._depends(argument):
+                if argument not in self.variable and not self.depends(argument):
                     continue
                 if getattr(self.values[argument], "shape", None) != value.shape:  # type: ignore[union-attr]
                     elementwise = False
@@ -197,30 +220,31 @@ class Tape:
             self._sources[node] = frozenset(found) if elementwise and found else frozenset({node})
         return self._sources[node]
 
-    def only_through(self, u: fx.Node, v: fx.Node) -> bool:
+    def only_through(self, u: Node, v: Node) -> bool:
         """Whether v depends on what is variable through u alone."""
-        todo = [v]
+        todo, seen = [v], set()
         while todo:
             node = todo.pop()
-            if node is u:
+            if node is u or node in seen:
                 continue
-            before = [a for a in node.all_input_nodes if a in self.variable or self._depends(a)]
+            seen.add(node)
+            before = [a for a in node.all_input_nodes if a in self.variable or self.depends(a)]
             if not before:
                 return False
             todo += before
         return True
 
-    def _depends(self, node: fx.Node) -> bool:
+    def depends(self, node: Node) -> bool:
         """Whether a node that has no gradient, such as a comparison, still depends on one that has."""
-        return node.op == "call_function" and any(a in self.variable or self._depends(a) for a in node.all_input_nodes)
+        return node.op == "call_function" and any(a in self.variable or self.depends(a) for a in node.all_input_nodes)
 
-    def users(self, node: fx.Node) -> list[fx.Node]:
+    def users(self, node: Node) -> list[Node]:
         """The nodes that use this one and have a gradient."""
         return [user for user in node.users if user in self.variable]
 
-    def ancestors(self, node: fx.Node) -> set[fx.Node]:
+    def ancestors(self, node: Node) -> set[Node]:
         """All that a node is computed from."""
-        found: set[fx.Node] = set()
+        found: set[Node] = set()
         todo = [node]
         while todo:
             for argument in todo.pop().all_input_nodes:
@@ -230,65 +254,41 @@ class Tape:
         return found
 
 
-class StochasticRounding(fx.Interpreter):
-    """Runs a graph with every result moved by a unit in the last place, up or down at random.
-
-    What comes out differs from the exact run by as much as rounding may have cost it (Vignes, 1993: the CESTAC method).
-    """
-
-    def __init__(self, graph: fx.GraphModule, seed: int) -> None:
-        super().__init__(graph)
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def run_node(self, n: fx.Node) -> Any:
-        value = super().run_node(n)
-        if n.op != "call_function" or not _is_float(value) or reshapes(n):
-            return value
-        signs = torch.randint(0, 2, value.shape, generator=self.generator, dtype=value.dtype) * 2 - 1
-        return value * (1 + torch.finfo(value.dtype).eps * signs)
-
-
-def packet_of(node: fx.Node) -> Any:
+def packet_of(node: Node) -> Any:
     """The operation of a node, whatever its overload."""
     return getattr(node.target, "overloadpacket", None)
 
 
-def reshapes(node: fx.Node) -> bool:
+def reshapes(node: Node) -> bool:
     """Whether a node only moves elements, or repeats them."""
     return node.op == "call_function" and packet_of(node) in _RESHAPES
 
 
-_BENDING = {
-    aten.maximum, aten.minimum, aten.relu, aten.abs, aten.where, aten.clamp, aten.clamp_min, aten.clamp_max, aten.clip,
-    aten.leaky_relu, aten.elu, aten.celu, aten.hardtanh, aten.prelu, aten.threshold,
-}  # fmt: skip
-
-
-def bends(tape: Tape, node: fx.Node) -> bool:
-    """Whether a node may have a kink: by what it does, or because it multiplies with a comparison."""
-
-    def compares(argument: fx.Node) -> bool:
-        while reshapes(argument) and argument.all_input_nodes:
-            argument = argument.all_input_nodes[0]
-        value = tape.values[argument]
-        return isinstance(value, torch.Tensor) and value.dtype == torch.bool
-
-    packet = packet_of(node)
-    return packet in _BENDING or (packet is aten.mul and any(compares(a) for a in node.all_input_nodes))
-
-
-def line(node: fx.Node) -> str:
+def line(node: Node) -> str:
     """The user's line that a node comes from: "file.py, line 12: z = x @ w"; "" if it is not known."""
-    trace = [part.strip() for part in (node.meta.get("stack_trace") or "").strip().splitlines()]
-    place = [i for i, part in enumerate(trace) if part.startswith("File ")]
-    if not place or "site-packages" in trace[place[-1]]:
+    if node.place is None:
         return ""
-    file, number = trace[place[-1]].split(", ")[:2]
-    text = trace[place[-1] + 1] if len(trace) > place[-1] + 1 else ""
-    return f"{file.removeprefix('File ').strip(chr(34)).rsplit('/', 1)[-1]}, {number}: {text}"
+    file, number = node.place
+    return f"{Path(file).name}, line {number}: {linecache.getline(file, number).strip()}"
 
 
-def _elementwise(node: fx.Node) -> bool:
+def same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Equal to rounding."""
+    return a.shape == b.shape and bool(
+        torch.allclose(a, b, rtol=SAME, atol=SAME_SMALL * max(1.0, _largest(b)), equal_nan=True)
+    )
+
+
+def _called(
+    node: Node, values: Mapping[Node, Any], targets: Mapping[Node, Any], moved: Mapping[Node, Any] | None = None
+) -> Any:
+    """What a node makes of ``values``, those of ``moved`` before them."""
+    look_up = values.__getitem__ if moved is None else lambda n: moved[n] if n in moved else values[n]
+    args, kwargs = tree_map_only(Node, look_up, (node.args, node.kwargs))
+    return targets.get(node, node.target)(*args, **kwargs)
+
+
+def _elementwise(node: Node) -> bool:
     target = node.target
     if not isinstance(target, torch._ops.OpOverload):
         return False
@@ -299,7 +299,7 @@ def _is_float(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
-def _add(arrived: dict[fx.Node, Any], node: fx.Node, g: Any) -> None:
+def _add(arrived: dict[Node, Any], node: Node, g: Any) -> None:
     before = arrived.get(node)
     if before is None:
         arrived[node] = g
@@ -307,13 +307,6 @@ def _add(arrived: dict[fx.Node, Any], node: fx.Node, g: Any) -> None:
         arrived[node] = [b if a is None else a if b is None else a + b for a, b in zip(before, g, strict=True)]
     else:
         arrived[node] = before + g
-
-
-def same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Equal to rounding."""
-    return a.shape == b.shape and bool(
-        torch.allclose(a, b, rtol=1e-9, atol=1e-12 * max(1.0, _largest(b)), equal_nan=True)
-    )
 
 
 def _largest(a: torch.Tensor) -> float:

@@ -1,24 +1,50 @@
-"""Units of plain functions."""
+"""Units of plain functions: how a backward is called is found out by calling it."""
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from scratch import checks
-from torch_impl.verify.units.unit import BACKWARD_SEED, Unit, UserCodeError, call, float_arrays, own, same_global_draws
+from torch_impl.verify.tolerances import STEP
+from torch_impl.verify.units import roles
+from torch_impl.verify.units.trees import as_list, is_float_array, is_number, is_numeric, leaves, mapped
+from torch_impl.verify.units.unit import (
+    BACKWARD_SEED,
+    Inputs,
+    Outputs,
+    Unit,
+    UserCodeError,
+    call,
+    float_arrays,
+    same_global_draws,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+Source = tuple[str, Any]  # ("upstream", 0), ("output", 0), ("kept", 0), ("input", "x")
 
-    from numpy.typing import NDArray
 
-    from torch_impl.verify.units.unit import Inputs, Outputs
+@dataclass(frozen=True)
+class Convention:
+    """How many outputs forward has, what backward is called with, and whose gradients it returns.
 
-    Array = NDArray[Any]
+    ``gradients`` are the inputs by the path in what is returned: "0", "dW", "1.W".
+    """
+
+    n_out: int
+    arguments: tuple[Source, ...]
+    gradients: Mapping[str, str] | None  # None until it has run
+    others: tuple[str, ...] = ()  # what else is returned
+
+    @property
+    def takes_upstream(self) -> bool:
+        return any(kind == "upstream" for kind, _ in self.arguments)
 
 
 def function_unit(
@@ -26,152 +52,409 @@ def function_unit(
     backward: Callable[..., Any] | None,
     inputs: Inputs,
     reference: Callable[..., Any] | None = None,
-) -> Unit:
-    """A unit of plain functions; ``inputs`` by the names of forward's arguments.
+    loss: Callable[..., Any] | None = None,
+    targets: tuple[str, ...] = (),
+) -> tuple[Unit, Inputs, list[str]]:
+    """A unit of plain functions, its inputs, arrays within dicts and lists among them by their paths, and notes.
 
     Raises
         TypeError, ValueError: arguments that are not those of ``forward``, or a ``backward`` that fits no style
         UserCodeError: forward raised
     """
+    lists = frozenset(name for name, value in inputs.items() if isinstance(value, list) and is_numeric(value))
+    inputs = {name: np.array(value) if name in lists else value for name, value in inputs.items()}
+    candidates = {path: v for path, v in leaves(inputs) if is_float_array(v) or isinstance(v, float)}
+    pair = Pair(forward, backward, loss, inputs, candidates, targets, lists)
+    convention = pair.found()
+    named = set(candidates if convention.gradients is None else convention.gradients.values())
+    flat = {path: np.array(v) if isinstance(v, float) else v for path, v in leaves(inputs) if path in named}
+    flat |= {name: v for name, v in inputs.items() if not isinstance(v, Mapping | list | tuple) and name not in flat}
+    flat = {name: flat[name] for name in dict.fromkeys([*(p for p, _ in leaves(inputs)), *flat]) if name in flat}
+    arrays = {name: v for name, v in flat.items() if isinstance(v, np.ndarray)}
+    data = roles.data_among(arrays, targets)
+    parameters = tuple(n for n in float_arrays(flat) if n not in data)
     name = getattr(forward, "__name__", type(forward).__name__)
-    inputs = in_order(forward, inputs)
-    with same_global_draws():
-        result = call("forward", forward, **own(inputs))
-    n_out, cached = _style(result, backward, list(inputs))
-
-    def run_forward(inputs: Inputs) -> tuple[Outputs, Any]:
-        with same_global_draws():
-            result = call("forward", forward, **inputs)
-        if backward is None:  # forward(...) -> value, gradients
-            return result[:1], result[1] if len(result) == 2 else result[1:]
-        parts = result if isinstance(result, tuple) else (result,)
-        return parts[:n_out], parts[n_out] if cached else None
-
-    def run_backward(upstream: Outputs, inputs: Inputs, cache: Any) -> Inputs:
-        if backward is None:
-            return named_gradients(cache, inputs)
-        with same_global_draws(BACKWARD_SEED.get()):
-            returned = call("backward", backward, *upstream, *((cache,) if cached else inputs.values()))
-        return named_gradients(returned, inputs)
-
-    def traced(inputs: Inputs) -> Outputs:
-        result = forward(**inputs)
-        return result[:n_out] if isinstance(result, tuple) else (result,)
-
-    return Unit(
-        name.removesuffix("_forward"),
-        run_forward,
-        run_backward,
-        traced,
+    unit = Unit(
+        re.sub(r"_?(forward|fwd)_?", "", name, flags=re.IGNORECASE) or name,
+        lambda given: pair.forward(given, convention),
+        lambda upstream, _, cache: pair.backward(upstream, cache, convention),
+        lambda given: pair.outputs(given, convention)[0],
         None if reference is None else lambda tensors: reference(**tensors),
-        _parameters(inputs),
-        takes_upstream=backward is not None,
+        parameters,
+        takes_upstream=convention.takes_upstream,
+        kinds={n: roles.kind_of(v, n in parameters) for n, v in arrays.items()},
+    )
+    notes = []
+    if convention.others:
+        notes.append(f"{unit.name}: backward also returned {', '.join(convention.others)}, which no input has")
+    return unit, flat, notes
+
+
+class Pair:
+    """A forward and its backward, and perhaps the loss between them, called by the names of their arguments."""
+
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        backward: Callable[..., Any] | None,
+        loss: Callable[..., Any] | None,
+        inputs: Inputs,
+        candidates: dict[str, Any],
+        targets: tuple[str, ...],
+        lists: frozenset[str] = frozenset(),
+    ) -> None:
+        self.functions = {"forward": forward, "backward": backward, "loss": loss}
+        self.inputs, self.candidates, self.targets, self.lists = inputs, candidates, targets, lists
+        self.known = arguments_of(forward, inputs, (loss, backward))
+
+    def given(self, flat: Inputs) -> Inputs:
+        """The arguments by name, with the arrays of ``flat`` in their places."""
+
+        def value(path: str, old: Any) -> Any:
+            new = flat[path] if path in flat else copy.deepcopy(old)
+            if path in self.lists:
+                return as_list(new)
+            return new[()] if isinstance(old, float) and isinstance(new, np.ndarray) else new
+
+        return mapped(self.inputs, value)
+
+    def parts(self, returned: Any) -> dict[str, Any]:
+        """What was returned, by its path; lists of numbers as arrays, where the inputs are such lists."""
+        tree = returned if isinstance(returned, Mapping | list | tuple) else [returned]
+        if self.lists:
+            parts = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+            tree = {str(k): np.array(v) if isinstance(v, list) and is_numeric(v) else v for k, v in parts}
+        return dict(leaves(tree))
+
+    def outputs(self, flat: Inputs, convention: Convention | None) -> tuple[Outputs, Any]:
+        """The outputs as a flat tuple, and what else backward is called with."""
+        given = self.given(flat)
+        result = self.functions["forward"](**{n: v for n, v in given.items() if n in self.known})
+        parts = result if isinstance(result, tuple) else (result,)
+        n_out = 1 if convention is None else convention.n_out
+        if self.functions["loss"] is not None:
+            arguments = self._for_loss(given, parts)
+            return (self.functions["loss"](*arguments),), (given, parts, parts)
+        if self.functions["backward"] is None:
+            if isinstance(result, Mapping):
+                key = list(result)[_value_at(tuple(result.values()))]
+                return (result[key],), ({k: v for k, v in result.items() if k != key},)
+            where = _value_at(parts)
+            return (parts[where],), parts[:where] + parts[where + 1 :]
+        outs = parts[:n_out]
+        return tuple(v for _, v in leaves(list(outs))), (given, outs, parts[n_out:])
+
+    def forward(self, flat: Inputs, convention: Convention | None) -> tuple[Outputs, Any]:
+        with same_global_draws():
+            return call("forward", self.outputs, flat, convention)
+
+    def backward(self, upstream: Outputs, cache: Any, convention: Convention) -> Inputs:
+        """The gradients by the names of the inputs."""
+        with same_global_draws(BACKWARD_SEED.get()):
+            returned = self.returned(upstream, cache, convention)
+        found = self.parts(returned)
+        gradients = convention.gradients
+        if gradients is None:
+            gradients = next(assigned(self.parts(returned), self.candidates, self.targets))[0]
+        return {name: found[path] for path, name in gradients.items() if path in found}
+
+    def returned(self, upstream: Outputs, cache: Any, convention: Convention) -> Any:
+        """What backward returns."""
+        if self.functions["backward"] is None:
+            return cache[0] if len(cache) == 1 else cache
+        given, outs, kept = cache
+        values = iter(upstream)
+        like = mapped(list(outs), lambda *_: next(values)) if self.functions["loss"] is None else []
+        sources: dict[str, Any] = {"upstream": like, "output": outs, "kept": kept, "input": given, "given": given}
+        backward = self.functions["backward"]
+        names = required(backward)
+        arguments = {n: sources[kind][key] for n, (kind, key) in zip(names, convention.arguments, strict=True)}
+        optional = {n for n in inspect.signature(backward).parameters if n not in names and n in given}
+        positional = [arguments.pop(n) for n in names if _is_positional(backward, n)]
+        return call("backward", backward, *positional, **arguments, **{n: given[n] for n in optional})
+
+    def _for_loss(self, given: Inputs, parts: tuple[Any, ...]) -> list[Any]:
+        """The arguments of the loss: inputs by their names, what forward returned for the others."""
+        loss = self.functions["loss"]
+        assert loss is not None  # or this would not be called
+        names = required(loss)
+        given = {"inputs": given} | given
+        free = [n for n in names if n not in given]
+        shown = parts[-len(free) :] if len(parts) > 2 and not isinstance(parts[-1], Mapping | list | tuple) else parts
+        made = iter(shown)
+        return [given[n] if n in given else next(made) for n in names]
+
+    # --- finding out --------------------------------------------------------------------------------------------------
+
+    def found(self) -> Convention:
+        """The convention that runs, and whose gradients fit best."""
+        if self.functions["backward"] is None:
+            given = {n: v for n, v in self.given({}).items() if n in self.known}
+            with same_global_draws():
+                result = call("forward", self.functions["forward"], **given)  # type: ignore[arg-type]
+            _value_at(result if isinstance(result, tuple) else tuple(getattr(result, "values", lambda: (result,))()))
+        with same_global_draws():
+            result = call("forward", self.outputs, {}, None)
+        best: list[tuple[tuple[int, int], Convention]] = []
+        first: Convention | None = None
+        for n_out, arguments in dict.fromkeys(self._conventions(result[1])):
+            trial = Convention(n_out, arguments, None)
+            try:
+                outputs, cache = self.forward({}, trial)
+                with same_global_draws(BACKWARD_SEED.get()):
+                    returned = self.returned(_upstream(outputs, trial), cache, trial)
+            except (UserCodeError, TypeError, ValueError, IndexError, StopIteration):
+                first = first or trial
+                continue
+            for gradients, others, fit in itertools.islice(
+                assigned(self.parts(returned), self.candidates, self.targets), 20
+            ):
+                if gradients:
+                    score = (fit, self._agrees(arguments))
+                    best.append((score, Convention(n_out, arguments, gradients, others)))
+        highest = max((score for score, _ in best), default=(0, 0))
+        chosen = [convention for score, convention in best if score == highest]
+        # One that only happens to run is none: where the gradients fit no shapes, names say how it is meant.
+        misfits = bool(chosen) and highest[0] < len(chosen[0].gradients or ())
+        if chosen and not (misfits and first is not None and self._agrees(first.arguments) > highest[1]):
+            return self._nearest(chosen)
+        if first is not None:  # with other lengths it may run, and shows what it is
+            return first
+        raise ValueError(self._said(result[1]))
+
+    def _nearest(self, conventions: list[Convention]) -> Convention:
+        """Of those whose shapes fit alike, the one with most gradients that are slopes of the forward."""
+        if len(conventions) == 1:
+            return conventions[0]
+        slopes: dict[Any, float] = {}
+
+        def agreeing(convention: Convention) -> int:
+            outputs, cache = self.forward({}, convention)
+            upstream = _upstream(outputs, convention)
+            found = self.backward(upstream, cache, convention)
+            count = 0
+            for name, gradient in found.items():
+                value = np.asarray(self.candidates[name], np.float64)
+                if gradient is None or np.shape(gradient) != value.shape:
+                    continue
+                direction = np.random.default_rng(1).standard_normal(value.shape)
+                key = (name, convention.n_out)
+                if key not in slopes:
+                    ahead, behind = (
+                        sum(float(np.sum(u * o)) for u, o in zip(upstream, moved, strict=True))
+                        for moved in (self.forward({name: value + h * direction}, convention)[0] for h in (STEP, -STEP))
+                    )
+                    slopes[key] = (ahead - behind) / (2 * STEP)
+                count += abs(slopes[key] - float(np.sum(gradient * direction))) < 1e-4 * max(1.0, abs(slopes[key]))
+            return count
+
+        return max(conventions, key=agreeing)
+
+    def _conventions(self, cache: Any) -> Iterator[tuple[int, tuple[Source, ...]]]:
+        backward = self.functions["backward"]
+        if backward is None:
+            yield 1, ()
+            return
+        if not callable(backward):
+            raise TypeError(
+                f"backward is a {type(backward).__name__}, expected a function, or None for a loss in one function"
+            )
+        names, inputs = required(backward), list(self.inputs)
+        _, outs, kept = cache
+        if self.functions["loss"] is not None:
+            free = sum(name not in inputs for name in names)
+            for order in itertools.islice(itertools.permutations(range(len(kept)), min(free, len(kept))), 60):
+                yield 1, tuple(_named(names, inputs, [], [("kept", i) for i in order]))
+            return
+        parts = [*outs, *kept]
+        for n_out in range(1, len(parts) + 1):
+            last = parts[n_out - 1]
+            if n_out > 1 and not is_float_array(np.asarray(last) if is_number(last) else last):
+                break  # no output, but what is kept
+            ups = [("upstream", i) for i in range(n_out)]
+            rest = [("kept", i) for i in range(len(parts) - n_out)]
+            own = [] if rest else [("output", i) for i in range(n_out)]
+            ins = [("input", n) for n in self.known]
+            by_name = list(_named(names, inputs, list(ups), [*rest, *own]))
+            for one in (
+                by_name, [*ups, *rest], [*rest, *ups], [*ups, *ins], [*ins, *ups], [*ups, *own], [*own, *ups], ups,
+            ):  # fmt: skip
+                if len(one) == len(names):
+                    yield n_out, tuple(one)
+
+    def _agrees(self, arguments: tuple[Source, ...]) -> int:
+        """How many of backward's arguments are called as what they are given."""
+        backward = self.functions["backward"]
+        names = required(backward) if backward is not None else []
+        return sum(
+            (kind == "upstream") == is_upstream(name) and (kind == "input") == (name in self.inputs)
+            for name, (kind, _) in zip(names, arguments, strict=False)
+        )
+
+    def _said(self, cache: Any) -> str:
+        backward, names = self.functions["backward"], list(self.inputs)
+        if backward is None:
+            return "backward is None and forward returned no gradients; expected forward(…) -> value, gradients"
+        _, outs, kept = cache
+        n = len(outs) + len(kept)
+        came = f"a tuple of {n}" if n > 1 else f"a {type(outs[0]).__name__}"
+        return (
+            f"backward takes {', '.join(required(backward)) or 'nothing'} and forward returned {came}; expected "
+            f"forward({', '.join(names)}) -> out, cache beside backward(dout, cache), "
+            f"or forward({', '.join(names)}) -> out beside backward(dout, {', '.join(names)})"
+        )
+
+
+def _named(names: list[str], inputs: list[str], upstream: list[Source], rest: list[Source]) -> Iterator[Source]:
+    """What each argument of backward is by its name."""
+    for name in names:
+        if name in inputs:
+            yield ("input", name)
+        elif upstream and (is_upstream(name) or not rest):
+            yield upstream.pop(0)
+        elif rest:
+            yield rest.pop(0)
+
+
+def is_upstream(name: str) -> bool:
+    """Whether an argument is called as upstream gradients are."""
+    name = name.lower()
+    return name in ("g", "gout", "error", "err", "top", "upstream") or bool(
+        re.match(r"d(?!ata|rop|im|ict)|.*grad|.*delta", name)
     )
 
 
-# What people call the arrays that are not trained. A function does not say; where none has such a name, the first is
-# data.
-_DATA = {
-    "x", "y", "t", "input", "inputs", "data", "image", "images", "label", "labels", "target", "targets", "mask",
-    "logits", "scores", "z", "q", "k", "v",
-}  # fmt: skip
+def required(function: Callable[..., Any]) -> list[str]:
+    """The names of the arguments that a function must be given."""
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.default is p.empty]
 
 
-def _parameters(inputs: Inputs) -> tuple[str, ...]:
-    names = list(float_arrays(inputs))
-    data = {n for n in names if n.lower() in _DATA} or {names[0]}
-    return tuple(n for n in names if n not in data)
+def _is_positional(function: Callable[..., Any], name: str) -> bool:
+    return inspect.signature(function).parameters[name].kind is not inspect.Parameter.KEYWORD_ONLY
 
 
-def in_order(forward: Callable[..., Any], inputs: Inputs) -> Inputs:
-    """The inputs in the order of forward's arguments, its defaults left to it."""
+def _upstream(outputs: Outputs, convention: Convention) -> Outputs:
+    if not convention.takes_upstream:
+        return tuple(np.ones(np.shape(o))[()] for o in outputs)
+    rng = np.random.default_rng(0)
+    return tuple(np.asarray(rng.standard_normal(np.shape(o)))[()] for o in outputs)
+
+
+def _value_at(parts: tuple[Any, ...]) -> int:
+    """Where in a (value, gradients) the value is.
+
+    Raises
+        ValueError: there is none
+    """
+    for i, part in enumerate(parts):
+        if not isinstance(part, Mapping | list | tuple) and np.size(part) == 1 and len(parts) > 1:
+            return i
+    came = f"a tuple of {len(parts)}" if len(parts) > 1 else f"a {type(parts[0]).__name__}"
+    raise ValueError(f"backward is None and forward returned {came}; expected forward(…) -> value, gradients")
+
+
+def assigned(
+    parts: dict[str, Any], candidates: dict[str, Any], targets: tuple[str, ...]
+) -> Iterator[tuple[dict[str, str], tuple[str, ...], int]]:
+    """The inputs of the gradients that backward returned, what belongs to none, how many shapes fit; the best first.
+
+    A dict says it by its keys ("w" or "dw"). Else they come in the order of the inputs, of which those may be left out
+    that have no gradient, such as targets; or in another order, where shapes tell.
+    """
+    parts = {path: value for path, value in parts.items() if is_number(value)}
+
+    def fits(path: str, name: str) -> bool:
+        return parts[path] is None or np.shape(parts[path]) == np.shape(candidates[name])
+
+    named: dict[str, str] = {}
+    for path in parts:
+        name = None if path.rsplit(".", 1)[-1].isdigit() else _meant(path, candidates)
+        if name is not None and name not in named.values():
+            named[path] = name
+    paths = [path for path in parts if path.rsplit(".", 1)[-1].isdigit()]
+    left = {name: v for name, v in candidates.items() if name not in named.values()}
+    last = {n for n in left if n in targets or n.lower() in ("y", "t", "target", "targets", "y_true", "labels")}
+    last |= {n for n, v in left.items() if roles.kind_of(np.asarray(v)) in ("one-hot", "choice")}
+    last |= {n for n, v in left.items() if not is_float_array(v)}
+
+    def cost(pairs: list[tuple[str, str]]) -> tuple[int, int]:
+        return -sum(fits(*pair) for pair in pairs), sum(n in last for _, n in pairs)
+
+    for pairs in sorted(_alignments(paths, list(left), fits), key=cost):
+        found = named | dict(pairs)
+        others = tuple(path for path in parts if path not in found)
+        yield found, others, sum(fits(path, name) for path, name in found.items())
+
+
+def _alignments(paths: list[str], names: list[str], fits: Callable[[str, str], bool]) -> list[list[tuple[str, str]]]:
+    """Ways in which gradients may belong to inputs: in their order, some of either left out; or each where it fits."""
+    count = min(len(paths), len(names))
+    chosen = itertools.islice(itertools.combinations(names, count), 500)
+    made = [list(zip(paths, names_, strict=False)) for names_ in chosen]
+    if len(paths) > len(names):
+        made += [list(zip(p, names, strict=True)) for p in itertools.islice(itertools.combinations(paths, count), 500)]
+    matcher, i = [], 0
+    for path in paths:  # the first that fits, after those before it
+        k = next((k for k in range(i, len(names)) if fits(path, names[k])), None)
+        if k is not None:
+            matcher.append((path, names[k]))
+            i = k + 1
+    made.append(matcher)
+    alone = [(p, [n for n in names if fits(p, n)]) for p in paths]
+    if all(len(fitting) == 1 for _, fitting in alone) and len({f[0] for _, f in alone}) == len(paths):
+        made.append([(p, f[0]) for p, f in alone])
+    return made
+
+
+def _meant(path: str, candidates: Mapping[str, Any]) -> str | None:
+    """The input whose gradient a key names: "dW1" is that of "parameters.W1"."""
+    key = path.rsplit(".", 1)[-1]
+    bare = [key, re.sub(r"^(d_?|grad_?|g_|nabla_?|delta_?)", "", key), re.sub(r"_?(grad|gradient|g)s?$", "", key)]
+    tails = {name: name.rsplit(".", 1)[-1] for name in candidates}
+    for word in bare:
+        for fold in (str, str.lower):
+            hits = [name for name, tail in tails.items() if name == path or fold(tail) == fold(word)]
+            if hits:
+                return hits[0]
+    return None
+
+
+def arguments_of(forward: Callable[..., Any], inputs: Inputs, others: tuple[Any, ...] = ()) -> list[str]:
+    """The arguments of forward that are given, in its order.
+
+    Raises
+        TypeError, ValueError: there is one missing or unknown; no floats; NaN
+    """
     if not callable(forward):
         raise TypeError(f"forward is a {type(forward).__name__}, expected a function")
     signature = inspect.signature(forward)
-    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
-        return dict(inputs)
     known = list(signature.parameters)
-    unknown = [name for name in inputs if name not in known]
-    if unknown:
-        checks.choice("input", unknown[0], dict.fromkeys(known))
+    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        known = list(inputs)
+    elsewhere = {n for f in others if callable(f) for n in inspect.signature(f).parameters}
+    for name in inputs:
+        if name not in known and name not in elsewhere:
+            checks.choice("input", name, dict.fromkeys(known))
+    given = {n: v for n, v in inputs.items() if n in known}
     try:
-        signature.bind(**inputs)
+        signature.bind(**given)
     except TypeError as error:
         raise ValueError(
             f"forward takes {', '.join(known)}, given are {', '.join(inputs) or 'none'}: {error}; "
             "give an array for each by its name"
         ) from error
-    arrays = float_arrays(inputs)
-    if not arrays:
-        came = ", ".join(f"{name} is {_kind(value)}" for name, value in inputs.items())
+    arrays = {path: v for path, v in leaves(inputs) if is_float_array(v)}
+    if not arrays and not any(isinstance(v, float) for _, v in leaves(inputs)):
+        came = ", ".join(f"{name} is {_said(value)}" for name, value in inputs.items())
         raise TypeError(f"{came}; expected at least one NumPy array of floats to differentiate")
     for name, value in arrays.items():
         if value.size == 0:
             raise ValueError(f"{name} has shape {value.shape}, expected at least one element")
-        if np.isnan(value).any():
+        if not np.isfinite(value).all():
             checks.finite(name, value)
-    return {name: inputs[name] for name in known if name in inputs}
+    return [name for name in known if name in inputs]
 
 
-def _kind(value: Any) -> str:
+def _said(value: Any) -> str:
     return f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
-
-
-def _style(result: Any, backward: Callable[..., Any] | None, names: list[str]) -> tuple[int, bool]:
-    """How many outputs forward has, and whether a cache comes after them."""
-    came = f"a tuple of {len(result)}" if isinstance(result, tuple) else f"a {type(result).__name__}"
-    if backward is None:
-        if not isinstance(result, tuple) or len(result) < 2 or np.ndim(result[0]) != 0:
-            raise ValueError(f"backward is None and forward returned {came}; expected forward(…) -> value, gradients")
-        return 1, False
-    if not callable(backward):
-        raise TypeError(
-            f"backward is a {type(backward).__name__}, expected a function, or None for a loss in one function"
-        )
-    parameters = inspect.signature(backward).parameters.values()
-    needed = [
-        p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
-    ]
-    n_parts = len(result) if isinstance(result, tuple) else 1
-    if isinstance(result, tuple) and len(needed) == n_parts:
-        if any(isinstance(part, tuple | list) for part in result[:-1]):
-            raise ValueError(
-                "forward returned a tuple or list as an output, expected arrays; several outputs come one after "
-                "another: forward(…) -> h, s, cache beside backward(dh, ds, cache)"
-            )
-        return n_parts - 1, True
-    parts = result if isinstance(result, tuple) else (result,)
-    if len(needed) == n_parts + len(names) and all(isinstance(p, np.ndarray | np.number | float) for p in parts):
-        return n_parts, False
-    raise ValueError(
-        f"backward takes {', '.join(needed) or 'nothing'} and forward returned {came}; expected "
-        f"forward({', '.join(names)}) -> out, cache beside backward(dout, cache), "
-        f"or forward({', '.join(names)}) -> out beside backward(dout, {', '.join(names)})"
-    )
-
-
-def named_gradients(returned: Any, inputs: Inputs) -> Inputs:
-    """What backward returned, by the names of the inputs: from a dict ("w" or "dw"), a tuple in order, or one array.
-
-    Raises
-        UserCodeError: there are more than there are inputs, or a name that is no input's
-    """
-    names = list(float_arrays(inputs))
-    if isinstance(returned, Mapping):
-        gradients = {}
-        for key, value in returned.items():
-            name = key if key in names else str(key)[1:] if str(key)[:1] == "d" and str(key)[1:] in names else None
-            if name is None:
-                raise UserCodeError(
-                    f"backward returned a gradient called {key!r}, expected names out of {', '.join(names)}"
-                )
-            gradients[name] = value
-        return gradients
-    values = list(returned) if isinstance(returned, tuple | list) else [returned]
-    if len(values) > len(names):
-        others = [f"{n} is {_kind(v)} and counts as constant" for n, v in inputs.items() if n not in names]
-        hint = f" ({'; '.join(others)})" if others else ""
-        raise UserCodeError(
-            f"backward returned {len(values)} gradients, expected one for each of {', '.join(names)}{hint}"
-        )
-    return dict(zip(names, values, strict=False))

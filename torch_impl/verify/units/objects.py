@@ -1,129 +1,160 @@
-"""Units of objects that hold their weights."""
+"""What an object holds: every array that can be reached from it, how to set one, and how to put everything back."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import io
+from collections import deque
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratch import checks
-from torch_impl.verify.units.unit import BACKWARD_SEED, Unit, call, float_arrays, same_global_draws
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from torch_impl.verify.units.unit import Inputs, Outputs
-
     Array = NDArray[Any]
+    Path = tuple[Any, ...]
+
+DEPTH = 12  # attributes, keys and indices on the way to an array
+_CLOSED = (
+    np.ndarray, np.generic, str, bytes, int, float, complex, type(None), ModuleType, type, FunctionType,
+    BuiltinFunctionType, np.random.Generator, np.random.RandomState, io.IOBase,
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Model:
-    """An adapter for any object that holds its weights and either fills gradient attributes or updates itself.
+def contents(thing: Any, root: bool = False) -> dict[Any, Any] | None:
+    """What a container holds by key: a dict's items, a list's elements, an object's attributes; None for other things.
 
-        Model(net, loss=lambda net, x, y: net.loss(x, y), backward=lambda net, x, y: net.backward(y),
-              gradients={"W1": "dW1", "b1": "db1"})
-        Model(net, loss=…, backward=lambda net, x, y: net.train_step(x, y, lr=0.1), weights=("W1", "b1"), lr=0.1)
-
-    ``gradients`` names the attribute of each weight and that of its gradient; with ``weights`` and ``lr`` the gradients
-    are recovered from the update, (before − after) / lr. A dotted name goes through attributes, list indices and dict
-    keys: "layers.0.W". ``loss`` is the forward pass, down to one number; ``backward`` is called right after it.
+    A module or a class counts as a container where it is the ``root`` alone, without its functions and imports.
     """
-
-    model: Any
-    loss: Callable[[Any, Any, Any], Any]
-    backward: Callable[[Any, Any, Any], Any]
-    gradients: Mapping[str, str] = field(default_factory=dict)
-    weights: Sequence[str] = ()
-    lr: float | None = None
-
-    def __post_init__(self) -> None:
-        if bool(self.gradients) == bool(self.weights):
-            raise ValueError("expected either gradients={weight: gradient} or weights=(…) with lr=…")
-        if self.weights:
-            checks.number("lr (the learning rate of the update)", self.lr, 0, above=True)
-        for path in self.names:
-            try:
-                value = _get(self.model, path)
-            except (AttributeError, KeyError, IndexError, ValueError) as error:
-                there = ", ".join(vars(self.model)) if hasattr(self.model, "__dict__") else "no attributes"
-                raise ValueError(f"there is no weight {path!r}; the {type(self.model).__name__} has {there}") from error
-            if float_arrays({path: value}) == {}:
-                raise TypeError(f"the weight {path!r} is a {type(value).__name__}, expected a float array")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.gradients or self.weights)
-
-    def parameters(self) -> dict[str, Array]:
-        """The weights as they are now, copied."""
-        return {path: np.array(_get(self.model, path)) for path in self.names}
+    if isinstance(thing, dict):
+        return dict(thing)
+    if isinstance(thing, list | tuple | deque):
+        return dict(enumerate(thing))
+    if isinstance(thing, np.ndarray) and thing.dtype == object:
+        return dict(enumerate(thing.flat))
+    if isinstance(thing, MethodType | partial):
+        return {"__self__": thing.__self__} if isinstance(thing, MethodType) else {"args": thing.args}
+    if root and isinstance(thing, ModuleType | type):
+        callables = (ModuleType, type, FunctionType, BuiltinFunctionType, staticmethod, classmethod, property)
+        return {n: v for n, v in vars(thing).items() if not n.startswith("__") and not isinstance(v, callables)}
+    if isinstance(thing, _CLOSED):
+        return None
+    slots = [n for c in type(thing).__mro__ for n in _names(c.__dict__.get("__slots__", ())) if hasattr(thing, n)]
+    return {n: object.__getattribute__(thing, n) for n in slots if n != "__dict__"} | getattr(thing, "__dict__", {})
 
 
-def model_unit(model: Model, reference: Callable[..., Any] | None = None, name: str | None = None) -> Unit:
-    """A unit of an object; its inputs are x, y and the weights by name."""
-
-    def loaded(inputs: Inputs) -> Any:
-        net = copy.deepcopy(model.model)
-        for path in model.names:
-            _set(net, path, inputs[path].copy())
-        return net
-
-    def run_forward(inputs: Inputs) -> tuple[Outputs, Any]:
-        net = loaded(inputs)
-        with same_global_draws():
-            return (call("loss", model.loss, net, inputs["x"], inputs["y"]),), net
-
-    def run_backward(_: Outputs, inputs: Inputs, net: Any) -> Inputs:
-        with same_global_draws(BACKWARD_SEED.get()):
-            call("backward", model.backward, net, inputs["x"], inputs["y"])
-        if model.gradients:
-            found = {path: call("the gradient's name", _get, net, name) for path, name in model.gradients.items()}
-            return {path: np.array(gradient) for path, gradient in found.items()}
-        assert model.lr is not None  # checked at the start
-        return {path: (inputs[path] - _get(net, path)) / model.lr for path in model.names}
-
-    net = copy.deepcopy(model.model)  # one for the tracer, which can't go through a copy
-
-    def traced(inputs: Inputs) -> Outputs:
-        for path in model.names:
-            _set(net, path, inputs[path])
-        return (model.loss(net, inputs["x"], inputs["y"]),)
-
-    return Unit(
-        name or type(model.model).__name__,
-        run_forward,
-        run_backward,
-        traced,
-        None if reference is None else lambda tensors: reference(**tensors),
-        model.names,
-        takes_upstream=False,
-        updates_itself=bool(model.weights),
-    )
+def _names(slots: Any) -> Sequence[str]:
+    return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
-def _get(thing: Any, path: str) -> Any:
-    for part in path.split("."):
-        if isinstance(thing, Mapping):
-            thing = thing[part]
-        elif isinstance(thing, list | tuple):
-            thing = thing[int(part)]
-        else:
-            thing = getattr(thing, part)
+def walk(root: Any) -> Iterator[tuple[Path, Any]]:
+    """Everything that can be reached, by the keys that lead there, nearest first; a container's insides once."""
+    queue: deque[tuple[Path, Any]] = deque([((), root)])
+    entered: set[int] = set()
+    while queue:
+        path, thing = queue.popleft()
+        yield path, thing
+        if id(thing) not in entered and len(path) < DEPTH:
+            entered.add(id(thing))
+            queue.extend(((*path, k), v) for k, v in (contents(thing, not path) or {}).items())
+
+
+def reach(thing: Any, path: Path) -> Any:
+    """What lies at a path.
+
+    Raises
+        KeyError: nothing does
+    """
+    for i, key in enumerate(path):
+        held = contents(thing, root=i == 0) or {}
+        thing = held[key] if key in held else getattr(thing, str(key), None)
+        if thing is None:
+            raise KeyError(".".join(map(str, path)))
     return thing
 
 
-def _set(thing: Any, path: str, value: Any) -> None:
-    *before, last = path.split(".")
-    owner = _get(thing, ".".join(before)) if before else thing
-    if isinstance(owner, Mapping):
-        owner[last] = value  # type: ignore[index]
-    elif isinstance(owner, list):
-        owner[int(last)] = value
+def put(root: Any, path: Path, value: Any) -> None:
+    """Set what lies at a path; a tuple on the way is replaced by one that holds the value."""
+    owner = reach(root, path[:-1])
+    if isinstance(owner, tuple):
+        put(root, path[:-1], tuple(value if i == path[-1] else v for i, v in enumerate(owner)))
     else:
-        setattr(owner, last, value)
+        _assign(owner, path[-1], value)
+
+
+def _assign(owner: Any, key: Any, value: Any) -> None:
+    if isinstance(owner, dict | list | deque):
+        owner[key] = value
+    elif isinstance(owner, np.ndarray):
+        owner.flat[key] = value
+    elif isinstance(owner, type):
+        setattr(owner, key, value)
+    elif key in getattr(owner, "__dict__", {}):  # past properties and frozen dataclasses
+        owner.__dict__[key] = value
+    else:
+        object.__setattr__(owner, key, value)
+
+
+def dotted(path: Sequence[Any]) -> str:
+    """A path as it is written: attributes, indices and keys with dots between them."""
+    return ".".join(map(str, path))
+
+
+class Snapshot:
+    """What some objects hold at one moment: the insides of containers, numbers of arrays, the places of generators."""
+
+    def __init__(self, roots: Sequence[Any], earlier: Snapshot | None = None) -> None:
+        """With ``earlier``, what has not changed since, such as a data set, is not copied again."""
+        things = {id(thing): (thing, not path) for root in roots for path, thing in walk(root)}
+        self.containers = [(t, held) for t, top in things.values() if (held := contents(t, top)) is not None]
+        arrays = [t for t, _ in things.values() if isinstance(t, np.ndarray) and t.dtype != object]
+        known = {} if earlier is None else {id(a): numbers for a, numbers in earlier.arrays}
+        self.arrays: list[tuple[Array, Array]] = [
+            (a, known[id(a)] if id(a) in known and np.array_equal(a, known[id(a)]) else a.copy())
+            for a in arrays
+            if a.flags.writeable
+        ]
+        self.generators = [(t, _place(t)) for t, _ in things.values() if _place(t) is not None]
+
+    def restore(self) -> None:
+        """Put everything back as it was, into the same containers and the same arrays."""
+        for array, numbers in self.arrays:
+            if not np.array_equal(array, numbers):
+                array[...] = numbers
+        for generator, place in self.generators:
+            if isinstance(generator, np.random.Generator):
+                generator.bit_generator.state = place
+            else:
+                generator.set_state(place)
+        for thing, held in self.containers:
+            _put_back(thing, held)
+
+
+def _place(thing: Any) -> Any:
+    if isinstance(thing, np.random.Generator):
+        return thing.bit_generator.state
+    return thing.get_state() if isinstance(thing, np.random.RandomState) else None
+
+
+def _put_back(thing: Any, held: dict[Any, Any]) -> None:
+    now = contents(thing, root=True) or {}
+    if list(now) == list(held) and all(now[k] is v for k, v in held.items()):
+        return
+    if isinstance(thing, dict):
+        thing.clear()
+        thing.update(held)
+    elif isinstance(thing, list | deque):
+        thing.clear()
+        thing.extend(held.values())
+    else:
+        for key in now.keys() - held.keys():
+            if isinstance(thing, type) or key not in getattr(thing, "__dict__", {}):
+                delattr(thing, key)
+            else:
+                del thing.__dict__[key]
+        for key, value in held.items():
+            _assign(thing, key, value)

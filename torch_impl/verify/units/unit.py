@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import copy
 import traceback
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torch_impl.verify.trace.isolation import isolated
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
+    from torch_impl.verify.units.roles import Kind
+
     Array = NDArray[Any]
-    Inputs = dict[str, Any]
-    Outputs = tuple[Any, ...]
+
+Inputs = dict[str, Any]
+Outputs = tuple[Any, ...]
 
 
 FORWARD_SEED = 20240607
@@ -49,9 +54,12 @@ class Unit:
     kinks: tuple[float, ...] = ()
     takes_upstream: bool = True  # False: it ends in a loss, whose upstream gradient is 1
     updates_itself: bool = False  # its parameters are meant to change in backward
+    stateful: bool = False  # it remembers: a second backward on one cache may add to the gradients, or refuse
+    notes: tuple[str, ...] = ()  # what a reader of the report should know of how it was found out
     into: Callable[[Outputs, Inputs, Any, float], Inputs] | None = None  # backward into arrays that hold this number
     widened: Callable[[], tuple[Unit, Inputs] | None] | None = None  # the same unit with other widths, and inputs
     batch_is_free: bool = False  # the length of axis 0 of the data may be changed, to 1 too
+    kinds: Mapping[str, Kind] = field(default_factory=dict)  # of the inputs; by their values where it says nothing
     title: Callable[[str], str] = field(default=lambda name: f"d{name}")  # what the gradient of an input is called
 
 
@@ -65,18 +73,12 @@ def own(inputs: Inputs) -> Inputs:
     return {name: copy.deepcopy(value) for name, value in inputs.items()}
 
 
-@contextmanager
-def same_global_draws(seed: int = FORWARD_SEED) -> Iterator[None]:
+def same_global_draws(seed: int = FORWARD_SEED) -> AbstractContextManager[None]:
     """np.random's global generator starts at one seed inside, and goes on afterwards as if nothing had been drawn."""
-    before = np.random.get_state()  # noqa: NPY002  the code under test may draw from it
-    np.random.seed(seed)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(before)  # noqa: NPY002
+    return isolated(seed)
 
 
-def call(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def call(what: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """What ``function`` returns.
 
     Raises
@@ -85,7 +87,7 @@ def call(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
     try:
         with np.errstate(all="ignore"):  # saturated probes overflow where they may; what comes out is what counts
             return function(*args, **kwargs)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         theirs = [f for f in frames if f.filename != __file__ and "site-packages" not in f.filename]
         place = f" ({theirs[-1].filename}, line {theirs[-1].lineno}: {theirs[-1].line})" if theirs else ""
