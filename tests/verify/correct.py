@@ -20,7 +20,7 @@ from rich.table import Table
 import scratch
 from experiments.verifiable import verify_scratch
 from tests.verify.course import CASES
-from tests.verify.planted_gradients import CORRECT
+from tests.verify.planted_places import CORRECT
 from torch_impl.verify import verify_network
 
 if TYPE_CHECKING:

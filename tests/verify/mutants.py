@@ -300,6 +300,7 @@ NAMED: dict[str, str] = {
     "MSE | 2 → 3 | return ((r * r).sum() / r.size, r * (3 / r.size))": "constant-factor",
     "MSE | 2 → -2 | return ((r * r).sum() / r.size, r * (-2 / r.size))": "wrong-sign",
     "MSE | 2 → 6 | return ((r * r).sum() / r.size, r * (6 / r.size))": "constant-factor",
+    "MSE | right factor dropped | return ((r * r).sum() / r.size, r)": "wrong-divisor",  # h = a · B K / 2
     "MAE | operands of − swapped | r = y - logits": "wrong-sign",
     "SGD | −= → += | w += lr * g": "wrong-sign",
     "SGD, momentum | += → −= | v -= g if self.dampening == 0 else (1 - self.dampening * (t > 1)) * g": "wrong-sign",

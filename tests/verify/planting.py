@@ -18,6 +18,7 @@ class Plant:
     mistake: str  # its name in the catalogue
     where: str
     run: Callable[[], Report]
+    also: tuple[str, ...] = ()  # the mistakes that are planted with it
 
     @property
     def name(self) -> str:
@@ -27,11 +28,11 @@ class Plant:
 PLANTS: list[Plant] = []
 
 
-def plant(mistake: str, where: str) -> Callable[[Callable[[], Report]], Callable[[], Report]]:
-    """Register the decorated function, which plants ``mistake`` and returns the report."""
+def plant(mistake: str, where: str, *also: str) -> Callable[[Callable[[], Report]], Callable[[], Report]]:
+    """Register the decorated function, which plants ``mistake``, and those of ``also``, and returns the report."""
 
     def register(run: Callable[[], Report]) -> Callable[[], Report]:
-        PLANTS.append(Plant(mistake, where, run))
+        PLANTS.append(Plant(mistake, where, run, also))
         return run
 
     return register

@@ -1,8 +1,8 @@
 """Every row of the catalogue, planted in several places: found, and called by its name?
 
-    python -m tests.verify.plants
+    python -m tests.verify.plants [WORD ...]
 
-prints the table of docs/verifier.md.
+prints the table of docs/verifier.md; with words, that of the plants that have one of them in their name.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.verify import planted_gradients, planted_parts  # noqa: F401  they register their plants
+from tests.verify import planted_gradients, planted_parts, planted_places  # noqa: F401  they register their plants
 from tests.verify.planting import PLANTS
-from torch_impl.verify import CATALOGUE
+from torch_impl.verify import CATALOGUE, check
 
 if TYPE_CHECKING:
     from tests.verify.planting import Plant
@@ -40,17 +41,33 @@ class Judged:
         if self.plant.mistake == "rounding":
             return self.report.verdict == "rounding" and not self.report.findings
         names = [f.mistake for f in self.report.findings]
-        return bool(names) and set(names) == {self.plant.mistake}
+        return bool(names) and set(names) == {self.plant.mistake, *self.plant.also}
 
 
-def main() -> int:
-    """Print the table; 1 if a plant is not found, or fewer than 95 % are named."""
+def explaining(seconds: list[float]) -> Any:
+    """Inside, the time of every explanation is kept."""
+    explain = check.explain
+
+    def timed(*args: Any) -> Any:
+        start = time.process_time()
+        findings = explain(*args)
+        seconds.append(time.process_time() - start)
+        return findings
+
+    return mock.patch.object(check, "explain", timed)
+
+
+def main(words: list[str]) -> int:
+    """Print the table; 1 if a plant is not found, or fewer than 98 % are named."""
     start, console = time.perf_counter(), Console(width=110, highlight=False)
-    judged = [Judged(plant, plant.run()) for plant in PLANTS]
+    plants = [plant for plant in PLANTS if not words or any(word in plant.name for word in words)]
+    seconds: list[float] = []
+    with explaining(seconds):
+        judged = [Judged(plant, plant.run()) for plant in plants]
     table = Table(title="Every mistake of the catalogue, planted", title_justify="left")
     for column in ("mistake", "places", "found", "named"):
         table.add_column(column, justify="left" if column == "mistake" else "right")
-    for mistake in CATALOGUE:
+    for mistake in (m for m in CATALOGUE if any(plant.mistake == m for plant in plants)):
         mine = [j for j in judged if j.plant.mistake == mistake]
         table.add_row(mistake, str(len(mine)), str(sum(j.found for j in mine)), str(sum(j.named for j in mine)))
     found, named = sum(j.found for j in judged), sum(j.named for j in judged)
@@ -69,9 +86,12 @@ def main() -> int:
                 for c in s.checks:
                     if c.note:
                         console.print("     note", c.note, soft_wrap=True, markup=False)
-    console.print(f"{len(judged)} plants in {time.perf_counter() - start:.0f} s")
-    return 0 if found == len(judged) and named >= 0.95 * len(judged) else 1
+    console.print(
+        f"{len(judged)} plants in {time.perf_counter() - start:.0f} s; explanations took {sum(seconds):.0f} s, one "
+        f"{max(seconds, default=0):.2f} s at most"
+    )
+    return 0 if found == len(judged) and named >= 0.98 * len(judged) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from torch_impl.verify.explain.search import backward_order, explain, ratios
+from torch_impl.verify.explain.search import backward_order, explain
 from torch_impl.verify.judge.kinks import by_convention
 from torch_impl.verify.judge.state import added, check_repeatable, drawn_anew, remembers, resampled, watch_state
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
-from torch_impl.verify.mistakes.forwards import with_second_softmax
-from torch_impl.verify.mistakes.hypotheses import softmax_pairs
+from torch_impl.verify.mistakes.sites import Sites
+from torch_impl.verify.mistakes.softmax import with_second_softmax
 from torch_impl.verify.observe import probes
 from torch_impl.verify.observe.observation import Probe, observe, run, tape_of
 from torch_impl.verify.observe.reference import choose_reference, own_reference
-from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare
+from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare, ratios
 from torch_impl.verify.trace.recording import TraceError
 from torch_impl.verify.trace.tape import line, packet_of
 from torch_impl.verify.units.roles import is_weight_name
@@ -319,7 +319,7 @@ def _why_forward(unit: Unit, inputs: Inputs, reference: Reference, hand: Array, 
         if np.allclose(hand, twice, rtol=1e-9) or (hand.ndim and np.allclose(hand, softmax(expected), rtol=1e-9)):
             return "double-softmax", "L(softmax(z)); should be L(z)"
         tape = reference.tape(inputs)
-        for _, other in with_second_softmax(tape) if tape is not None else ():
+        for other in with_second_softmax(tape) if tape is not None else ():
             if np.allclose(hand, other.values[other.outputs[0]].numpy(), rtol=1e-9):
                 return "double-softmax", "L(softmax(z)); should be L(z)"
         used = np.abs(expected) > 1e-12
@@ -336,7 +336,7 @@ def _nested_softmax(unit: Unit, inputs: Inputs, reference: Reference) -> list[Fi
     tape = reference.tape(inputs)
     if tape is None or any(tape.values[o].numel() > 1 for o in tape.outputs):
         return []
-    pairs = list(softmax_pairs(tape))
+    pairs = [(z, p) for z, p, _ in Sites(unit, tape, {}, {}).softmaxes]
     fused = [n for n in tape.nodes if packet_of(n) is torch.ops.aten._log_softmax]
     for _, p in pairs:
         again = [q for z, q in pairs if z is p] + [n for n in fused if n.all_input_nodes[0] is p]

@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-import scratch
 from scratch import checks
 from scratch.optim import Optimizer
 from torch_impl.counterparts import OPTIMIZERS
-from torch_impl.verify.explain.search import ratios
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
-from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare
+from torch_impl.verify.mistakes.optimizers import wrong_updates
+from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare, finding, ratios
+from torch_impl.verify.tolerances import SAME, SLACK, TINY
 from torch_impl.verify.units.unit import UserCodeError, call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from torch_impl.verify.mistakes.optimizers import Update
+
     Array = NDArray[Any]
-    Update = Callable[[Array, Array, dict[str, Any], float, int], Any]  # (w, g, slots, lr, t), w in place
 
 RATES = (1.0, 1.0, 1.0, 0.5, 0.5, 2.0)  # times lr: what has the rate inside the velocity parts from the fourth step on
 DECAY = 0.1  # where the optimizer knows weight decay and has none, a second trajectory has this
@@ -53,13 +54,8 @@ def verify_optimizer(optimizer: Optimizer | Update, reference: Optimizer | None 
     own_decay = getattr(optimizer, "weight_decay", None)
     if own_decay == 0 and getattr(spec, "weight_decay", None) == 0 and dataclasses.is_dataclass(optimizer):
         decayed = {"weight_decay": DECAY}
-        cases.append(
-            (
-                dataclasses.replace(cast("Any", optimizer), **decayed),
-                dataclasses.replace(spec, **decayed),
-                f", weight decay {DECAY:g}",
-            )
-        )
+        both = (dataclasses.replace(each, **decayed) for each in (cast("Any", optimizer), spec))
+        cases.append((*both, f", weight decay {DECAY:g}"))
     rows: list[TensorCheck] = []
     findings: list[Finding] = []
     for candidate, record, words in cases:
@@ -81,235 +77,110 @@ def _counterpart(optimizer: Any) -> Any:
     )
 
 
-def _steps(record: Any, seed: int) -> tuple[Array, list[Array], list[float]]:
-    """Weights, gradients and learning rates; element 0 has a tiny gradient, element 1 none at all."""
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """Where the weights start, and the gradient and the learning rate of every step."""
+
+    start: Array
+    gradients: list[Array]
+    rates: list[float]
+
+    def path(self, update: Callable[[Array, Array, float, int], Any]) -> list[Array]:
+        """The way gone after every step of an ``update(w, g, lr, t)`` that changes w in place."""
+        w, path = self.start.copy(), []
+        for t, (g, lr) in enumerate(zip(self.gradients, self.rates, strict=True), 1):
+            with np.errstate(all="ignore"):
+                update(w, g.copy(), lr, t)
+            path.append(w - self.start)
+        return path
+
+
+def _steps(record: Any, seed: int) -> Steps:
+    """Element 0 has a tiny gradient, element 1 none at all."""
     rng = np.random.default_rng(seed)
     gradients = [rng.standard_normal(13) for _ in RATES]
     for g in gradients:
-        g[0] *= 1e-9
-        g[1] = 0.0
-    return rng.standard_normal(13), gradients, [record.lr * rate for rate in RATES]
+        g[:2] *= 1e-9, 0.0
+    return Steps(rng.standard_normal(13), gradients, [record.lr * rate for rate in RATES])
 
 
 def _trajectory(
     optimizer: Any, record: Any, name: str, words: str, seed: int
 ) -> tuple[list[TensorCheck], list[Finding]]:
-    start, gradients, rates = _steps(record, seed)
+    steps = _steps(record, seed)
     try:
-        hand, changed = _by_hand(optimizer, start, gradients, rates)
+        hand, changed = _by_hand(optimizer, steps)
     except UserCodeError as error:
         return [TensorCheck(f"w{words}", "could not be checked", note=str(error))], []
-    torchs = _by_torch(record, start, gradients, rates)
-    findings = []
-    if changed:
-        findings.append(
-            Finding("g", "aliasing", "certain", math.nan, f"In {name}: the gradient is changed in place.", "", name,
-                    "the bytes of g differ after the update", tensors=("g",), fix=CATALOGUE["aliasing"].fix)
-        )  # fmt: skip
+    torchs = steps.path(_torchs_update(record, steps.start))
     # What is compared is the way gone, so that a small learning rate does not hide a wrong step behind large weights.
-    tolerances = [1e-9 * float(np.abs(a - start).max()) + 1e-15 for a in torchs]
-    wrong = any(not np.abs(h - a).max() <= t for h, a, t in zip(hand, torchs, tolerances, strict=True))
-    mistake, formula, residual = (
-        _explain(record, start, gradients, rates, hand, tolerances) if wrong else ("", "", math.nan)
-    )
-    verdict = "convention" if mistake in CATALOGUE and CATALOGUE[mistake].convention else "wrong"
-    if wrong and all((h == start).all() for h in hand):
+    tolerances = [SAME * float(np.abs(a).max()) + TINY for a in torchs]
+    wrong = not _alike(hand, torchs, tolerances, 1)
+    if wrong and not np.any(hand):
         note = "w is as it was after six steps; update(w, g, slots, lr, t) is to change w in place"
         return [TensorCheck(f"w{words}", "could not be checked", note=note)], []
+    said = "the steps differ from torch's, and no mistake of the catalogue makes them"
+    mistake, formula, residual = _explain(record, steps, hand, tolerances) if wrong else (UNKNOWN, "", math.nan)
+    row = CATALOGUE.get(mistake)
+    verdict: Any = "convention" if row is not None and row.kind == "convention" else "wrong"
     rows = [
-        compare(f"w after step {k}{words}", h - start, a - start, t, f"step {k}", verdict)  # type: ignore[arg-type]
+        compare(f"w after step {k}{words}", h, a, t, f"step {k}", verdict)
         for k, (h, a, t) in enumerate(zip(hand, torchs, tolerances, strict=True), 1)
     ]
+    findings = []
     if wrong:
-        first = next(k for k, row in enumerate(rows) if row.verdict != "right")
-        known = mistake in CATALOGUE
-        said = (
-            CATALOGUE[mistake].what
-            if known
-            else "the steps differ from torch's, and no mistake of the catalogue makes them"
-        )
-        findings.insert(
-            0,
-            Finding(rows[first].tensor, mistake or UNKNOWN, "certain" if known else "none", residual,
-                    f"In {name}: {said}.", formula, f"{name}, step {first + 1}",
-                    f"the way gone after step {first + 1}: {ratios(hand[first] - start, torchs[first] - start)}",
-                    "convention" if verdict == "convention" else "wrong", tensors=("w",),
-                    fix=CATALOGUE[mistake].fix if known else ""),
+        k = next(k for k, row in enumerate(rows) if row.verdict != "right")
+        evidence = f"the way gone after step {k + 1}: {ratios(hand[k], torchs[k])}"
+        step = f"step {k + 1}"
+        findings.append(
+            finding(row or UNKNOWN, ["w"], name, step, text="" if row else said, formula=formula, evidence=evidence,
+                    residual=residual)
         )  # fmt: skip
+        findings[0] = dataclasses.replace(findings[0], tensor=rows[k].tensor)
+    if changed:
+        evidence = "the bytes of g differ after the update"
+        text = "the gradient is changed in place"
+        findings.append(finding(CATALOGUE["aliasing"], ["g"], name, text=text, evidence=evidence))
     return rows, findings
 
 
-def _by_hand(optimizer: Any, start: Array, gradients: list[Array], rates: list[float]) -> tuple[list[Array], bool]:
-    w, changed = start.copy(), False
-    record = isinstance(optimizer, Optimizer)
-    slots = call("slots", optimizer.slots, w) if record else {}
-    update = optimizer.update if record else optimizer
-    path = []
-    for t, (g, lr) in enumerate(zip(gradients, rates, strict=True), 1):
-        given = g.copy()
-        call("update", update, w, given, slots, lr, t)
-        changed |= given.tobytes() != g.tobytes()
-        path.append(w.copy())
-    return path, changed
+def _alike(path: list[Array], other: list[Array], tolerances: list[float], slack: float) -> bool:
+    return all(np.abs(a - b).max() <= slack * t for a, b, t in zip(path, other, tolerances, strict=True))
 
 
-def _by_torch(record: Any, start: Array, gradients: list[Array], rates: list[float]) -> list[Array]:
-    w = torch.nn.Parameter(torch.from_numpy(start.copy()))
-    optimizer = OPTIMIZERS[type(record)]([w], **vars(record))
-    path = []
-    for g, lr in zip(gradients, rates, strict=True):
-        w.grad = torch.from_numpy(g.copy())
+def _by_hand(optimizer: Any, steps: Steps) -> tuple[list[Array], bool]:
+    """The path, and whether a gradient was changed."""
+    record, changed = isinstance(optimizer, Optimizer), []
+    slots = call("slots", optimizer.slots, steps.start.copy()) if record else {}
+
+    def update(w: Array, g: Array, lr: float, t: int) -> None:
+        before = g.tobytes()
+        call("update", optimizer.update if record else optimizer, w, g, slots, lr, t)
+        changed.append(g.tobytes() != before)
+
+    return steps.path(update), any(changed)
+
+
+def _torchs_update(record: Any, start: Array) -> Callable[[Array, Array, float, int], None]:
+    parameter = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    optimizer = OPTIMIZERS[type(record)]([parameter], **vars(record))
+
+    def update(w: Array, g: Array, lr: float, t: int) -> None:  # noqa: ARG001
+        parameter.grad = torch.from_numpy(g)
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.step()
-        path.append(w.detach().numpy().copy())
-    return path
+        w[:] = parameter.detach().numpy()
+
+    return update
 
 
-def _explain(
-    record: Any, start: Array, gradients: list[Array], rates: list[float], hand: list[Array], tolerances: list[float]
-) -> tuple[str, str, float]:
-    """The mistake whose trajectory this is: its name, the formula, the residual; three blanks if it is none's."""
-    for mistake, formula, update in _mistakes(record):
-        w = start.copy()
-        memory: dict[str, Any] = {}
-        residual, fits = 0.0, True
-        for t, (g, lr) in enumerate(zip(gradients, rates, strict=True), 1):
-            with np.errstate(all="ignore"):
-                update(w, g.copy(), memory, lr, t)
-            apart = float(np.abs(w - hand[t - 1]).max())
-            fits &= apart <= 3 * tolerances[t - 1]
-            residual = max(residual, apart)
-        if fits:
-            return mistake, formula, residual / float(np.abs(hand[-1] - start).max())
-    return "", "", math.nan
-
-
-def _mistakes(record: Any) -> Iterator[tuple[str, str, Update]]:
-    """Every mistake that the optimizer can have, as an update."""
-    right = record.update
-
-    def with_slots(update: Any) -> Update:
-        def run(w: Array, g: Array, memory: dict[str, Any], lr: float, t: int) -> None:
-            if not memory:
-                memory.update(record.slots(w))
-            update(w, g, memory, lr, t)
-
-        return run
-
-    def step_times(c: float) -> Update:
-        return with_slots(lambda w, g, slots, lr, t: _scaled(right, c, w, g, slots, lr, t))
-
-    yield "wrong-sign", "w ← w + step; should be w ← w − step", step_times(-1.0)
-    against = with_slots(lambda w, g, slots, lr, t: right(w, -g, slots, lr, t))
-    yield "wrong-sign", "the step is that of −g; should be that of g", against
-    if isinstance(record, scratch.Adam | scratch.AdamW):
-        yield from _adam_mistakes(record)
-    if isinstance(record, scratch.SGD) and record.momentum:
-        yield from _momentum_conventions(record)
-    if isinstance(record, scratch.RMSprop | scratch.AdaGrad):
-        yield from _root_mistakes(record)
-    if record.weight_decay:
-        for c, words in ((2.0, "2 λ"), (0.5, "λ/2"), (-1.0, "−λ"), (0.0, "0")):
-            other = dataclasses.replace(record, weight_decay=0.0)
-            if c >= 0:
-                update = with_slots(dataclasses.replace(record, weight_decay=c * record.weight_decay).update)
-            elif isinstance(record, scratch.AdamW):
-                update = with_slots(lambda w, g, s, lr, t, o=other: (
-                    np.multiply(w, 1 + lr * record.weight_decay, out=w), o.update(w, g, s, lr, t)))  # fmt: skip
-            else:
-                update = with_slots(lambda w, g, s, lr, t, o=other: o.update(w, g - record.weight_decay * w, s, lr, t))
-            yield "penalty-factor", f"the decay is {words} w; should be λ w, λ = {record.weight_decay:g}", update
-    for c in (2.0, 0.5):
-        yield "constant-factor", f"the step is {c:g} times what it should be", step_times(c)
-
-
-def _scaled(update: Any, c: float, w: Array, g: Array, slots: Any, lr: float, t: int) -> None:
-    before = w.copy()
-    update(w, g, slots, lr, t)
-    w[:] = before + c * (w - before)
-
-
-def _adam_mistakes(record: scratch.Adam | scratch.AdamW) -> Iterator[tuple[str, str, Update]]:
-    (beta1, beta2), eps, decay = record.betas, record.eps, record.weight_decay
-    coupled = isinstance(record, scratch.Adam)
-
-    def adam(
-        correct_m: Callable[[int], float],
-        correct_v: Callable[[int], float],
-        denominator: Callable[[Array, float], Array],
-        coupled: bool = coupled,
-    ) -> Update:
-        def update(w: Array, g: Array, memory: dict[str, Any], lr: float, t: int) -> None:
-            if coupled:
-                g = g + decay * w
-            else:
-                w *= 1 - lr * decay
-            m = memory["m"] = beta1 * memory.get("m", 0.0) + (1 - beta1) * g
-            v = memory["v"] = beta2 * memory.get("v", 0.0) + (1 - beta2) * g * g
-            w -= lr * (m / correct_m(t)) / denominator(v, correct_v(t))
-
-        return update
-
-    m_right, v_right = (lambda t: 1 - beta1**t), (lambda t: 1 - beta2**t)
-    root = lambda v, c: np.sqrt(v / c) + eps  # noqa: E731
-    none = lambda t: 1.0  # noqa: E731
-    stuck = "w ← w − lr m̂ / (√v̂ + ε) with t = 1 in every step"
-    yield "adam-no-bias-correction", "w ← w − lr m / (√v + ε)", adam(none, none, root)
-    yield "adam-no-bias-correction", "w ← w − lr m / (√v̂ + ε)", adam(none, v_right, root)
-    yield "adam-no-bias-correction", "w ← w − lr m̂ / (√v + ε)", adam(m_right, none, root)
-    yield "adam-no-bias-correction", stuck, adam(lambda _: 1 - beta1, lambda _: 1 - beta2, root)
-    yield "adam-eps-placement", "w ← w − lr m̂ / √(v̂ + ε)", adam(m_right, v_right, lambda v, c: np.sqrt(v / c + eps))
-    yield (
-        "adam-eps-placement",
-        "w ← w − lr m̂ / √(v̂ + ε²)",
-        adam(m_right, v_right, lambda v, c: np.sqrt(v / c + eps * eps)),
-    )
-    before = adam(m_right, v_right, lambda v, c: (np.sqrt(v) + eps) / np.sqrt(c))
-    yield "adam-eps-placement", "ε is added to √v before the correction", before
-    if not coupled and decay:
-        words = f"λ w is added to the gradient and divided by √v̂; should be w ← w − lr λ w, λ = {decay:g}"
-        yield "decay-coupled", words, adam(m_right, v_right, root, coupled=True)
-
-
-def _momentum_conventions(record: scratch.SGD) -> Iterator[tuple[str, str, Update]]:
-    mu, decay = record.momentum, record.weight_decay
-
-    def momentum(inside: bool, factor: float, first: bool = True) -> Update:
-        def update(w: Array, g: Array, memory: dict[str, Any], lr: float, t: int) -> None:
-            g = g + decay * w
-            scale = factor if first or t > 1 else 1.0
-            v = memory["v"] = mu * memory.get("v", 0.0) + scale * (lr if inside else 1.0) * g
-            step = scale * (lr if inside else 1.0) * g + mu * v if record.nesterov else v
-            w -= step if inside else lr * step
-
-        return update
-
-    yield "momentum-convention", "v ← μ v + lr g, w ← w − v; torch has v ← μ v + g, w ← w − lr v", momentum(True, 1.0)
-    yield "momentum-convention", "v ← μ v + (1 − μ) g; torch has v ← μ v + g", momentum(False, 1 - mu)
-    yield (
-        "momentum-convention",
-        "v ← μ v + (1 − μ) g after v = g; torch has v ← μ v + g",
-        momentum(False, 1 - mu, False),
-    )
-    yield (
-        "momentum-convention",
-        "v ← μ v + lr (1 − μ) g, w ← w − v; torch has v ← μ v + g, w ← w − lr v",
-        momentum(True, 1 - mu),
-    )
-
-
-def _root_mistakes(record: scratch.RMSprop | scratch.AdaGrad) -> Iterator[tuple[str, str, Update]]:
-    """ε inside the root."""
-
-    def update(w: Array, g: Array, memory: dict[str, Any], lr: float, t: int) -> None:  # noqa: ARG001
-        g = g + record.weight_decay * w
-        s = memory.get("s", 0.0)
-        s = s + g * g if isinstance(record, scratch.AdaGrad) else record.alpha * s + (1 - record.alpha) * g * g
-        memory["s"] = s
-        u = g / np.sqrt(s + record.eps)
-        mu = getattr(record, "momentum", 0.0)
-        u = memory["v"] = mu * memory.get("v", 0.0) + u
-        w -= lr * u
-
-    yield "adam-eps-placement", "w ← w − lr g / √(s + ε); should be lr g / (√s + ε)", update
+def _explain(record: Any, steps: Steps, hand: list[Array], tolerances: list[float]) -> tuple[str, str, float]:
+    """The mistake whose trajectory this is, the formula, the residual."""
+    for mistake, formula, update in wrong_updates(record):
+        slots: dict[str, Any] = {}
+        path = steps.path(lambda w, g, lr, t, u=update, s=slots: u(w, g, s, lr, t))
+        if _alike(path, hand, tolerances, SLACK):
+            apart = max(float(np.abs(a - b).max()) for a, b in zip(path, hand, strict=True))
+            return mistake, formula, apart / float(np.abs(hand[-1]).max())
+    return UNKNOWN, "", math.nan

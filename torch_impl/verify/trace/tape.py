@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 aten = torch.ops.aten
 
 # What only hands its input on, in the same shape.
-_PASSES_ON = {aten.view, aten.clone, aten.alias, aten.lift_fresh_copy, aten.expand, aten._to_copy, aten.detach}
+_PASSES_ON = {
+    aten.view, aten.clone, aten.alias, aten.lift_fresh_copy, aten.expand, aten.to, aten._to_copy, aten.detach,
+}  # fmt: skip
 _RESHAPES = _PASSES_ON | {aten.unsqueeze, aten.squeeze, aten.permute, aten.t, aten.transpose}
 # What takes the shape of its input and none of its values.
 _CONSTANT = {

@@ -1,0 +1,105 @@
+"""Findings in words: what explains a tensor, and the numbers of one that nothing explains."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from torch_impl.verify.mistakes.catalogue import CATALOGUE
+from torch_impl.verify.mistakes.factors import name_factor
+from torch_impl.verify.report import UNKNOWN, finding, ratios
+from torch_impl.verify.tolerances import SLACK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from torch_impl.verify.observe.observation import Observation
+    from torch_impl.verify.report import Finding
+    from torch_impl.verify.units.unit import Unit
+
+    Array = NDArray[Any]
+
+SIZE_PROBES = ("other sizes", "another batch size", "another width", "one row")
+
+
+def known(
+    unit: Unit, named: Sequence[str], names: Sequence[str], residual: float, place: str, evidence: str
+) -> Finding:
+    """The finding of a mistake of the catalogue: ``named`` are it, its formula, and what is not told from it."""
+    mistake, formula, *ties = named
+    tensors = [unit.title(n) for n in names]
+    line = "" if place in (unit.name, tensors[0]) else place
+    return finding(
+        CATALOGUE[mistake], tensors, unit.name, line, formula=formula, evidence=evidence, residual=residual, ties=ties
+    )
+
+
+def from_numbers(unit: Unit, observations: list[Observation], name: str) -> Finding | None:
+    """What the two arrays alone tell, where there is no tape: a constant ratio, or the transpose."""
+    first, cs, residual = observations[0], [], 0.0
+    for o in observations:
+        hand, auto = np.asarray(o.hand[name]), o.auto[name]
+        used = ~np.isnan(auto)
+        if hand.shape != auto.shape or not np.any(auto[used]):
+            break
+        c = float((hand[used] * auto[used]).sum() / (auto[used] ** 2).sum())
+        left = float(np.abs(hand[used] - c * auto[used]).max())
+        if left > SLACK * o.tolerance[name] * max(1.0, abs(c)):
+            break
+        residual = max(residual, left / o.scale(name))
+        cs.append(c)
+    named = name_factor(cs, observations) if len(cs) == len(observations) else None
+    if named is None:
+        hand, auto, residual = np.asarray(first.hand[name]), first.auto[name], first.tolerance[name]
+        for axes in itertools.permutations(range(auto.ndim)) if 1 < auto.ndim <= 4 and hand.size == auto.size else ():
+            fits = np.abs(hand.ravel() - auto.transpose(axes).ravel()).max() <= SLACK * residual
+            if fits and axes != tuple(range(auto.ndim)):
+                named = "transposed", f"h = a with its axes in the order {axes}"
+                break
+    return (
+        None if named is None else known(unit, named, [name], residual, "", ratios(first.hand[name], first.auto[name]))
+    )
+
+
+def unknown(unit: Unit, observations: list[Observation], names: list[str], together: bool) -> list[Finding]:
+    """Faults that nothing known explains, with what the numbers show; of several, one finding if ``together``."""
+    groups: dict[Any, list[str]] = {}
+    told = {name: _numbers(unit, observations, name) for name in names}
+    for name in names:
+        groups.setdefault(told[name][0] if together else name, []).append(name)
+    found = []
+    for alike in groups.values():
+        text, evidence = told[alike[0]]
+        tensors = tuple(unit.title(n) for n in alike)
+        also = f". So it is in {', '.join(tensors)}" if len(tensors) > 1 else ""
+        found.append(finding(UNKNOWN, tensors, unit.name, text=text + also, evidence=evidence))
+    return found
+
+
+def _numbers(unit: Unit, observations: list[Observation], name: str) -> tuple[str, str]:  # noqa: ARG001
+    """What an unknown fault looks like in one tensor: a sentence, and the numbers."""
+    worst = max(observations, key=lambda o: o.residual(name, o.auto[name]) / max(o.tolerance[name], 1e-300))
+    first = next(o for o in observations if o.differs(name))
+    text = "the gradient differs from autograd's, and no mistake of the catalogue reproduces the numbers"
+    if not np.any(worst.hand[name]) and np.any(worst.auto[name]):
+        text = "the gradient is zero everywhere, as if it had been forgotten"
+    elif first.probe in SIZE_PROBES:
+        worst = first
+        shapes = ", ".join(f"{n} {v.shape}" for n, v in first.inputs.items() if isinstance(v, np.ndarray))
+        text = (
+            f"right with the inputs as given, wrong with {first.probe} ({shapes}): a size may be written into backward "
+            "as a number"
+        )
+    hand, auto = np.asarray(worst.hand[name]), worst.auto[name]
+    evidence = ratios(hand, auto)
+    if hand.shape == auto.shape:
+        wrong = np.nan_to_num(np.abs(hand - auto), nan=np.inf) > worst.tolerance[name]
+        index = tuple(int(i) for i in np.argwhere(wrong)[0]) if wrong.any() else ()
+        many = f"{int(wrong.sum()):,} of {wrong.size:,} elements, the first {index}"
+        which = f"only element {index}" if wrong.sum() == 1 else many
+        evidence = f"{which} with the probe “{worst.probe}”; {evidence}"
+    return text, evidence
