@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from scratch.layers import takes, trained_shapes
 from torch_impl.verify.check import verify_unit
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.observe.reference import choose_reference
-from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare, merged
+from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare, finding, merged
 from torch_impl.verify.units.layers import layer_unit, loss_unit
 from torch_impl.verify.units.unit import Unit, UserCodeError, call, float_arrays
 
@@ -156,12 +155,10 @@ def _end_to_end(
 
 
 def _softmax_before_loss(network: Network) -> Finding:
-    mistake = CATALOGUE["double-softmax"]
-    return Finding(
-        "logits", mistake.name, "certain", 0.0, f"In the network: {mistake.what}.",
-        "L = −log softmax(softmax(z)); should be −log softmax(z)",
-        f"layer {len(network.layers) - 1}, {network.layers[-1]}",
-        "the last layer is a softmax, and CrossEntropy takes logits", tensors=("logits",), fix=mistake.fix,
+    return finding(
+        CATALOGUE["double-softmax"], ["logits"], "the network", f"layer {len(network.layers) - 1}, {network.layers[-1]}",
+        formula="L = −log softmax(softmax(z)); should be −log softmax(z)",
+        evidence="the last layer is a softmax, and CrossEntropy takes logits", residual=0.0,
     )  # fmt: skip
 
 
@@ -212,10 +209,8 @@ def _whole(
     report = verify_unit(unit, inputs, seed)
     if report.ok:  # only the whole in steps was wrong
         text = "every layer is right by itself, and what the network makes of them is not autograd's"
-        finding = Finding(
-            "∂ x", UNKNOWN, "none", math.nan, f"In the network: {text}.", "", "the whole network", tensors=("∂ x",)
-        )
-        return dataclasses.replace(report, findings=(finding,))
+        found = finding(UNKNOWN, ["∂ x"], "the whole network", text=text)
+        return dataclasses.replace(report, findings=(found,))
     return report
 
 

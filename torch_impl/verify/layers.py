@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,17 @@ from scratch.layers import Layer, takes, trained_shapes
 from torch_impl.convert import arrays_of
 from torch_impl.counterparts import run
 from torch_impl.verify.check import verify_unit
-from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, compare, could_not_be_checked, merged, timed
+from torch_impl.verify.report import (
+    UNKNOWN,
+    Finding,
+    Report,
+    Section,
+    compare,
+    could_not_be_checked,
+    finding,
+    merged,
+    timed,
+)
 from torch_impl.verify.units.layers import counterpart, layer_unit, loss_unit, penalty_unit, random_untrained
 from torch_impl.verify.units.unit import Unit, UserCodeError, call
 
@@ -96,10 +105,8 @@ def without_dx(layer: Layer, unit: Unit, inputs: dict[str, Any]) -> Report:
     wrong = tuple(row.tensor for row in rows if row.verdict == "wrong")
     findings: tuple[Finding, ...] = ()
     if wrong:
-        text = (
-            f"In {layer}: with need_dx=False, as the first layer is called in training, {', '.join(wrong)} is another."
-        )
-        findings = (Finding(wrong[0], UNKNOWN, "none", math.nan, text, "", str(layer), tensors=wrong),)
+        text = f"with need_dx=False, as the first layer is called in training, {', '.join(wrong)} is another"
+        findings = (finding(UNKNOWN, wrong, str(layer), text=text),)
     return Report(str(layer), (Section("backward with need_dx=False", tuple(rows)),), findings)
 
 
@@ -123,8 +130,8 @@ def tracking(layer: Layer, inputs: dict[str, Any]) -> Report:
     expected = {name: arrays_of(module)[name].numpy() for name in untrained}
     rows = [compare(n, untrained[n], e, 1e-9 * float(np.abs(e).max()), "a training step") for n, e in expected.items()]
     wrong = tuple(row.tensor for row in rows if row.verdict == "wrong")
-    text = f"In {layer}: after a training step {' and '.join(wrong)} {'are' if len(wrong) > 1 else 'is'} not torch's."
-    found = (Finding(wrong[0], UNKNOWN, "none", math.nan, text, "", title, tensors=wrong),) if wrong else ()
+    text = f"after a training step {' and '.join(wrong)} {'are' if len(wrong) > 1 else 'is'} not torch's"
+    found = (finding(UNKNOWN, wrong, title, text=text),) if wrong else ()
     return Report(title, (Section(title, tuple(rows)),), found)
 
 

@@ -20,6 +20,9 @@ ROUNDING_32 = 16
 # Times what random rounding changes: what an ill-conditioned gradient may differ by.
 NOISE = 50
 
+# A loss with an ε or a clip of at most LARGEST_GUARD, and a gradient without: relative, they may part by so much.
+LARGEST_GUARD, GUARDED = 1e-3, 1e-4
+
 # Explanations.
 RATIO = 1e-7  # relative: a number that was fitted, and the number that it should be
 RATE = 1e-6  # relative: a fitted learning rate, which is seen through a small difference of weights

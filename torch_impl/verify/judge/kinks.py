@@ -9,7 +9,7 @@ import torch
 
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.observe.observation import tape_of
-from torch_impl.verify.report import Finding
+from torch_impl.verify.report import Finding, finding
 from torch_impl.verify.trace.tape import packet_of, reshapes
 from torch_impl.verify.units.unit import float_arrays
 
@@ -53,7 +53,6 @@ def by_convention(
         if side == "below":
             return "below", []
         tensors = tuple(dict.fromkeys(unit.title(n) for names in differing.values() for n in names))
-        mistake = CATALOGUE["kink-convention"]
         words = {
             "above": "f′(0) is the derivative from above, as with ≥ for >",
             "middle": "f′(0) is the mean of both sides",
@@ -61,12 +60,10 @@ def by_convention(
         residual = max(
             o.residual(n, s[side][n]) for o, s in zip(observations, sides, strict=True) for n in differing[o.probe]
         )
-        finding = Finding(
-            tensors[0], mistake.name, "certain", residual,
-            f"In {unit.name}: {mistake.what}. It is no error.", words[side], unit.name,
-            "equal wherever no pre-activation is exactly at a kink", "convention", tensors=tensors, fix=mistake.fix,
-        )  # fmt: skip
-        return side, [finding]
+        evidence = "equal wherever no pre-activation is exactly at a kink"
+        row = CATALOGUE["kink-convention"]
+        made = finding(row, tensors, unit.name, formula=words[side], evidence=evidence, residual=residual)
+        return side, [made]
     # Ties that the probe made itself: between neighbours in a pooling window, where any choice is a subgradient.
     only_at_kinks = all(o.probe == "at the kinks" for o in observations)
     if only_at_kinks and not any(sides):

@@ -19,21 +19,12 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
+    from torch_impl.verify.observe.probes import Probe
     from torch_impl.verify.observe.reference import Reference
     from torch_impl.verify.trace.tape import Tape
     from torch_impl.verify.units.unit import Inputs, Unit
 
     Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Inputs to try a unit with; ``unit`` is another one where the widths are other ones."""
-
-    name: str
-    unit: Unit
-    inputs: Inputs
-    reference: Reference
 
 
 @dataclass

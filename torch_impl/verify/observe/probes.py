@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from torch_impl.verify.units import roles
-from torch_impl.verify.units.unit import float_arrays
+from torch_impl.verify.units.unit import UserCodeError, float_arrays, own
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.random import Generator
     from numpy.typing import NDArray
 
+    from torch_impl.verify.observe.reference import Reference
     from torch_impl.verify.units.unit import Inputs, Unit
 
     Array = NDArray[Any]
+
+MOST_NODES = 400  # of a tape, or elements to difference: beyond, other sizes take too long to try
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Inputs to try a unit with; ``unit`` is another one where the widths are other ones."""
+
+    name: str
+    unit: Unit
+    inputs: Inputs
+    reference: Reference
 
 
 def data_names(unit: Unit, inputs: Inputs) -> list[str]:
@@ -96,3 +110,42 @@ def jittered(inputs: Inputs, rng: Generator, relative: float) -> Inputs:
     """Every float moved by about ``relative`` of itself."""
     arrays = float_arrays(inputs)
     return inputs | {n: np.asarray(a * (1 + relative * rng.choice([-1.0, 1.0], a.shape))) for n, a in arrays.items()}
+
+
+def probes(unit: Unit, inputs: Inputs, reference: Reference, rng: Generator) -> Iterator[Probe]:
+    """The inputs beside those that were given."""
+    lengths = sorted({n for v in inputs.values() if isinstance(v, np.ndarray) for n in v.shape if n > 1})
+    batch = batch_size(unit, inputs)
+    longer = {n: n + 2 for n in lengths}
+    if unit.batch_is_free:
+        rows = frozenset(n for n, v in inputs.items() if isinstance(v, np.ndarray) and n not in unit.parameters)
+        yield Probe("another batch size", unit, resized(unit, inputs, {batch: batch + 4}, rng, rows), reference)
+        yield Probe("one row", unit, resized(unit, inputs, {batch: 1}, rng, rows), reference)
+        wider = unit.widened() if unit.widened is not None else None
+        if wider is not None:
+            yield Probe("another width", wider[0], wider[1], type(reference)(wider[0], reference.kind))
+        elif not unit.parameters and all(np.ndim(v) == 2 for v in float_arrays(inputs).values()):
+            sizes = {n: n + 2 for n in lengths if n != batch}
+            yield Probe("another width", unit, resized(unit, inputs, sizes, rng), reference)
+    elif reference.cost(inputs) <= MOST_NODES:
+        candidates = [
+            ("other sizes", longer),
+            ("another batch size", {batch: batch + 2 if batch + 2 not in lengths else batch + 4}),
+        ]
+        for name, change in candidates:
+            other = resized(unit, inputs, change, rng)
+            if runs(unit, other):
+                yield Probe(name, unit, other, reference)
+                break
+    yield Probe("other values", unit, resized(unit, inputs, {}, rng), reference)
+    yield Probe("large inputs", unit, saturated(unit, inputs, 6), reference)
+    yield Probe("saturated", unit, saturated(unit, inputs, 40), reference)
+
+
+def runs(unit: Unit, inputs: Inputs) -> bool:
+    """Whether the forward takes these inputs, and gives finite outputs."""
+    try:
+        outputs, _ = unit.forward(own(inputs))
+    except UserCodeError:
+        return False
+    return all(np.isfinite(o).all() for o in outputs)
