@@ -155,8 +155,9 @@ def _end_to_end(
 
 
 def _softmax_before_loss(network: Network) -> Finding:
+    where = f"layer {len(network.layers) - 1}, {network.layers[-1]}"
     return finding(
-        CATALOGUE["double-softmax"], ["logits"], "the network", f"layer {len(network.layers) - 1}, {network.layers[-1]}",
+        CATALOGUE["double-softmax"], ["logits"], "the network", where,
         formula="L = −log softmax(softmax(z)); should be −log softmax(z)",
         evidence="the last layer is a softmax, and CrossEntropy takes logits", residual=0.0,
     )  # fmt: skip
