@@ -1,6 +1,6 @@
 """The lengths that make lint allows."""
 
-from tests.limits import FILE, FUNCTION, too_long
+from tests.limits import FILE, FUNCTION, VERIFIER_ALL, VERIFIER_FILE, too_long
 
 
 def function(name, lines, indent=""):
@@ -14,9 +14,19 @@ def test_a_file_and_a_function_that_are_too_long_are_named(tmp_path):
     (tmp_path / "scratch" / "layers.py").write_text(short)
     (tmp_path / "experiments" / "commands" / "train.py").write_text("\n" * (FILE + 1))
     (tmp_path / "experiments" / "config.py").write_text("\n" * FILE)
-    for folder in ("torch_impl/verify", "tests"):
-        (tmp_path / folder / "unit.py").write_text(function("long", FILE + 1))
+    (tmp_path / "tests" / "unit.py").write_text(function("long", FILE + 1))
+    (tmp_path / "torch_impl" / "verify" / "tape.py").write_text("\n" * VERIFIER_FILE)
     assert list(too_long(tmp_path)) == [
         "experiments/commands/train.py has 301 lines, expected at most 300",
         "scratch/layers.py:62: long has 61 lines, expected at most 60",
     ]
+
+
+def test_the_verifier_has_a_limit_for_all_of_it(tmp_path):
+    folder = tmp_path / "torch_impl" / "verify"
+    folder.mkdir(parents=True)
+    for i in range(VERIFIER_ALL // VERIFIER_FILE + 1):
+        (folder / f"{i}.py").write_text("\n" * VERIFIER_FILE)
+    found = list(too_long(tmp_path))
+    assert len(found) == 1
+    assert f"expected at most {VERIFIER_ALL:,}" in found[0]
