@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from scratch.losses import Loss
     from scratch.optim import Optimizer
 
     Array = NDArray[Any]
@@ -70,31 +71,35 @@ def verify_network(
     for name, value in ({"x": x, "y": y} | inputs).items():
         if isinstance(value, np.ndarray) and value.dtype.kind == "f":
             checks.finite(name, value)
-    if not isinstance(network, scratch.Network):
-        report = _verify_object(network, loss, {"x": x, "y": y} | inputs, reference, seed)
+    if isinstance(network, scratch.Network):
+        report = _verify_network(network, loss, x, y, params, seed)
     else:
-        check_network(network, loss)
-        for name, value in (("x", x), ("y", y)):
-            checks.instance(name, value, np.ndarray, "a NumPy array")
-        if params is None:
-            dtype = x.dtype if x.dtype == np.float32 else np.float64
-            params = random_parameters(network, np.random.default_rng(seed), dtype)
-        checks.instance("params", params, scratch.Parameters, "Parameters, as initial_parameters() makes them")
-        checks.finite("params", params.vector)
-        network.check_input("x", x, params.dtype)
-        if params.shapes != network.shapes():
-            raise ValueError(f"params has {params.shapes}, expected {network.shapes()}")
-        if hasattr(loss, "check_targets"):
-            rng = np.random.default_rng(seed) if network.differs_in_training else None
-            try:
-                logits, _ = call("forward", network.apply, params, x, rng)
-                loss.check_targets(y, logits.shape, logits.dtype)
-            except UserCodeError:
-                pass  # it is reported with its place below
-        report = verify_chain(network, loss, x, y, params, seed)
+        report = _verify_object(network, loss, {"x": x, "y": y} | inputs, reference, seed)
     if optimizer is not None:
         report = merged(report.title, [report, verify_optimizer(optimizer, seed=seed)])
     return report
+
+
+def _verify_network(network: scratch.Network, loss: Loss, x: Any, y: Any, params: Any, seed: int) -> Report:
+    check_network(network, loss)
+    for name, value in (("x", x), ("y", y)):
+        checks.instance(name, value, np.ndarray, "a NumPy array")
+    if params is None:
+        dtype = x.dtype if x.dtype == np.float32 else np.float64
+        params = random_parameters(network, np.random.default_rng(seed), dtype)
+    checks.instance("params", params, scratch.Parameters, "Parameters, as initial_parameters() makes them")
+    checks.finite("params", params.vector)
+    network.check_input("x", x, params.dtype)
+    if params.shapes != network.shapes():
+        raise ValueError(f"params has {params.shapes}, expected {network.shapes()}")
+    if hasattr(loss, "check_targets"):
+        rng = np.random.default_rng(seed) if network.differs_in_training else None
+        try:
+            logits, _ = call("forward", network.apply, params, x, rng)
+            loss.check_targets(y, logits.shape, logits.dtype)
+        except UserCodeError:
+            pass  # it is reported with its place below
+    return verify_chain(network, loss, x, y, params, seed)
 
 
 def _verify_object(network: Any, loss: Any, inputs: dict[str, Any], reference: Any, seed: int) -> Report:

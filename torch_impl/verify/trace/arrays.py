@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch._numpy as tnp
 
+from torch_impl.verify.trace.functions import FUNCTIONS
 from torch_impl.verify.trace.isolation import replaced
 from torch_impl.verify.trace.recording import TraceError, record
 
@@ -22,14 +23,8 @@ if TYPE_CHECKING:
     from torch_impl.verify.trace.recording import Recording
     from torch_impl.verify.trace.tape import Tape
 
-_REDUCED = {
-    "add": "sum",
-    "multiply": "prod",
-    "maximum": "max",
-    "minimum": "min",
-    "logical_and": "all",
-    "logical_or": "any",
-}
+_REDUCED = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}
+_REDUCED |= {"logical_and": "all", "logical_or": "any"}
 _ACCUMULATED = {"add": "cumsum", "multiply": "cumprod"}
 # What of an array is read as NumPy has it.
 _PLAIN = frozenset(
@@ -100,7 +95,7 @@ class TracedArray(np.ndarray):
             return _at(name, *inputs)
         table = {"__call__": {name: name}, "reduce": _REDUCED, "accumulate": _ACCUMULATED, "outer": {name: "outer"}}
         name = table.get(method, {}).get(name, "")
-        function = _OURS.get(name) or getattr(tnp, name, None)
+        function = FUNCTIONS.get(name) or getattr(tnp, name, None)
         if function is None:
             raise TypeError(f"{ufunc.__name__}.{method} is not traced")
         if method == "accumulate" and len(inputs) + len(kwargs) == 1:
@@ -115,7 +110,7 @@ class TracedArray(np.ndarray):
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         name = function.__name__
-        ours = None if function.__module__ == "numpy.linalg" else _OURS.get(name)
+        ours = None if function.__module__ == "numpy.linalg" else FUNCTIONS.get(name)
         found = ours or getattr(tnp.linalg if function.__module__ == "numpy.linalg" else tnp, name, None)
         if found is None or not _floats_in((args, kwargs)):
             if _floats_in((args, kwargs)):
@@ -331,17 +326,6 @@ def _stacked(parts: Any) -> Any:
     return parts if isinstance(parts, np.ndarray) else np.float64(parts)
 
 
-# --- what torch._numpy has not ----------------------------------------------------------------------------------------
-
-
-def _pad(array: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0.0) -> Any:
-    if mode != "constant" or np.ndim(constant_values):
-        raise TypeError(f"np.pad with mode {mode!r} is not traced")
-    pairs = np.broadcast_to(np.asarray(pad_width), (array.ndim, 2)).tolist()
-    flat = [n for pair in reversed(pairs) for n in pair]
-    return tnp.ndarray(torch.nn.functional.pad(array.tensor, flat, value=float(constant_values)))
-
-
 def _at(name: str, target: Any, index: Any, *values: Any) -> None:
     if name != "add":
         raise TypeError(f"{name}.at is not traced")
@@ -351,29 +335,3 @@ def _at(name: str, target: Any, index: Any, *values: Any) -> None:
     value = _unwrapped(values[0])
     value = value.tensor if isinstance(value, tnp.ndarray) else torch.as_tensor(value, dtype=target.inner.tensor.dtype)
     target.inner.tensor.index_put_(where, value, accumulate=True)
-
-
-def _without_nan(reduce: str) -> Callable[..., Any]:
-    return lambda a, *args, **kwargs: getattr(tnp, reduce)(
-        tnp.ndarray(torch.where(a.tensor.isnan(), 0.0, a.tensor)), *args, **kwargs
-    )
-
-
-def _by_torch(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda a, **_: tnp.ndarray(function(a.tensor))
-
-
-def _windows(x: Any, window_shape: Any, axis: Any = None, **_: Any) -> Any:
-    sizes = (window_shape,) if isinstance(window_shape, int) else tuple(window_shape)
-    axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
-    tensor = x.tensor
-    for size, along in zip(sizes, axes, strict=True):
-        tensor = tensor.unfold(along, int(size), 1)
-    return tnp.ndarray(tensor)
-
-
-_OURS: dict[str, Callable[..., Any]] = {
-    "pad": _pad, "nansum": _without_nan("sum"), "sliding_window_view": _windows,
-    "expit": _by_torch(torch.sigmoid), "log_expit": _by_torch(torch.nn.functional.logsigmoid),
-    "logit": _by_torch(torch.logit), "erf": _by_torch(torch.erf), "erfc": _by_torch(torch.erfc),
-}  # fmt: skip
