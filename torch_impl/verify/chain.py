@@ -15,7 +15,18 @@ from scratch.layers import takes, trained_shapes
 from torch_impl.verify.check import verify_unit
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.observe.reference import choose_reference
-from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare, finding, merged
+from torch_impl.verify.report import (
+    UNKNOWN,
+    Finding,
+    Report,
+    Section,
+    TensorCheck,
+    compare,
+    could_not_be_checked,
+    finding,
+    merged,
+)
+from torch_impl.verify.tolerances import THROUGH, THROUGH_SMALL
 from torch_impl.verify.units.layers import layer_unit, loss_unit
 from torch_impl.verify.units.unit import Unit, UserCodeError, call, float_arrays
 
@@ -39,119 +50,165 @@ def verify_chain(network: Network, loss: Loss, x: Array, y: Array, params: Param
     wide = network.parameters()
     wide.vector[:] = params.vector
     try:
-        units, inputs, references, notes = _forward(network, loss, wide, x, y, seed)
+        chain = Chain(network, loss, wide, x, y, seed)
     except UserCodeError as error:
-        return Report(title, (Section(title, (TensorCheck("all", "could not be checked", note=str(error)),)),))
-    upstreams, gradients = _backward(inputs, references)
-    sections, chain_wrong = _end_to_end(
-        network, loss, wide, x, y, seed, units, references, inputs, upstreams, gradients
-    )
-
-    neighbours = {f"the input of {unit.name}": i["x"] for unit, i in zip(units[:-1], inputs[:-1], strict=True)}
-    reports = []
-    for k in reversed(range(len(units))):
-        others = {name: a for name, a in neighbours.items() if name != f"the input of {units[k].name}"}
-        floats = float_arrays(inputs[k]) if single else {}
-        given = inputs[k] | {n: v.astype(np.float32) for n, v in floats.items()}
-        reports.append(verify_unit(units[k], given, seed, others, (upstreams[k],)))
-    report = merged(title, [Report(title, sections), *reports], notes)
+        return could_not_be_checked(title, str(error))
+    sections, wrong = chain.end_to_end()
+    reports = chain.each(single)
+    report = merged(title, [Report(title, sections), *reports], chain.notes)
     if isinstance(network.layers[-1], scratch.Softmax) and isinstance(loss, scratch.CrossEntropy):
         report = dataclasses.replace(report, findings=(_softmax_before_loss(network), *report.findings))
-    if chain_wrong and all(r.ok for r in reports):
+    if wrong and all(r.ok for r in reports):
         in_place = [f for f in report.findings if f.mistake == "aliasing"]
         if in_place:  # harmless in a layer by itself; here another one still needs what it changed
             guilty = [dataclasses.replace(f, verdict="wrong") if f in in_place else f for f in report.findings]
             return dataclasses.replace(report, findings=tuple(guilty))
-        report = merged(title, [report, _whole(network, loss, wide, x, y, seed, units)])
+        report = merged(title, [report, chain.whole()])
     return report
 
 
-def _forward(
-    network: Network, loss: Loss, params: Parameters, x: Array, y: Array, seed: int
-) -> tuple[list[Unit], list[Inputs], list[Reference], list[str]]:
-    """A unit a layer and one for the loss, with the inputs that the *reference* hands each."""
-    rng = np.random.default_rng(seed)
-    units: list[Unit] = []
-    inputs: list[Inputs] = []
-    references: list[Reference] = []
-    notes: list[str] = []
-    for i, layer in enumerate(network.layers):
-        arrays = {name: params[f"{i}.{name}"].copy() for name in layer.shapes()}
-        given: Inputs = {"x": x} | {name: arrays[name] for name in trained_shapes(layer)}
-        if takes(layer.forward, "training"):
-            given["rng"] = copy.deepcopy(rng)
-            # It moves rng on, as the network does.
-            call("forward", layer.forward, x.copy(), *arrays.values(), training=rng)
-        untrained = {name: arrays[name] for name in getattr(layer, "untrained", ())}
-        unit = layer_unit(layer, given, name=f"layer {i}, {layer}", untrained=untrained)
-        reference, more = choose_reference(unit, given)
-        (x,) = reference.outputs(given)
-        units.append(unit)
-        inputs.append(given)
-        references.append(reference)
-        notes += more
-    given = {"logits": x, "y": y}
-    unit = loss_unit(loss, name=f"loss, {loss}")
-    reference, more = choose_reference(unit, given)
-    return [*units, unit], [*inputs, given], [*references, reference], notes + more
+class Chain:
+    """A unit for each layer and one for the loss, each with what the *reference* hands it.
+
+    ``inputs`` are those of the units, ``upstreams`` the gradients that arrive at them, ``gradients`` what autograd
+    makes of both.
+    """
+
+    def __init__(self, network: Network, loss: Loss, params: Parameters, x: Array, y: Array, seed: int) -> None:
+        self.network, self.loss, self.params, self.x, self.y, self.seed = network, loss, params, x, y, seed
+        self.units: list[Unit] = []
+        self.inputs: list[Inputs] = []
+        self.references: list[Reference] = []
+        self.notes: list[str] = []
+        rng = np.random.default_rng(seed)
+        for i, layer in enumerate(network.layers):
+            arrays = {name: params[f"{i}.{name}"].copy() for name in layer.shapes()}
+            given: Inputs = {"x": x} | {name: arrays[name] for name in trained_shapes(layer)}
+            if takes(layer.forward, "training"):
+                given["rng"] = copy.deepcopy(rng)
+                # It moves rng on, as the network does.
+                call("forward", layer.forward, x.copy(), *arrays.values(), training=rng)
+            untrained = {name: arrays[name] for name in getattr(layer, "untrained", ())}
+            x = self._add(layer_unit(layer, given, name=f"layer {i}, {layer}", untrained=untrained), given)
+        self.value = self._add(loss_unit(loss, name=f"loss, {loss}"), {"logits": x, "y": y})
+        self.upstreams, self.gradients = self._backward()
+
+    def _add(self, unit: Unit, given: Inputs) -> Array:
+        """The output of the reference of a unit, which is the next one."""
+        reference, notes = choose_reference(unit, given)
+        self.units.append(unit)
+        self.inputs.append(given)
+        self.references.append(reference)
+        self.notes += notes
+        return reference.outputs(given)[0]
+
+    def _backward(self) -> tuple[list[Any], list[dict[str, Array]]]:
+        """Autograd's gradient arriving at every unit, and what it sends on."""
+        upstream: Any = np.float64(1.0)
+        upstreams, gradients = [], []
+        for given, reference in zip(reversed(self.inputs), reversed(self.references), strict=True):
+            upstreams.append(upstream)
+            gradients.append(reference.gradients(given, (upstream,)))
+            upstream = gradients[-1].get("logits" if "logits" in given else "x")  # integers have none
+        return upstreams[::-1], gradients[::-1]
+
+    def each(self, single: bool) -> list[Report]:
+        """The report of every unit by itself, in backward order."""
+        layers = list(zip(self.units[:-1], self.inputs[:-1], strict=True))
+        neighbours = {f"the input of {unit.name}": given["x"] for unit, given in layers}
+        reports = []
+        for unit, inputs, upstream in reversed(list(zip(self.units, self.inputs, self.upstreams, strict=True))):
+            others = {name: a for name, a in neighbours.items() if name != f"the input of {unit.name}"}
+            floats = float_arrays(inputs) if single else {}
+            given = inputs | {n: v.astype(np.float32) for n, v in floats.items()}
+            reports.append(verify_unit(unit, given, self.seed, others, (upstream,)))
+        return reports
+
+    def run(self, params: Parameters, inputs: Inputs) -> tuple[Array, Any, Any, Array]:
+        """Logits, caches, the value of the loss and its gradient, as the network runs by itself."""
+        rng = np.random.default_rng(self.seed) if self.network.differs_in_training else None
+        logits, caches = call("forward", self.network.apply, params, inputs["x"], rng)
+        value, dlogits = call("loss", self.loss, logits, inputs["y"])
+        return logits, caches, value, dlogits
+
+    def end_to_end(self) -> tuple[tuple[Section, ...], bool]:
+        """The network as it runs by itself: forward, boundaries in backward order, parameters; and whether it differs.
+
+        The boundaries and parameters are what counts: a forward is judged with its layer.
+        """
+        n, gradients = len(self.network.layers), self.gradients
+        try:
+            with traced() as trace:
+                logits, caches, value, dlogits = self.run(self.params, {"x": self.x, "y": self.y})
+                whole = self.params.gradients()
+                dx = call("backward", self.network.backward, dlogits, caches, *whole.arrays)
+        except UserCodeError as error:
+            return could_not_be_checked("the whole network", str(error)).sections, False
+        names = [unit.name for unit in self.units]
+        steps = [*(trace.inputs[str(i)] for i in range(1, n)), logits, value]
+        expected = [*(given["x"] for given in self.inputs[1:n]), self.inputs[n]["logits"], self.value]
+        forward = [_checked(f"after {k}", a, e) for k, a, e in zip(names, steps, expected, strict=True)]
+        backward = [_checked("∂ logits", dlogits, self.upstreams[n - 1])]
+        for i in reversed(range(n)):
+            if trace.input_gradients[str(i)] is not None and "x" in gradients[i]:
+                backward.append(_checked(f"∂ input of layer {i}", trace.input_gradients[str(i)], gradients[i]["x"]))
+        if dx is not None:
+            backward.append(_checked("∂ x, backward() in one call", dx, gradients[0]["x"]))
+        trained = [(i, name) for i, layer in enumerate(self.network.layers) for name in trained_shapes(layer)]
+        parameters = [
+            _checked(f"∂ {i}.{name}", whole[f"{i}.{name}"], gradients[i][name]) for i, name in reversed(trained)
+        ]
+        parts = (("forward", forward), ("boundaries", backward), ("parameters", parameters))
+        sections = tuple(Section(f"the whole network: {name}", tuple(rows)) for name, rows in parts if rows)
+        return sections, any(row.verdict == "wrong" for row in backward + parameters)
+
+    def whole(self) -> Report:
+        """Every layer is right by itself and the network is not: what goes wrong lies between them."""
+        names = [name for name in self.params if name not in self.params.untrained]
+        rngs: dict[int, Any] = {}
+
+        def forward(inputs: Inputs) -> tuple[tuple[Any, ...], Any]:
+            mine = self.params.copy()
+            for name in names:
+                mine[name] = inputs[name]
+            _, caches, value, dlogits = self.run(mine, inputs)
+            return (value,), (dlogits, caches, mine)
+
+        def backward(_: Any, inputs: Inputs, cache: Any) -> Inputs:  # noqa: ARG001
+            dlogits, caches, mine = cache
+            grads = mine.gradients()
+            dx = call("backward", self.network.backward, dlogits, caches, *grads.arrays)
+            return ({} if dx is None else {"x": dx}) | {name: grads[name].copy() for name in names}
+
+        def reference(tensors: dict[str, Any]) -> Any:
+            h, rng = tensors["x"], np.random.default_rng(self.seed)
+            for i, (layer, unit) in enumerate(zip(self.network.layers, self.units, strict=False)):
+                given = {"x": h} | {name: tensors[f"{i}.{name}"] for name in trained_shapes(layer)}
+                if takes(layer.forward, "training"):
+                    given["rng"] = rngs.setdefault(i, copy.deepcopy(rng))
+                assert unit.reference is not None
+                h = unit.reference(given)
+            assert self.units[-1].reference is not None
+            return self.units[-1].reference({"logits": h, "y": tensors["y"]})
+
+        known = all(u.reference is not None for u in self.units) and not self.network.stochastic
+        unit = Unit(
+            "the whole network", forward, backward, lambda i: forward(i)[0], reference if known else None,
+            tuple(names), takes_upstream=False, batch_is_free=True, title=lambda name: f"∂ {name}",
+        )  # fmt: skip
+        inputs: Inputs = {"x": self.x, "y": self.y} | {name: self.params[name].copy() for name in names}
+        report = verify_unit(unit, inputs, self.seed)
+        if report.ok:  # only the whole in steps was wrong
+            text = "every layer is right by itself, and what the network makes of them is not autograd's"
+            found = finding(UNKNOWN, ["∂ x"], "the whole network", text=text)
+            return dataclasses.replace(report, findings=(found,))
+        return report
 
 
-def _backward(inputs: list[Inputs], references: list[Reference]) -> tuple[list[Any], list[dict[str, Array]]]:
-    """Autograd's gradient arriving at every unit, and what it sends on."""
-    upstream: Any = np.float64(1.0)
-    upstreams, gradients = [], []
-    for given, reference in zip(reversed(inputs), reversed(references), strict=True):
-        upstreams.append(upstream)
-        gradients.append(reference.gradients(given, (upstream,)))
-        upstream = gradients[-1].get("logits" if "logits" in given else "x")  # integers have none
-    return upstreams[::-1], gradients[::-1]
-
-
-def _end_to_end(
-    network: Network, loss: Loss, params: Parameters, x: Array, y: Array, seed: int,
-    units: list[Unit], references: list[Reference], inputs: list[Inputs], upstreams: list[Any],
-    gradients: list[dict[str, Array]],
-) -> tuple[tuple[Section, ...], bool]:  # fmt: skip
-    """The network as it runs by itself: forward, boundaries in backward order, parameters."""
-    n = len(network.layers)
-    rng = np.random.default_rng(seed) if network.differs_in_training else None
-    try:
-        with traced() as trace:
-            logits, caches = call("forward", network.apply, params, x, rng)
-            value, dlogits = call("loss", loss, logits, y)
-            whole = params.gradients()
-            dx = call("backward", network.backward, dlogits, caches, *whole.arrays)
-        steps = [*(trace.inputs[str(i)] for i in range(1, n)), logits]
-        boundaries = {n: dlogits} | {i: trace.input_gradients[str(i)] for i in range(n)}
-    except UserCodeError as error:
-        check = TensorCheck("all", "could not be checked", note=str(error))
-        return (Section("the whole network", (check,)),), False
-
-    def checked(name: str, hand: Any, reference: Array, probe: str) -> TensorCheck:
-        reference = np.asarray(reference)
-        tolerance = 1e-9 * float(np.abs(reference).max(initial=0)) + 1e-13
-        return compare(name, hand, reference, tolerance, probe)
-
-    expected = [*(i["x" if "x" in i else "logits"] for i in inputs[1:]), references[-1].outputs(inputs[-1])[0]]
-    forward = [
-        checked(f"after {u.name}", a, e, "forward") for u, a, e in zip(units, [*steps, value], expected, strict=True)
-    ]
-    backward = [checked("∂ logits", boundaries[n], upstreams[n - 1], "backward")]
-    backward += [
-        checked(f"∂ input of layer {i}", boundaries[i], gradients[i]["x"], "backward")
-        for i in reversed(range(n))
-        if boundaries[i] is not None and "x" in gradients[i]
-    ]
-    backward += [checked("∂ x, backward() in one call", dx, gradients[0]["x"], "backward")] if dx is not None else []
-    auto = {
-        f"{i}.{name}": gradients[i][name] for i, layer in enumerate(network.layers) for name in trained_shapes(layer)
-    }
-    parameters = [checked(f"∂ {name}", whole[name], auto[name], "backward") for name in reversed(list(auto))]
-    sections = tuple(
-        Section(f"the whole network: {name}", tuple(rows))
-        for name, rows in (("forward", forward), ("boundaries", backward), ("parameters", parameters)) if rows
-    )  # fmt: skip
-    return sections, any(row.verdict == "wrong" for row in backward + parameters)
+def _checked(name: str, hand: Any, reference: Any) -> TensorCheck:
+    reference = np.asarray(reference)
+    tolerance = THROUGH * float(np.abs(reference).max(initial=0)) + THROUGH_SMALL
+    return compare(name, hand, reference, tolerance, "the whole network")
 
 
 def _softmax_before_loss(network: Network) -> Finding:
@@ -161,58 +218,6 @@ def _softmax_before_loss(network: Network) -> Finding:
         formula="L = −log softmax(softmax(z)); should be −log softmax(z)",
         evidence="the last layer is a softmax, and CrossEntropy takes logits", residual=0.0,
     )  # fmt: skip
-
-
-def _whole(
-    network: Network, loss: Loss, params: Parameters, x: Array, y: Array, seed: int, units: list[Unit]
-) -> Report:
-    """Every layer is right by itself and the network is not: what goes wrong lies between them."""
-    names = [name for name in params if name not in params.untrained]
-    rngs: dict[int, Any] = {}
-
-    def filled(inputs: Inputs) -> Parameters:
-        made = params.copy()
-        for name in names:
-            made[name] = inputs[name]
-        return made
-
-    def forward(inputs: Inputs) -> tuple[tuple[Any, ...], Any]:
-        rng = np.random.default_rng(seed) if network.differs_in_training else None
-        mine = filled(inputs)
-        logits, caches = call("forward", network.apply, mine, inputs["x"], rng)
-        value, dlogits = call("loss", loss, logits, inputs["y"])
-        return (value,), (dlogits, caches, mine)
-
-    def backward(_: Any, inputs: Inputs, cache: Any) -> Inputs:  # noqa: ARG001
-        dlogits, caches, mine = cache
-        grads = mine.gradients()
-        dx = call("backward", network.backward, dlogits, caches, *grads.arrays)
-        return ({} if dx is None else {"x": dx}) | {name: grads[name].copy() for name in names}
-
-    def reference(tensors: dict[str, Any]) -> Any:
-        h = tensors["x"]
-        rng = np.random.default_rng(seed)
-        for i, (layer, unit) in enumerate(zip(network.layers, units, strict=False)):
-            given = {"x": h} | {name: tensors[f"{i}.{name}"] for name in trained_shapes(layer)}
-            if takes(layer.forward, "training"):
-                given["rng"] = rngs.setdefault(i, copy.deepcopy(rng))
-            assert unit.reference is not None
-            h = unit.reference(given)
-        assert units[-1].reference is not None
-        return units[-1].reference({"logits": h, "y": tensors["y"]})
-
-    unit = Unit(
-        "the whole network", forward, backward, lambda i: forward(i)[0],
-        reference if all(u.reference is not None for u in units) and not network.stochastic else None,
-        tuple(names), takes_upstream=False, batch_is_free=True, title=lambda name: f"∂ {name}",
-    )  # fmt: skip
-    inputs: Inputs = {"x": x, "y": y} | {name: params[name].copy() for name in names}
-    report = verify_unit(unit, inputs, seed)
-    if report.ok:  # only the whole in steps was wrong
-        text = "every layer is right by itself, and what the network makes of them is not autograd's"
-        found = finding(UNKNOWN, ["∂ x"], "the whole network", text=text)
-        return dataclasses.replace(report, findings=(found,))
-    return report
 
 
 def check_network(network: Any, loss: Any) -> None:

@@ -13,6 +13,8 @@ STEP = float(np.finfo(np.float64).eps ** (1 / 3))
 DIFFERENCES = 1e-6
 # A forward that computes in float32 whatever it is given has gradients that are no better than this.
 SINGLE = 1e-4
+# What goes through a whole network, relative and absolute.
+THROUGH, THROUGH_SMALL = 1e-9, 1e-13
 # Two arrays that are meant to be the same: relative, and absolute beside numbers of order one.
 SAME, SAME_SMALL = 1e-9, 1e-12
 # float32: differences up to so many units in the last place need no look at float64.
