@@ -571,3 +571,28 @@ def test_running_statistics_are_verified():
     assert report.verdict == "wrong"
     assert "after a training step running_var is not torch's" in report.findings[0].explanation
     assert verify_layer(Untracked(5), (7, 5)).verdict == "could not be checked"
+
+
+# --- differences ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_small_gradients_beside_a_large_value_are_not_judged_by_the_rounding_of_differences(seed):
+    def loss(x):
+        return 3.0 + 1e-9 * float(np.sum(x**2)) + 1e-9 * np.sum(x), 1e-9 * (2 * x + 1)  # a float leaves the tape
+
+    report = verify_function(loss, None, x=np.random.default_rng(seed).standard_normal((2, 5)), seed=seed)
+    assert any("central differences" in note for note in report.notes)
+    assert report.ok, str(report)
+
+
+def test_a_fault_with_one_probe_alone_is_no_transpose(rng):
+    def forward(x):
+        return float(x.sum()) + x @ x, x  # differences again
+
+    def backward(dout, x):
+        dx = dout @ x.T + x.T @ dout + dout.sum()
+        return dx if abs(x).max() < 30 else dx * 1.5
+
+    report = verify_function(forward, backward, x=rng.standard_normal((5, 5)))
+    assert [f.mistake for f in report.findings] == ["unknown"]

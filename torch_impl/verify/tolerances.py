@@ -11,6 +11,8 @@ CANCELLED = 1e-12
 # Central differences: where the h² of truncation meets the ε/h of rounding, and what they can promise there.
 STEP = float(np.finfo(np.float64).eps ** (1 / 3))
 DIFFERENCES = 1e-6
+# Relative: a slope by differences, and a gradient, that are taken to be the same.
+AGREE = 1e-4
 # A forward that computes in float32 whatever it is given has gradients that are no better than this.
 SINGLE = 1e-4
 # What goes through a whole network, relative and absolute.
