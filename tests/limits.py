@@ -1,7 +1,7 @@
 """How long a function and a file may be: python -m tests.limits, which make lint runs.
 
-The tests have a line for every case, and are not measured. The verifier's files may be longer, since some are tables, and
-all of them together have a limit too.
+The tests have a line for every case, and are not measured. The verifier's files may be longer, since some are tables,
+and all of them together have a limit too.
 """
 
 import ast
