@@ -86,8 +86,8 @@ class TracedArray(np.ndarray):
         out = kwargs.pop("out", None)
         if not any(isinstance(a, TracedArray) and a.inner is not None for a in (*inputs, *(out or ()))):
             plain = [np.asarray(a) if isinstance(a, TracedArray) else a for a in inputs]
-            target = () if out is None else ({"out": tuple(_memory(o) for o in out)},)
-            made = getattr(ufunc, method)(*plain, **kwargs, **(target[0] if target else {}))
+            target = {} if out is None else {"out": tuple(_memory(o) for o in out)}
+            made = getattr(ufunc, method)(*plain, **kwargs, **target)
             return made if out is None else out[0]
         recording = next(a.recording for a in (*inputs, *(out or ())) if isinstance(a, TracedArray))
         name = ufunc.__name__
@@ -110,12 +110,12 @@ class TracedArray(np.ndarray):
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         name = function.__name__
-        ours = None if function.__module__ == "numpy.linalg" else FUNCTIONS.get(name)
-        found = ours or getattr(tnp.linalg if function.__module__ == "numpy.linalg" else tnp, name, None)
-        if found is None or not _floats_in((args, kwargs)):
-            if _floats_in((args, kwargs)):
-                raise TypeError(f"numpy.{name} is not traced")
-            return function(*_plain(args), **_plain(kwargs))  # of masks and indices alone, or of nothing traced yet
+        if not _floats_in((args, kwargs)):  # of masks and indices alone, or of nothing traced yet
+            return function(*_plain(args), **_plain(kwargs))
+        linear = function.__module__ == "numpy.linalg"
+        found = getattr(tnp.linalg, name, None) if linear else FUNCTIONS.get(name) or getattr(tnp, name, None)
+        if found is None:
+            raise TypeError(f"numpy.{name} is not traced")
         return _called(found, self.recording, args, kwargs)
 
     def __getitem__(self, index: Any) -> Any:
@@ -143,9 +143,8 @@ class TracedArray(np.ndarray):
         """Be traced from here on."""
         if self.inner is None:
             if self.parent is None:
-                self.inner = tnp.ndarray(
-                    torch.tensor(_memory(self)).clone()
-                )  # what torch.tensor makes itself loses a write
+                made = torch.tensor(_memory(self))
+                self.inner = tnp.ndarray(made.clone())  # a write into what torch.tensor makes would get lost
             else:
                 owner, index = self.parent
                 owner.promote()
