@@ -73,7 +73,7 @@ class Held:
             outputs, result = call("forward", self.ahead, inputs)
             made = {dotted(p): np.array(a) for p, (a, numbers) in self.arrays().items()
                     if p not in before or before[p][1] != numbers}  # fmt: skip
-            return outputs, (Kept(Snapshot(self.roots, self.base), outputs, result), made)
+            return outputs, (Kept(Snapshot(self.roots), outputs, result), made)
 
     def traced(self, inputs: Inputs) -> Outputs:
         with self.state(self.base):
@@ -98,7 +98,7 @@ class Held:
                 gradients[name] = (before[name] - reach(self.obj, self.weights[name][0])) / self.rate
             if self.plan.derivative:
                 gradients = {"x": upstream[0] * returned}
-            kept.state = Snapshot(self.roots, kept.state)
+            kept.state = Snapshot(self.roots)
             made.update({dotted(p): np.array(a) for p, (a, _) in self.arrays().items() if dotted(p) in made})
             return gradients
 
