@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratch import checks
-from torch_impl.verify.units.objects import contents, dotted, walk
+from torch_impl.verify.units.objects import contents, dotted, reach, walk
 from torch_impl.verify.units.unit import float_arrays
 
 if TYPE_CHECKING:
@@ -48,11 +48,13 @@ class Model:
             checks.number("lr (the learning rate of the update)", self.lr, 0, above=True)
         there = {dotted(path): value for path, value in walk(self.model)}
         for name in self.names:
-            if name not in there:
+            try:
+                value = there[name] if name in there else reach(self.model, tuple(name.split(".")))
+            except KeyError:
                 held = ", ".join(str(k) for k in contents(self.model, True) or {}) or "no attributes"
-                raise ValueError(f"there is no weight {name!r}; the {type(self.model).__name__} has {held}")
-            if not float_arrays({name: there[name]}):
-                raise TypeError(f"the weight {name!r} is a {type(there[name]).__name__}, expected a float array")
+                raise ValueError(f"there is no weight {name!r}; the {type(self.model).__name__} has {held}") from None
+            if not float_arrays({name: value}):
+                raise TypeError(f"the weight {name!r} is a {type(value).__name__}, expected a float array")
 
     @property
     def names(self) -> tuple[str, ...]:
