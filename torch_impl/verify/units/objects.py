@@ -25,6 +25,8 @@ _CLOSED = (
 def contents(thing: Any, root: bool = False) -> dict[Any, Any] | None:
     """What a container holds by key: a dict's items, a list's elements, an object's attributes; None for other things.
 
+    Arrays of its class are an object's attributes too.
+
     A module or a class counts as a container where it is the ``root`` alone, without its functions and imports.
     """
     if isinstance(thing, dict):
@@ -41,7 +43,8 @@ def contents(thing: Any, root: bool = False) -> dict[Any, Any] | None:
         return None
     state = object.__getstate__(thing)  # the attributes; with __slots__, a pair of them and what is in the slots
     parts = state if isinstance(state, tuple) else (state,)
-    return {name: value for part in reversed(parts) for name, value in (part or {}).items()}
+    shared = {n: v for c in type(thing).__mro__ for n, v in vars(c).items() if isinstance(v, np.ndarray)}
+    return shared | {name: value for part in reversed(parts) for name, value in (part or {}).items()}
 
 
 def walk(root: Any) -> Iterator[tuple[Path, Any]]:
@@ -132,7 +135,11 @@ def _put_back(thing: Any, held: dict[Any, Any]) -> None:
         thing.clear()
         thing.extend(held.values())
     else:
-        for key in now.keys() - held.keys():
-            delattr(thing, key)
+        for key in now:
+            old = held.get(key)
+            hides_the_class = isinstance(old, np.ndarray) and old is getattr(type(thing), key, None) is not now[key]
+            if key not in held or hides_the_class:
+                delattr(thing, key)
         for key, value in held.items():
-            _assign(thing, key, value)
+            if getattr(thing, key, None) is not value:  # what the class holds need not be set
+                _assign(thing, key, value)
