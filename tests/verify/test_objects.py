@@ -553,6 +553,26 @@ def test_a_module_with_weights_in_its_globals_is_verified_and_left_alone():
         assert not hasattr(module, "dW")
 
 
+def test_weights_of_the_class_are_verified_and_left_alone():
+    class Shared:
+        W = W.copy()
+
+        def __init__(self, factor=1):
+            self.factor = factor
+
+        def loss(self, x, y):
+            return ((x @ self.W - y) ** 2).sum()
+
+        def train_step(self, x, y, lr):
+            self.W = self.W - lr * self.factor * x.T @ (2 * (x @ self.W - y))
+
+    for factor, ok in ((1, True), (2, False)):
+        net = Shared(factor)
+        assert verify_network(net, x=X, y=Y).ok is ok
+        assert vars(net) == {"factor": factor}
+        assert (Shared.W == W).all()
+
+
 # --- state ------------------------------------------------------------------------------------------------------------
 
 

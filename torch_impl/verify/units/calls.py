@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torch_impl.verify.units.objects import Snapshot, walk
+from torch_impl.verify.units.objects import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,21 +43,11 @@ _ROLES = {
 }
 _ROLE = {name: role for role, names in _ROLES.items() for name in names.split()}
 _RATES = {"lr", "learning_rate", "learn_rate", "lrate", "eta"}
-
-
-def method(thing: Any, names: Sequence[str]) -> tuple[str, Callable[..., Any]] | None:
-    """The first of some methods that an object, a module or a class with static methods has; abstract ones are none."""
-    for name in names:
-        if name in ("__call__", "f", "fn") and isinstance(thing, ModuleType | FunctionType):
-            continue
-        if isinstance(thing, type):  # an unbound method wants an object first, save where that is a context
-            kind = inspect.getattr_static(thing, name, None)
-            if not isinstance(kind, staticmethod | classmethod) and "ctx" not in parameters(kind):
-                continue
-        found = getattr(thing, name, None)
-        if callable(found):
-            return name, found
-    return None
+_FUNCTIONS = (FunctionType, MethodType, partial)
+_TARGETS = (  # y_true before y
+    r"true|target|label|truth|actual|expected|desired|^(t|ts|gt|y_gt|t_batch|t_train)$",
+    r"^(y|ys|y_batch|y_train|correct)$",
+)
 
 
 def parameters(function: Any) -> dict[str, inspect.Parameter]:
@@ -69,36 +59,45 @@ def parameters(function: Any) -> dict[str, inspect.Parameter]:
     return {p.name: p for p in listed if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
-def _takes_any(function: Any) -> bool:
-    """Whether a function without named parameters takes arguments all the same: *args, or one written in C."""
-    try:
-        return bool(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
-        return True
+def required(function: Any) -> list[str]:
+    """The names of the parameters without defaults."""
+    return [n for n, p in parameters(function).items() if p.default is p.empty]
 
 
-def target_of(function: Any) -> str | None:
-    """Which parameter takes the targets, by its name: y_true before t before y."""
-    best, score = None, 0
-    for name, p in parameters(function).items():
-        low = name.lower()
-        sure = re.search(r"true|target|label|truth|actual|expected|desired", low) or low in ("t", "ts", "gt", "y_gt")
-        maybe = (
-            low in ("y", "ys", "y_batch", "y_train", "t_batch", "t_train", "correct") and p.kind is not p.VAR_KEYWORD
-        )
-        if (2 if sure else 1 if maybe else 0) > score:
-            best, score = name, 2 if sure else 1
-    return best
-
-
-def role(name: str) -> str | None:
+def role(name: Any) -> str | None:
     """What a parameter of this name takes: "x", "dout", "lr" and so on; None where the name does not tell."""
-    return _ROLE.get(name.lower())
+    return _ROLE.get(str(name).lower())
 
 
 def is_rate(name: Any) -> bool:
     """Whether an attribute of this name is a learning rate."""
     return str(name).lower() in _RATES
+
+
+def _target_of(function: Any) -> str | None:
+    """Which parameter takes the targets, by its name."""
+    found = (n for pattern in _TARGETS for n in parameters(function) if re.search(pattern, n.lower()))
+    return next(found, None)
+
+
+def _takes_targets(function: Any) -> bool:
+    """Whether a function must be given targets beside something else."""
+    return len(required(function)) > 1 and _target_of(function) in required(function)
+
+
+def _method(thing: Any, names: Sequence[str]) -> Callable[..., Any] | None:
+    """The first of some methods that an object, a module or a class with static methods has; abstract ones are none."""
+    for name in names:
+        if name in ("__call__", "f", "fn") and isinstance(thing, ModuleType | FunctionType):
+            continue
+        if isinstance(thing, type):  # an unbound method wants an object first, save where that is a context
+            kind = inspect.getattr_static(thing, name, None)
+            if not isinstance(kind, staticmethod | classmethod) and "ctx" not in parameters(kind):
+                continue
+        found = getattr(thing, name, None)
+        if callable(found):
+            return found
+    return None
 
 
 def ask(function: Callable[..., Any], given: Mapping[str, Any], order: Sequence[str]) -> Any:
@@ -107,35 +106,28 @@ def ask(function: Callable[..., Any], given: Mapping[str, Any], order: Sequence[
     ``given`` holds what there is by role, and further arguments by their own name.
     """
     arguments: dict[str, Any] = {}
-    target = target_of(function) if "y" in given else None
-    listed = parameters(function)
-    unnamed = []
-    for name, p in listed.items():
+    unnamed, used = [], set()
+    target = _target_of(function) if "y" in given else None
+    for name, p in parameters(function).items():
         known = "y" if name == target else name if name in given and name not in ("x", "y") else role(name)
         if known == "epochs":
             arguments[name] = 1
         elif known == "training":
             arguments[name] = "train" if isinstance(p.default, str) else True
-        elif known in given and (p.default is p.empty or known in ("y", "lr", "dout") or known == name):
+        elif known in given and (p.default is p.empty or known in ("y", "lr", "dout", name)):
             arguments[name] = given[str(known)]
+            used.add(known)
         elif p.default is p.empty:
             unnamed.append(name)
-    used = {("y" if n == target else n if n in given and n not in ("x", "y") else role(n)) for n in arguments}
-    left = [key for key in order if key in given and key not in used]
-    arguments |= {name: given[key] for name, key in zip(unnamed, left, strict=False)}
-    positional = [n for n in listed if n in arguments and listed[n].kind is inspect.Parameter.POSITIONAL_ONLY]
-    named = {n: v for n, v in arguments.items() if n not in positional}
-    if not listed and _takes_any(function):
-        return function(*(given[key] for key in order[:1]))
-    return function(*(arguments[n] for n in positional), **named)
+    left = [given[key] for key in order if key in given and key not in used]
+    return function(**arguments, **dict(zip(unnamed, left, strict=False)))
 
 
 class Context:
     """What torch hands to the methods of a function of its own: a place for what backward needs."""
 
-    def __init__(self) -> None:
-        self.saved_tensors: tuple[Any, ...] = ()
-        self.needs_input_grad = (True,) * 9
+    saved_tensors: tuple[Any, ...] = ()
+    needs_input_grad = (True,) * 9
 
     def save_for_backward(self, *tensors: Any) -> None:
         self.saved_tensors = tensors
@@ -151,80 +143,57 @@ class Plan:
         self.ends_in_a_loss = "y" in data
         ahead = self._chosen(forward, FORWARDS)
         self.back = self._chosen(backward, BACKWARDS)
-        if loss is not None and not hasattr(loss, "backward") and len(_required(loss)) == 3:
+        if loss is not None and not hasattr(loss, "backward") and len(required(loss)) == 3:
             ahead = partial(loss, obj)
         elif "y" in data:
-            ahead = self._with_loss(ahead, loss, data)
+            ahead = self._with_loss(ahead, loss)
         if ahead is None:
             raise TypeError(f"{_said(obj)}; expected a method called forward (or {', '.join(FORWARDS[1:8])})")
-        if target_of(ahead) in _required(ahead) and "y" not in data and len(_required(ahead)) > 1 and len(data) == 1:
-            raise ValueError(f"forward takes {', '.join(_required(ahead))}; give the targets as y=…")
-        wants = [role(n) for n in _required(self.back)]
+        if _takes_targets(ahead) and list(data) == ["x"]:
+            raise ValueError(f"forward takes {', '.join(required(ahead))}; give the targets as y=…")
+        wants = [role(n) for n in required(self.back)]
         if self.loss is not None and self.slope is None and "dout" in wants and loss is not None:
             # The author's loss has a value alone: what is left to verify is the network, for any upstream gradient.
             self.loss, self.ends_in_a_loss = None, False
         if next(iter(parameters(ahead)), "") in ("ctx", "context"):
             self.roots.append(Context())
             ahead, self.back = partial(ahead, self.roots[-1]), partial(self.back, self.roots[-1])
-        name = getattr(self.back, "__name__", "")
-        alone = "y" not in data and len(wants) == 1
-        self.derivative = alone and (wants[0] in ("x", "out") or (name in DERIVATIVES and wants[0] is None))
-        self.of_output = False  # the derivative takes f(x) for x
+        # What is called gradient or backward may be f′, of x or of f(x).
+        unnamed = wants == [None] and getattr(self.back, "__name__", "") in DERIVATIVES
+        self.may_be_derivative = list(data) == ["x"] and (wants in (["x"], ["out"]) or unnamed)
         self.first = ahead
 
     def _chosen(self, said: Any, names: Sequence[str]) -> Any:
-        if isinstance(said, str):
-            return getattr(self.obj, said)
-        if said is not None:
-            return said if getattr(said, "__self__", None) is self.obj else partial(said, self.obj)
-        found = method(self.obj, names)
-        return None if found is None else found[1]
+        if said is None:
+            return _method(self.obj, names)
+        return getattr(self.obj, said) if isinstance(said, str) else partial(said, self.obj)
 
-    def _with_loss(self, ahead: Any, loss: Any, data: Inputs) -> Any:
+    def _with_loss(self, ahead: Any, loss: Any) -> Any:
         """The forward down to a number, or up to the predictions that ``self.loss`` takes."""
-        named = [getattr(self.obj, n) for n in (*LOSSES, "loss_function", "loss_layer") if hasattr(self.obj, n)]
-        own = next((v for v in named if isinstance(v, FunctionType | MethodType | partial)), None)
-        inside = [v for v in named if v is not own and method(v, BACKWARDS) and method(v, (*LOSSES, *FORWARDS))]
-        takes_y = ahead is not None and target_of(ahead) in _required(ahead) and len(_required(ahead)) > 1
         if loss is not None:
-            return self._take(loss, ahead)
-        if own is not None and (ahead is None or takes_y or self._from_x(own, data)):
-            return own
+            return self._before(loss, ahead)
+        named = [getattr(self.obj, n) for n in (*LOSSES, "loss_function", "loss_layer") if hasattr(self.obj, n)]
+        own = next((v for v in named if isinstance(v, _FUNCTIONS)), None)
         if own is not None:
-            self.loss, self.slope = own, getattr(self.obj, "loss_prime", None)
-            return ahead
-        if takes_y or (ahead is not None and target_of(ahead) and not inside):
-            return ahead
-        if inside:
-            return self._take(inside[0], ahead)
-        raise ValueError(
-            f"{_said(self.obj)}, none of which gives a loss; expected one called loss, or give the loss that backward "
-            "is the gradient of: verify_network(net, loss, x=x, y=y)"
-        )
+            takes_x = [role(n) for n in required(own) if n != _target_of(own)][:1] == ["x"]
+            return own if ahead is None or takes_x or _takes_targets(ahead) else self._before(own, ahead)
+        inside = next((v for v in named if _method(v, BACKWARDS)), None)
+        if inside is None and _target_of(ahead) is None:
+            raise ValueError(
+                f"{_said(self.obj)}, none of which gives a loss; expected one called loss, or give the loss that "
+                "backward is the gradient of: verify_network(net, loss, x=x, y=y)"
+            )
+        return ahead if _target_of(ahead) else self._before(inside, ahead)
 
-    def _take(self, loss: Any, ahead: Any) -> Any:
-        value = method(loss, (*LOSSES, *FORWARDS)) if not isinstance(loss, FunctionType | MethodType) else ("", loss)
-        if value is None:
+    def _before(self, loss: Any, ahead: Any) -> Any:
+        """The forward, before a loss that is a function or an object."""
+        self.loss = loss if isinstance(loss, _FUNCTIONS) else _method(loss, (*LOSSES, *FORWARDS))
+        self.slope = _method(loss, BACKWARDS) or getattr(self.obj, "loss_prime", None)
+        if self.loss is None:
             came = f"the class {loss.__name__}" if isinstance(loss, type) else f"a {type(loss).__name__}"
             raise TypeError(f"loss is {came}, expected a function loss(p, y) or an object with forward and backward")
-        slope = method(loss, BACKWARDS)
-        self.loss, self.slope = value[1], None if slope is None else slope[1]
         self.roots.append(loss)
         return ahead
-
-    def _from_x(self, own: Callable[..., Any], data: Inputs) -> bool:
-        """Whether the object's loss takes x, and not the predictions."""
-        others = [n for n in _required(own) if n != target_of(own) and role(n) not in ("lr", "training")]
-        if not others or role(others[0]) in ("x", "out") or others[0].lower() in ("y", "ys"):
-            return bool(others) and role(others[0]) == "x"
-        before = Snapshot([self.obj])
-        try:
-            ask(own, data, ("x", "y"))
-        except Exception:  # it did not take x: then it takes what the forward gives
-            return False
-        finally:
-            before.restore()
-        return True
 
     def predict(self, given: Inputs) -> Any:
         """What the forward returns."""
@@ -239,44 +208,35 @@ class Plan:
         """What backward returns; the gradients that came with the forward, where there is none."""
         if self.back is None:
             return result[1] if len(result) == 2 else result[1:]
-        if self.derivative:
-            return self.back(p if self.of_output else given["x"])
-        if not self.ends_in_a_loss and len([n for n in _required(self.back) if role(n) != "lr"]) == 1:
-            given = {n: v for n, v in given.items() if n == "lr"}  # whatever its name, it is the upstream gradient
-            p = None
-        roles = dict(given) | {f"dout{i}": u for i, u in enumerate(upstream)} | {"dout": upstream[0]}
-        roles |= {} if p is None else {"out": p}
-        order = ["dout", *(f"dout{i}" for i in range(1, len(upstream))), "cache", "x", "out"]
+        more = {f"dout{i}": u for i, u in enumerate(upstream)}
+        if not self.ends_in_a_loss:
+            if len([n for n in required(self.back) if role(n) != "lr"]) == 1:  # whatever its name, it takes dout
+                return ask(self.back, {n: v for n, v in given.items() if n == "lr"} | {"dout": upstream[0]}, ["dout"])
+            roles = dict(given) | more | {"dout": upstream[0], "out": p}
+            if isinstance(result, tuple) and len(result) > n_outputs:
+                roles["cache"] = result[-1]
+            return ask(self.back, roles, ["dout", *list(more)[1:], "cache", "x", "out"])
+        roles = dict(given) | {"dout": upstream[0], "out": p}
+        if self.slope is not None or (self.loss is not None and isinstance(result, tuple)):
+            roles["dout"] = self._sent(given, p, result)
+            return ask(self.back, roles, ["dout", "y", "x"])
         if self.loss is not None:
-            order = ["x", "y", "out"]
-            if self.slope is not None or isinstance(result, tuple):
-                roles["dout"] = self._sent(given, p, result)
-                order = ["dout", "y", "x"]
-        elif self.ends_in_a_loss:
-            # A softmax with its loss takes its own output, which a network keeps in its last layer.
-            shown = [a for path, a in walk(self.obj) if path and path[-1] == "output" and np.ndim(a)]
-            roles["out"] = shown[-1] if shown else given.get("x")
-            order = ["out", "y"]
-        elif isinstance(result, tuple) and len(result) > n_outputs:
-            roles["cache"] = result[-1]
-        return ask(self.back, roles, order)
+            return ask(self.back, roles, ["x", "y", "out"])
+        # A softmax with its loss takes its own output, which a network keeps in its last layer.
+        shown = [a for path, a in walk(self.obj) if path and path[-1] == "output" and np.ndim(a)]
+        roles["out"] = shown[-1] if shown else given.get("x")
+        return ask(self.back, roles, ["out", "y"])
 
     def _sent(self, given: Inputs, p: Any, result: Any) -> Any:
         """The gradient that the loss sends back."""
         if self.slope is None:
             return result[1]
         sent = ask(self.slope, {"x": p, "out": p, "y": given["y"], "dout": 1.0}, ("out", "y"))
-        owner = getattr(self.slope, "__self__", None)
-        return sent if sent is not None else getattr(owner, "dinputs", None)
-
-
-def _required(function: Any) -> list[str]:
-    return [n for n, p in parameters(function).items() if p.default is p.empty]
+        return getattr(getattr(self.slope, "__self__", None), "dinputs", None) if sent is None else sent
 
 
 def _said(obj: Any) -> str:
     """The object and its methods, in words."""
     kind = f"the class {obj.__name__}" if isinstance(obj, type) else f"a {type(obj).__name__}"
-    kinds = FunctionType | MethodType | staticmethod | classmethod
-    names = [n for n in dir(obj) if not n.startswith("_") and isinstance(inspect.getattr_static(obj, n, None), kinds)]
+    names = [n for n in dir(obj) if not n.startswith("_") and callable(inspect.getattr_static(obj, n, None))]
     return f"network is {kind} with {'the methods ' + ', '.join(names) if names else 'no methods'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,13 @@ import numpy as np
 from torch_impl.verify.units.objects import dotted, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from torch_impl.verify.units.objects import Path
+
     Array = NDArray[Any]
-    Path = tuple[Any, ...]
 
 RETURNED = "what backward returned"
 _MARK = re.compile(
@@ -23,9 +25,9 @@ _MARK = re.compile(
     r"|(?:_?grads?|_?gradients?|_diff)$",
     re.IGNORECASE,
 )
-_CASES = {"params", "param", "parameters", "data", "value", "values", "_params"}
+_CASES = {"", "params", "param", "parameters", "data", "value", "values"}  # what weights are kept in, by any name
 # What a backward calls the gradient of its input where it keeps it.
-_INPUTS = {"x", "input", "inputs", "in", "a_prev", "bottom", "_x"}
+_INPUTS = {"x", "input", "inputs", "in", "a_prev", "bottom"}
 
 
 def is_number(value: Any) -> bool:
@@ -35,11 +37,9 @@ def is_number(value: Any) -> bool:
 
 def leaves(returned: Any) -> dict[Path, Array]:
     """The float arrays that backward returned, each with the place where it stands."""
-    if isinstance(returned, np.ndarray | np.floating):
-        return {(RETURNED,): np.asarray(returned)} if is_number(returned) else {}
-    if not isinstance(returned, dict | list | tuple):
+    if not isinstance(returned, np.ndarray | np.floating | dict | list | tuple):
         return {}
-    return {(RETURNED, *path): value for path, value in walk(returned) if is_number(value)}
+    return {(RETURNED, *path): np.asarray(value) for path, value in walk(returned) if is_number(value)}
 
 
 def matched(
@@ -55,57 +55,41 @@ def matched(
     Raises
         ValueError: more than one array may be a weight's gradient
     """
+    new = dict(given) | {p: a for p, a in held.items() if p in fresh}
+    everything = new | dict(held)
+    names = {place: _names_of_the_weight(place) for place in everything}
     found: dict[str, Path] = {}
     for name, (array, paths) in weights.items():
-        places = [p for p in given if any(is_named_for(p, w) for w in paths)]
-        places += [p for p in held if p in fresh and any(is_named_for(p, w) for w in paths)]
-        places += [p for p in held if p not in fresh and any(is_named_for(p, w) for w in paths)]
-        same = [p for p in places if (given[p] if p in given else held[p]).shape == array.shape]
+        wanted = {_words(map(_plain, path)) for path in paths}
+        places = [p for p in everything if wanted & names[p]]
+        same = [p for p in places if everything[p].shape == array.shape]
         if places:
             found[name] = (same or places)[0]
     for path in given:
-        found |= {n: path for n in data if n not in found and _base(path[-1]) == n and isinstance(path[-1], str)}
-    unnamed = {
-        p: a for p, a in given.items() if p == (RETURNED,) or (p not in found.values() and not isinstance(p[-1], str))
-    }
-    found |= _in_order(
-        data, {n: a for n, (a, _) in weights.items() if n not in found | dict.fromkeys(settled)}, unnamed
-    )
+        found |= {n: path for n in data if n not in found and path[-1:] != (RETURNED,) and _base(path[-1]) == n}
+    left = {n: a for n, (a, _) in weights.items() if n not in found and n not in settled}
+    unnamed = [p for p in given if p not in found.values() and (p == (RETURNED,) or not isinstance(p[-1], str))]
+    found |= _in_order(data, left, {p: given[p] for p in unnamed})
     if inputs_too and "x" in data and "x" not in found:
-        places = [p for p in held if p in fresh and len(p) == 1 and _marked(p[0]) and _base(p[0]) in _INPUTS]
+        places = [p for p in new if len(p) == 1 and _is_marked(p[0]) and _base(p[0]) in _INPUTS]
         found |= dict(zip(["x"], places, strict=False))
-    rest = {n: a for n, (a, _) in weights.items() if n not in found and n not in settled}
-    left = {p: a for p, a in {**given, **{p: held[p] for p in held if p in fresh}}.items() if p not in found.values()}
-    return found | _by_shape(rest, left)
+    left = {n: a for n, a in left.items() if n not in found}
+    return found | _by_shape(left, {p: a for p, a in new.items() if p not in found.values()})
 
 
 def _in_order(data: Mapping[str, Array], weights: Mapping[str, Array], given: Mapping[Path, Array]) -> dict[str, Path]:
-    """Arrays that were returned without names: (dx, dW, db), dx alone, or lists that run parallel to the weights'."""
-    places = list(given)
-    for wanted in ({**data, **weights}, weights, {"x": data["x"], **weights} if "x" in data else {}, data):
-        if wanted and [given[p].shape for p in places] == [a.shape for a in wanted.values()]:
-            return dict(zip(wanted, places, strict=True))
-    found: dict[str, Path] = {}
-    if "x" in data and places:
-        shape = given[places[0]].shape
-        if shape == data["x"].shape or (len(places) == 1 and all(shape != a.shape for a in weights.values())):
-            found["x"] = places.pop(0)
-    if len(places) == len(weights) > 0:
-        shapes = [given[p].shape for p in places]
-        if sorted(shapes) != sorted(a.shape for a in weights.values()):  # a shape is wrong: the order still tells
-            return found | dict(zip(weights, places, strict=True))
-    for prefix in dict.fromkeys(p[:-1] for p in places):  # lists beside lists, in another order
-        group = [p for p in places if p[:-1] == prefix]
-        kin = [ws for ws in _groups(weights) if [weights[w].shape for w in ws] == [given[p].shape for p in group]]
-        kin = [ws for ws in kin if not found.keys() & set(ws)]
-        if len(kin) == 1:
-            found |= dict(zip(kin[0], group, strict=True))
-    return found
-
-
-def _groups(weights: Mapping[str, Any]) -> list[list[str]]:
-    stems = dict.fromkeys(name.rpartition(".")[0] for name in weights)
-    return [[n for n in weights if n.rpartition(".")[0] == stem] for stem in stems]
+    """Arrays that were returned without names, in the order of the inputs: (dx, dW, db), dx alone, dW and db alone."""
+    everything, shapes = {**data, **weights}, [a.shape for a in given.values()]
+    orders = [[*everything], [*weights], [*list(data)[:1], *weights], [*data]]
+    orders = [names for names in orders if len(names) == len(shapes)]
+    expected = [[everything[n].shape for n in names] for names in orders]
+    for names, fitting in zip(orders, expected, strict=True):
+        if fitting == shapes:
+            return dict(zip(names, given, strict=True))
+    for names, fitting in zip(orders, expected, strict=True):
+        if sorted(fitting) != sorted(shapes):  # one has a wrong shape: the order still tells
+            return dict(zip(names, given, strict=True))
+    return {n: p for n, p, shape in zip(data, given, shapes, strict=False) if shape == data[n].shape}
 
 
 def _by_shape(weights: Mapping[str, Array], left: Mapping[Path, Array]) -> dict[str, Path]:
@@ -113,7 +97,7 @@ def _by_shape(weights: Mapping[str, Array], left: Mapping[Path, Array]) -> dict[
     found = {}
     for name, array in weights.items():
         places = [p for p, a in left.items() if np.shape(a) == array.shape]
-        kinds = {np.asarray(left[p]).tobytes() for p in places}
+        kinds = {left[p].tobytes() for p in places}
         rivals = [n for n, a in weights.items() if a.shape == array.shape]
         if len(kinds) == 1 and len(rivals) == 1:
             found[name] = places[0]
@@ -128,37 +112,40 @@ def _by_shape(weights: Mapping[str, Array], left: Mapping[Path, Array]) -> dict[
 
 def is_gradient(part: Any) -> bool:
     """Whether something has the name of a weight's gradient: dW and grad_b, but not dx."""
-    return _marked(part) and _base(part) not in _INPUTS | {"", "out", "output", "y", "z"}
+    return _is_marked(part) and _base(part) not in _INPUTS | {"", "out", "output", "y", "z"}
 
 
-def _marked(part: Any) -> bool:
+def is_named_for(place: Path, weight: Path) -> bool:
+    """Whether what lies at ``place`` has the name of the gradient of what lies at ``weight``: grads.W1 of params.W1."""
+    return _words(map(_plain, weight)) in _names_of_the_weight(place)
+
+
+def _names_of_the_weight(place: Path) -> set[tuple[str, ...]]:
+    """What the weight may be called whose gradient lies at ``place``; what backward returned need not say "d"."""
+    returned = place[0] == RETURNED
+    keys = place[1:] if returned else place
+    if not any(isinstance(key, str) if returned else _is_marked(key) for key in keys):
+        return set()
+    readings = [(_plain(key), _base(key)) if _is_marked(key) else (_plain(key),) for key in keys]
+    names = set(map(_words, itertools.product(*readings)))
+    if not returned:
+        return names - {_words(map(_plain, keys))}
+    return names | ({name[1:] for name in names} if isinstance(keys[0], int) else set())
+
+
+def _words(path: Iterable[str]) -> tuple[str, ...]:
+    return tuple(word for word in path if word not in _CASES)
+
+
+def _is_marked(part: Any) -> bool:
     return isinstance(part, str) and _MARK.search(part) is not None
 
 
 def _base(part: Any) -> str:
     """The name of the array whose gradient has this name."""
-    word = _MARK.sub("", str(part), count=1).lower().strip("_")
-    return re.sub(r"^bias(es)?", "b", re.sub(r"^weights?", "w", word))
+    return _plain(_MARK.sub("", str(part), count=1))
 
 
 def _plain(part: Any) -> str:
     word = str(part).lower().strip("_")
     return re.sub(r"^bias(es)?", "b", re.sub(r"^weights?", "w", word))
-
-
-def is_named_for(place: Path, weight: Path) -> bool:
-    """Whether what lies at ``place`` has the name of the gradient of what lies at ``weight``: grads.W1 of params.W1."""
-    wanted = [_plain(k) for k in weight if _plain(k) not in _CASES]
-    if place[0] == RETURNED:
-        if not any(isinstance(k, str) for k in place[1:]):
-            return False
-        rest = place[1:]
-        variants = [[_plain(k) for k in rest], [_base(k) if _marked(k) else _plain(k) for k in rest]]
-        variants += [v[1:] for v in variants if isinstance(rest[0], int)]
-    else:
-        variants = [
-            [_base(k) if j == i else _plain(k) for j, k in enumerate(place)]
-            for i in range(len(place))
-            if _marked(place[i])
-        ]
-    return wanted in [[k for k in v if k and k not in _CASES] for v in variants]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +11,10 @@ import numpy as np
 from torch_impl.verify.units.calls import Plan, is_rate, parameters, role
 from torch_impl.verify.units.gradients import RETURNED, is_number, leaves
 from torch_impl.verify.units.objects import Snapshot, dotted, put, reach, walk
-from torch_impl.verify.units.unit import BACKWARD_SEED, call, same_global_draws
+from torch_impl.verify.units.unit import BACKWARD_SEED, FORWARD_SEED, call, same_global_draws
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from torch_impl.verify.units.unit import Inputs, Outputs
 
     Array = NDArray[Any]
+    Arrays = dict[Path, tuple[Array, bytes]]
 
 
 @dataclass
@@ -31,7 +31,6 @@ class Kept:
     """What lies between a forward and its backward: the state of the object, and what forward returned."""
 
     state: Snapshot
-    outputs: Outputs
     result: tuple[Any, Any]
 
 
@@ -40,7 +39,7 @@ class Held:
 
     def __init__(self, model: Model, data: Inputs) -> None:
         self.model, self.data, self.rate = model, data, 1.0 if model.lr is None else model.lr
-        self.obj = model.model
+        self.obj, self.name = model.model, type(model.model).__name__
         self.plan = Plan(model.model, data, model.loss, model.forward, model.backward)
         self.roots = [self.obj, *self.plan.roots]
         self.start = self.base = Snapshot(self.roots)  # what to leave behind, and what to begin with
@@ -58,22 +57,24 @@ class Held:
         self.output_path: Path = ()  # of the output, if forward returns nothing
 
     @contextmanager
-    def state(self, state: Snapshot) -> Iterator[None]:
+    def state(self, state: Snapshot, seed: int = FORWARD_SEED) -> Iterator[None]:
+        """The object as it was at some moment; inside, np.random starts at a seed."""
         try:
             state.restore()
-            yield
+            with same_global_draws(seed):
+                yield
         finally:
             self.start.restore()
 
     def forward(self, inputs: Inputs) -> tuple[Outputs, tuple[Kept, dict[str, Array]]]:
         """The outputs, and as the cache the object's state, with the arrays that the forward made for its backward."""
-        with self.state(self.base), same_global_draws():
+        with self.state(self.base):
             call("forward", self.load, inputs)
             before = self.arrays()
             outputs, result = call("forward", self.ahead, inputs)
-            made = {dotted(p): np.array(a) for p, (a, numbers) in self.arrays().items()
-                    if p not in before or before[p][1] != numbers}  # fmt: skip
-            return outputs, (Kept(Snapshot(self.roots, self.base), outputs, result), made)
+            after = self.arrays()
+            made = {dotted(path): np.array(after[path][0]) for path in changed(before, after)}
+            return outputs, (Kept(Snapshot(self.roots), result), made)
 
     def traced(self, inputs: Inputs) -> Outputs:
         with self.state(self.base):
@@ -87,7 +88,7 @@ class Held:
     def backward(self, upstream: Outputs, inputs: Inputs, cache: tuple[Kept, dict[str, Array]]) -> Inputs:
         """The gradients; the cache becomes the state that backward leaves, for another call to go on from."""
         kept, made = cache
-        with self.state(kept.state), same_global_draws(BACKWARD_SEED.get()):
+        with self.state(kept.state, BACKWARD_SEED.get()):
             before = {name: np.array(reach(self.obj, self.weights[name][0])) for name in self.updated}
             returned = call("backward", self.back, upstream, inputs, kept)
             given, gradients = leaves(returned), {}
@@ -96,23 +97,12 @@ class Held:
                 gradients[name] = None if value is None else np.array(value)
             for name in self.updated - self.places.keys():
                 gradients[name] = (before[name] - reach(self.obj, self.weights[name][0])) / self.rate
-            if self.plan.derivative:
-                gradients = {"x": upstream[0] * returned}
-            kept.state = Snapshot(self.roots, kept.state)
+            kept.state = Snapshot(self.roots)
             made.update({dotted(p): np.array(a) for p, (a, _) in self.arrays().items() if dotted(p) in made})
             return gradients
 
-    @property
-    def takes_upstream(self) -> bool:
-        return not self.plan.ends_in_a_loss
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        return tuple(self.weights)
-
     def load(self, inputs: Inputs) -> None:
         """Set the weights: in the same arrays where their dtype fits, for others may be views of them."""
-        wide = [inputs[n].dtype for n in self.weights]
         for name, paths in (self.weights | self.slots).items():
             value, array = inputs[name], reach(self.obj, paths[0])
             if value.shape != np.shape(array) and self.sizes.intersection(np.shape(array)):
@@ -125,18 +115,17 @@ class Held:
                 value = value.copy() if isinstance(array, np.ndarray) else value[()]
             for path in paths:
                 put(self.obj, path, value)
-        loaded = {p for paths in self.weights.values() for p in paths}
-        # A buffer in float32 would round what it is filled with.
-        for path, value in list(walk(self.obj)) if wide else ():
-            if path not in loaded and type(value) is np.ndarray and value.dtype.kind == "f" and value.dtype != wide[0]:
-                put(self.obj, path, value.astype(wide[0]))
-        for name, path in self.places.items():
-            try:
-                stale = reach(self.obj, path) if name in self.weights and path[0] != RETURNED else None
-            except KeyError:
+        loaded = {path for paths in self.weights.values() for path in paths}
+        gradients = {path for name, path in self.places.items() if name in self.weights}
+        wide = next((inputs[name].dtype for name in self.weights), None)
+        for path, value in list(walk(self.obj)):
+            if path in loaded or type(value) is not np.ndarray or value.dtype.kind != "f":
                 continue
-            if type(stale) is np.ndarray and stale.flags.writeable:
-                stale[...] = 0  # code that adds to its gradients starts from none
+            if wide is not None and value.dtype != wide:  # a buffer in float32 would round what it is filled with
+                value = value.astype(wide)
+                put(self.obj, path, value)
+            if path in gradients and value.flags.writeable:  # code that adds to its gradients starts from none
+                value[...] = 0
 
     def ahead(self, inputs: Inputs) -> tuple[Outputs, tuple[Any, Any]]:
         """The forward pass on the object as it is: its outputs, and what the forward and the loss returned."""
@@ -153,42 +142,32 @@ class Held:
         return (result,), (result, result)
 
     def back(self, upstream: Outputs, inputs: Inputs, kept: Kept) -> Any:
+        """What backward returns."""
         if self.descends:
             _descend(self.obj, self.rate)
         return self.plan.backward(self.given(inputs), upstream, *kept.result, self.n_outputs)
 
     def given(self, inputs: Inputs) -> Inputs:
+        """What forward and backward are called with."""
         return {n: v for n, v in inputs.items() if n in self.data} | {"lr": self.rate}
 
-    # --- what is found out at the start ---
-
-    def arrays(self) -> dict[Path, tuple[Array, bytes]]:
+    def arrays(self) -> Arrays:
         """Every float array that the object holds now, and its numbers."""
         return {p: (a, np.asarray(a).tobytes()) for p, a in walk(self.obj) if is_number(a) or type(a) is float}
 
 
+def changed(before: Arrays, after: Arrays) -> list[Path]:
+    """Where there is a new array now, or other numbers in an old one."""
+    return [p for p, (a, n) in after.items() if p not in before or before[p][0] is not a or before[p][1] != n]
+
+
 def _descend(obj: Any, rate: float) -> None:
     """Set every learning rate inside, and let every optimizer inside take plain steps: w − rate g."""
-    for path, thing in list(walk(obj)):
-        if path and is_rate(path[-1]) and isinstance(thing, float | int) and not isinstance(thing, bool):
+    for path, thing in list(walk(obj))[1:]:
+        if is_rate(path[-1]) and type(thing) in (float, int):
             put(obj, path, rate)
-        if path and role(str(path[-1])) == "epochs" and type(thing) is int:
+        elif role(path[-1]) == "epochs" and type(thing) is int:
             put(obj, path, 1)
-        update = getattr(thing, "update", None)
-        attributes = getattr(thing, "__dict__", {})
-        if path and callable(update) and any(map(is_rate, attributes)) and len(parameters(update)) == 2:
-            attributes["update"] = partial(_step, update, rate)
-
-
-def _step(update: Callable[..., Any], rate: float, weight: Any, gradient: Any) -> Any:
-    """A step of plain gradient descent, in place where the optimizer's own is."""
-    if isinstance(weight, dict | list | tuple):
-        for key in weight if isinstance(weight, dict) else range(len(weight)):
-            weight[key][...] -= rate * gradient[key]
-        return weight
-    before = weight.copy()
-    returned = update(before, gradient)
-    if returned is None or returned is before:
-        weight -= rate * gradient
-        return None if returned is None else weight
-    return weight - rate * gradient
+        attributes, update = getattr(thing, "__dict__", {}), getattr(thing, "update", None)
+        if any(map(is_rate, attributes)) and len(parameters(update)) == 2:
+            attributes["update"] = lambda weight, gradient: weight - rate * gradient

@@ -53,9 +53,10 @@ class Model:
             except KeyError:
                 held = ", ".join(str(k) for k in contents(self.model, True) or {}) or "no attributes"
                 raise ValueError(f"there is no weight {name!r}; the {type(self.model).__name__} has {held}") from None
-            if float_arrays({name: value}) == {}:
+            if not float_arrays({name: value}):
                 raise TypeError(f"the weight {name!r} is a {type(value).__name__}, expected a float array")
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The weights that are named."""
         return tuple(self.gradients or self.weights)

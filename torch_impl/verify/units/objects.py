@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +12,20 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
-    Path = tuple[Any, ...]
+Path = tuple[Any, ...]
 
 DEPTH = 12  # attributes, keys and indices on the way to an array
+_CODE = (ModuleType, type, FunctionType, BuiltinFunctionType, staticmethod, classmethod, property)
 _CLOSED = (
-    np.ndarray, np.generic, str, bytes, int, float, complex, type(None), ModuleType, type, FunctionType,
-    BuiltinFunctionType, np.random.Generator, np.random.RandomState, io.IOBase,
+    np.ndarray, np.generic, str, bytes, int, float, complex, type(None), np.random.Generator, np.random.RandomState,
+    io.IOBase, *_CODE,
 )  # fmt: skip
 
 
 def contents(thing: Any, root: bool = False) -> dict[Any, Any] | None:
     """What a container holds by key: a dict's items, a list's elements, an object's attributes; None for other things.
+
+    Arrays of its class are an object's attributes too.
 
     A module or a class counts as a container where it is the ``root`` alone, without its functions and imports.
     """
@@ -36,19 +35,16 @@ def contents(thing: Any, root: bool = False) -> dict[Any, Any] | None:
         return dict(enumerate(thing))
     if isinstance(thing, np.ndarray) and thing.dtype == object:
         return dict(enumerate(thing.flat))
-    if isinstance(thing, MethodType | partial):
-        return {"__self__": thing.__self__} if isinstance(thing, MethodType) else {"args": thing.args}
+    if isinstance(thing, MethodType):
+        return {"__self__": thing.__self__}
     if root and isinstance(thing, ModuleType | type):
-        callables = (ModuleType, type, FunctionType, BuiltinFunctionType, staticmethod, classmethod, property)
-        return {n: v for n, v in vars(thing).items() if not n.startswith("__") and not isinstance(v, callables)}
+        return {n: v for n, v in vars(thing).items() if not n.startswith("__") and not isinstance(v, _CODE)}
     if isinstance(thing, _CLOSED):
         return None
-    slots = [n for c in type(thing).__mro__ for n in _names(c.__dict__.get("__slots__", ())) if hasattr(thing, n)]
-    return {n: object.__getattribute__(thing, n) for n in slots if n != "__dict__"} | getattr(thing, "__dict__", {})
-
-
-def _names(slots: Any) -> Sequence[str]:
-    return (slots,) if isinstance(slots, str) else tuple(slots)
+    state = object.__getstate__(thing)  # the attributes; with __slots__, a pair of them and what is in the slots
+    parts = state if isinstance(state, tuple) else (state,)
+    shared = {n: v for c in type(thing).__mro__ for n, v in vars(c).items() if isinstance(v, np.ndarray)}
+    return shared | {name: value for part in reversed(parts) for name, value in (part or {}).items()}
 
 
 def walk(root: Any) -> Iterator[tuple[Path, Any]]:
@@ -73,7 +69,7 @@ def reach(thing: Any, path: Path) -> Any:
         held = contents(thing, root=i == 0) or {}
         thing = held[key] if key in held else getattr(thing, str(key), None)
         if thing is None:
-            raise KeyError(".".join(map(str, path)))
+            raise KeyError(dotted(path))
     return thing
 
 
@@ -107,37 +103,25 @@ def dotted(path: Sequence[Any]) -> str:
 class Snapshot:
     """What some objects hold at one moment: the insides of containers, numbers of arrays, the places of generators."""
 
-    def __init__(self, roots: Sequence[Any], earlier: Snapshot | None = None) -> None:
-        """With ``earlier``, what has not changed since, such as a data set, is not copied again."""
+    def __init__(self, roots: Sequence[Any]) -> None:
         things = {id(thing): (thing, not path) for root in roots for path, thing in walk(root)}
         self.containers = [(t, held) for t, top in things.values() if (held := contents(t, top)) is not None]
         arrays = [t for t, _ in things.values() if isinstance(t, np.ndarray) and t.dtype != object]
-        known = {} if earlier is None else {id(a): numbers for a, numbers in earlier.arrays}
-        self.arrays: list[tuple[Array, Array]] = [
-            (a, known[id(a)] if id(a) in known and np.array_equal(a, known[id(a)]) else a.copy())
-            for a in arrays
-            if a.flags.writeable
-        ]
-        self.generators = [(t, _place(t)) for t, _ in things.values() if _place(t) is not None]
+        self.arrays = [(a, a.copy()) for a in arrays if a.flags.writeable]
+        self.generators = [(t, t.bit_generator.state) for t, _ in things.values() if isinstance(t, np.random.Generator)]
+        self.old_generators = [(t, t.get_state()) for t, _ in things.values() if isinstance(t, np.random.RandomState)]
 
     def restore(self) -> None:
         """Put everything back as it was, into the same containers and the same arrays."""
         for array, numbers in self.arrays:
             if not np.array_equal(array, numbers):
                 array[...] = numbers
-        for generator, place in self.generators:
-            if isinstance(generator, np.random.Generator):
-                generator.bit_generator.state = place
-            else:
-                generator.set_state(place)
+        for generator, state in self.generators:
+            generator.bit_generator.state = state
+        for old_generator, old_state in self.old_generators:
+            old_generator.set_state(old_state)
         for thing, held in self.containers:
             _put_back(thing, held)
-
-
-def _place(thing: Any) -> Any:
-    if isinstance(thing, np.random.Generator):
-        return thing.bit_generator.state
-    return thing.get_state() if isinstance(thing, np.random.RandomState) else None
 
 
 def _put_back(thing: Any, held: dict[Any, Any]) -> None:
@@ -151,10 +135,11 @@ def _put_back(thing: Any, held: dict[Any, Any]) -> None:
         thing.clear()
         thing.extend(held.values())
     else:
-        for key in now.keys() - held.keys():
-            if isinstance(thing, type) or key not in getattr(thing, "__dict__", {}):
+        for key in now:
+            old = held.get(key)
+            hides_the_class = isinstance(old, np.ndarray) and old is getattr(type(thing), key, None) is not now[key]
+            if key not in held or hides_the_class:
                 delattr(thing, key)
-            else:
-                del thing.__dict__[key]
         for key, value in held.items():
-            _assign(thing, key, value)
+            if getattr(thing, key, None) is not value:  # what the class holds need not be set
+                _assign(thing, key, value)
