@@ -34,6 +34,7 @@ from tests.verify.published.__main__ import load
 from tests.verify.published.cases import CASES
 from tests.verify.published.judging import report_of
 from torch_impl.verify.units.discovery import object_unit
+from torch_impl.verify.units.gradients import is_gradient
 from torch_impl.verify.units.models import Model
 from torch_impl.verify.units.objects import walk
 from torch_impl.verify.units.unit import own
@@ -60,7 +61,9 @@ class Result:
 
     def __str__(self):
         apart = ", ".join(map(str, self.differing))
-        return f"{self.status}: {self.case.kind}: {self.case.name}\n  {self.change} | {self.line}\n  {apart}\n{self.said}"
+        return (
+            f"{self.status}: {self.case.kind}: {self.case.name}\n  {self.change} | {self.line}\n  {apart}\n{self.said}"
+        )
 
 
 # --- changing one thing -----------------------------------------------------------------------------------------------
@@ -201,11 +204,12 @@ class Functions:
         returned = differences.returned(case, [np.array(d)[()] for d in self.douts])
         return {str(path): np.array(leaf, np.float64) for path, leaf in differences.leaves(returned)}
 
-    def is_gradient(self, place):
+    def is_gradient(self, place, values):
         """Whether what the right code leaves there is the gradient of an input, by central differences."""
-        value = self.values()[place]
         inputs = [path for path, leaf in differences.leaves(self.case.inputs) if differences.is_float(leaf)]
-        return any(differences.same(value, differences.numerical(self.case, self.douts, path)) for path in inputs)
+        return any(
+            differences.same(values[place], differences.numerical(self.case, self.douts, path)) for path in inputs
+        )
 
 
 class Derivative:
@@ -224,7 +228,7 @@ class Derivative:
         x = self.x + jitter * np.random.default_rng(0).standard_normal(self.x.shape)
         return {"f_prime": np.array(self.f_prime(self.f(x) if self.by_output else x), np.float64)}
 
-    def is_gradient(self, place):
+    def is_gradient(self, place, values):
         return True
 
 
@@ -269,9 +273,11 @@ class Object:
         found.update({f"gradient {n}": np.array(g, np.float64) for n, g in gradients.items() if g is not None})
         return found
 
-    def is_gradient(self, place):
-        """Whether it is what the right code's gradient of an input or a weight is, or a copy of that."""
-        values = self.values()
+    def is_gradient(self, place, values):
+        """Whether it is what the right code's gradient of an input or a weight is, or a copy under such a name."""
+        kind, _, path = place.partition(" ")
+        if kind == "held" and not any(map(is_gradient, ast.literal_eval(path))):
+            return False  # what an optimizer keeps, say
         gradients = [v for key, v in values.items() if key.startswith("gradient ")]
         return any(differences.same(values[place], g) for g in gradients)
 
@@ -374,22 +380,25 @@ def judge(case, code, change, node, new):
         if status not in STATUSES:
             reason = excuse(use, before, differs)
             status, said = ("equivalent", reason) if reason else ("MISSED", said)
-    if status == "MISSED" and differs != ("raises",) and not any(map(use.is_gradient, differs)):
-        status, said = "equivalent", "no gradient of an input or a weight"
     return Result(case, change, line, status, said, differs)
 
 
 def excuse(use, before, differs):
-    """Why a mutant may be right though its values are others; "" if it may not. It is called with the mutant in use."""
+    """Why a mutant, which is in use, may be right though its values are others; "" if it may not."""
     if differs == ("raises",):
         return ""
-    places = [place for place in before if place in differs]
+    if not any(use.is_gradient(place, before) for place in differs):
+        return "no gradient of an input or a weight"
     with quiet():
         after = use.values()
-    if all(place in after and np.size(after[place]) == np.size(before[place]) for place in places) and not any(
-        apart(before[place].ravel(), after[place].ravel()) for place in places
+    # The gradient of an input is found where the right code left it: another place may be as right.
+    places = [place for place in differs if not place.startswith("gradient ")] or differs
+    if all(place not in after for place in places) and all(
+        any(not apart(before[place], value) for value in after.values()) for place in places
     ):
-        return "another shape with the same numbers"
+        return "the same gradients elsewhere"
+    if all(place in after and not apart(before[place].ravel(), after[place].ravel()) for place in places):
+        return "the same numbers in another shape"
     shapes = [before[place].shape for place in places]
     if len(set(shapes)) == len(shapes) and all(
         any(not apart(before[place], after.get(other)) for other in places) for place in places

@@ -41,10 +41,9 @@ def data_among(arrays: Mapping[str, Array], targets: Sequence[str] = ()) -> set[
 
 
 def is_weight_name(name: str) -> bool:
-    """Whether an input is called as what is trained is called: w, W1, bias, gamma, parameters.b2."""
-    return bool(
-        re.fullmatch(r"(w|b|weights?|bias|biases|gamma|beta|kernels?)(_?\w?\d*)", name.rsplit(".", 1)[-1].lower())
-    )
+    """Whether an input is called as what is trained is called: w, W1, bias, gamma, parameters.b2, weights.0."""
+    called = re.compile(r"(w|b|weights?|bias|biases|gamma|beta|kernels?)(_?\w?\d*)")
+    return any(called.fullmatch(part) for part in name.lower().split("."))
 
 
 def kind_of(value: Array, parameter: bool = False) -> Kind:
