@@ -20,7 +20,7 @@ from torch_impl.verify.observe.probes import Probe
 from torch_impl.verify.observe.reference import choose_reference
 from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare, finding
 from torch_impl.verify.trace.recording import TraceError
-from torch_impl.verify.units.roles import is_weight_name
+from torch_impl.verify.units.roles import is_owed
 from torch_impl.verify.units.unit import UserCodeError, float_arrays
 
 if TYPE_CHECKING:
@@ -161,7 +161,8 @@ def _missing(unit: Unit, base: Observation) -> list[TensorCheck]:
     missing = [n for n in unit.parameters if n in arrays and n not in base.hand and n not in base.declined]
     note = "backward returned no gradient for it (None would say that it is constant)"
     return [
-        TensorCheck(unit.title(n), "could not be checked" if is_weight_name(n) else "right", note=note) for n in missing
+        TensorCheck(unit.title(n), "could not be checked" if is_owed(n, base.hand) else "right", note=note)
+        for n in missing
     ]
 
 

@@ -73,7 +73,7 @@ def function_unit(
     convention = pair.found()
     named = set(candidates if convention.gradients is None else convention.gradients.values())
     # A weight within a list or dict, too, for which there is no gradient: that has to be seen.
-    named |= {n for n, v in candidates.items() if "." in n and is_float_array(v) and roles.is_weight_name(n)}
+    named |= {n for n, v in candidates.items() if "." in n and is_float_array(v) and roles.is_owed(n, named)}
     flat = {path: np.array(v) if isinstance(v, float) else v for path, v in leaves(inputs) if path in named}
     flat |= {name: v for name, v in inputs.items() if not isinstance(v, Mapping | list | tuple) and name not in flat}
     flat = {name: flat[name] for name in dict.fromkeys([*(p for p, _ in leaves(inputs)), *flat]) if name in flat}
@@ -431,19 +431,22 @@ def _alignments(paths: list[str], names: list[str], fits: Callable[[str, str], b
 def _by_groups(paths: list[str], names: list[str], fits: Callable[[str, str], bool]) -> Iterator[list[tuple[str, str]]]:
     """Lists of gradients that belong to lists of inputs, in another order: (biases', weights')."""
     returned, given = _grouped(paths), _grouped(names)
-    for chosen in itertools.islice(itertools.permutations(given, len(returned)), 120):
-        pairs = [
-            pair for r, g in zip(returned, chosen, strict=True) for pair in zip(returned[r], given[g], strict=False)
-        ]
+    if not all("." in path for path in paths):
+        return
+    for i, chosen in enumerate(itertools.islice(itertools.permutations(given, len(returned)), 120)):
+        pairs = [p for r, g in zip(returned, chosen, strict=True) for p in zip(returned[r], given[g], strict=False)]
         if len(pairs) == len(paths) and all(fits(*pair) for pair in pairs):
             yield pairs
+            if i == 0:  # the order of the inputs fits
+                return
 
 
 def _grouped(paths: list[str]) -> dict[str, list[str]]:
-    """The paths by the list or dict in which they are; each of those at the top by itself."""
+    """The paths that lie in a list or dict, by that."""
     groups: dict[str, list[str]] = {}
     for path in paths:
-        groups.setdefault(path.rpartition(".")[0] or f"{path}.", []).append(path)
+        if "." in path:
+            groups.setdefault(path.rpartition(".")[0], []).append(path)
     return groups
 
 
