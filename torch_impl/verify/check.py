@@ -20,7 +20,7 @@ from torch_impl.verify.observe.probes import Probe
 from torch_impl.verify.observe.reference import choose_reference
 from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare, finding
 from torch_impl.verify.trace.recording import TraceError
-from torch_impl.verify.units.roles import is_weight_name
+from torch_impl.verify.units.roles import is_owed
 from torch_impl.verify.units.unit import UserCodeError, float_arrays
 
 if TYPE_CHECKING:
@@ -158,10 +158,12 @@ def _explained(
 def _missing(unit: Unit, base: Observation) -> list[TensorCheck]:
     """A backward owes the gradient of every weight and bias, or None for one that is constant; of others it may."""
     arrays = float_arrays(base.inputs)
-    missing = [n for n in unit.parameters if n in arrays and n not in base.hand and n not in base.declined]
+    owing = (*unit.parameters, "x") if unit.stateful and unit.takes_upstream else unit.parameters
+    missing = [n for n in owing if n in arrays and n not in base.hand and n not in base.declined]
     note = "backward returned no gradient for it (None would say that it is constant)"
     return [
-        TensorCheck(unit.title(n), "could not be checked" if is_weight_name(n) else "right", note=note) for n in missing
+        TensorCheck(unit.title(n), "could not be checked" if is_owed(n, base.hand) else "right", note=note)
+        for n in missing
     ]
 
 

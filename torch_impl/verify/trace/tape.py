@@ -273,9 +273,9 @@ def line(node: Node) -> str:
 
 
 def same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Equal to rounding."""
+    """Equal to rounding; a forward may hold float32 beside float64."""
     return a.shape == b.shape and bool(
-        torch.allclose(a, b, rtol=SAME, atol=SAME_SMALL * max(1.0, _largest(b)), equal_nan=True)
+        torch.allclose(a.to(b.dtype), b, rtol=SAME, atol=SAME_SMALL * max(1.0, _largest(b)), equal_nan=True)
     )
 
 

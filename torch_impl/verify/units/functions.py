@@ -46,6 +46,11 @@ class Convention:
     def takes_upstream(self) -> bool:
         return any(kind == "upstream" for kind, _ in self.arguments)
 
+    @property
+    def in_order(self) -> list[str]:
+        """The inputs of the gradients that were returned without names."""
+        return [name for path, name in (self.gradients or {}).items() if _is_place(path)]
+
 
 def function_unit(
     forward: Callable[..., Any],
@@ -67,6 +72,8 @@ def function_unit(
     pair = Pair(forward, backward, loss, inputs, candidates, targets, lists)
     convention = pair.found()
     named = set(candidates if convention.gradients is None else convention.gradients.values())
+    # A weight within a list or dict, too, for which there is no gradient: that has to be seen.
+    named |= {n for n, v in candidates.items() if "." in n and is_float_array(v) and roles.is_owed(n, named)}
     flat = {path: np.array(v) if isinstance(v, float) else v for path, v in leaves(inputs) if path in named}
     flat |= {name: v for name, v in inputs.items() if not isinstance(v, Mapping | list | tuple) and name not in flat}
     flat = {name: flat[name] for name in dict.fromkeys([*(p for p, _ in leaves(inputs)), *flat]) if name in flat}
@@ -87,6 +94,9 @@ def function_unit(
     notes = []
     if convention.others:
         notes.append(f"{unit.name}: backward also returned {', '.join(convention.others)}, which no input has")
+    order = convention.in_order
+    if order not in (list(candidates)[: len(order)], [n for n in candidates if n not in pair.last][: len(order)]):
+        notes.append(f"{unit.name}: what backward returned is taken for the gradients of {', '.join(order)}")
     return unit, flat, notes
 
 
@@ -106,6 +116,7 @@ class Pair:
         self.functions = {"forward": forward, "backward": backward, "loss": loss}
         self.inputs, self.candidates, self.targets, self.lists = inputs, candidates, targets, lists
         self.known = arguments_of(forward, inputs, (loss, backward))
+        self.last = targets_among(candidates, targets)
 
     def given(self, flat: Inputs) -> Inputs:
         """The arguments by name, with the arrays of ``flat`` in their places."""
@@ -195,7 +206,7 @@ class Pair:
             _value_at(result if isinstance(result, tuple) else tuple(getattr(result, "values", lambda: (result,))()))
         with same_global_draws():
             result = call("forward", self.outputs, {}, None)
-        best: list[tuple[tuple[int, int], Convention]] = []
+        best: list[tuple[tuple[int, int, int], Convention]] = []
         first: Convention | None = None
         for n_out, arguments in dict.fromkeys(self._conventions(result[1])):
             trial = Convention(n_out, arguments, None)
@@ -210,9 +221,10 @@ class Pair:
                 assigned(self.parts(returned), self.candidates, self.targets), 20
             ):
                 if gradients:
-                    score = (fit, self._agrees(arguments))
+                    # A gradient with the wrong sign may be that of the targets: nobody means those first.
+                    score = (fit, self._agrees(arguments), -len(self.last.intersection(gradients.values())))
                     best.append((score, Convention(n_out, arguments, gradients, others)))
-        highest = max((score for score, _ in best), default=(0, 0))
+        highest = max((score for score, _ in best), default=(0, 0, 0))
         chosen = [convention for score, convention in best if score == highest]
         # One that only happens to run is none: where the gradients fit no shapes, names say how it is meant.
         misfits = bool(chosen) and highest[0] < len(chosen[0].gradients or ())
@@ -369,14 +381,12 @@ def assigned(
 
     named: dict[str, str] = {}
     for path in parts:
-        name = None if path.rsplit(".", 1)[-1].isdigit() else _meant(path, candidates)
+        name = None if _is_place(path) else _meant(path, candidates)
         if name is not None and name not in named.values():
             named[path] = name
-    paths = [path for path in parts if path.rsplit(".", 1)[-1].isdigit()]
+    paths = [path for path in parts if _is_place(path)]
     left = {name: v for name, v in candidates.items() if name not in named.values()}
-    last = {n for n in left if n in targets or n.lower() in ("y", "t", "target", "targets", "y_true", "labels")}
-    last |= {n for n, v in left.items() if roles.kind_of(np.asarray(v)) in ("one-hot", "choice")}
-    last |= {n for n, v in left.items() if not is_float_array(v)}
+    last = targets_among(left, targets) | {n for n, v in left.items() if not is_float_array(v)}
 
     def cost(pairs: list[tuple[str, str]]) -> tuple[int, int]:
         return -sum(fits(*pair) for pair in pairs), sum(n in last for _, n in pairs)
@@ -385,6 +395,17 @@ def assigned(
         found = named | dict(pairs)
         others = tuple(path for path in parts if path not in found)
         yield found, others, sum(fits(path, name) for path, name in found.items())
+
+
+def targets_among(candidates: Mapping[str, Any], targets: tuple[str, ...]) -> set[str]:
+    """The inputs that are targets, by what they are called and what they hold."""
+    called = {n for n in candidates if n in targets or n.lower() in ("y", "t", "target", "targets", "y_true", "labels")}
+    return called | {n for n, v in candidates.items() if roles.kind_of(np.asarray(v)) in ("one-hot", "choice")}
+
+
+def _is_place(path: str) -> bool:
+    """Whether a part of what was returned has no name, but a place in a tuple or list."""
+    return path.rsplit(".", 1)[-1].isdigit()
 
 
 def _alignments(paths: list[str], names: list[str], fits: Callable[[str, str], bool]) -> list[list[tuple[str, str]]]:
@@ -404,7 +425,29 @@ def _alignments(paths: list[str], names: list[str], fits: Callable[[str, str], b
     alone = [(p, [n for n in names if fits(p, n)]) for p in paths]
     if all(len(fitting) == 1 for _, fitting in alone) and len({f[0] for _, f in alone}) == len(paths):
         made.append([(p, f[0]) for p, f in alone])
-    return made
+    return made + list(_by_groups(paths, names, fits))
+
+
+def _by_groups(paths: list[str], names: list[str], fits: Callable[[str, str], bool]) -> Iterator[list[tuple[str, str]]]:
+    """Lists of gradients that belong to lists of inputs, in another order: (biases', weights')."""
+    returned, given = _grouped(paths), _grouped(names)
+    if not all("." in path for path in paths):
+        return
+    for i, chosen in enumerate(itertools.islice(itertools.permutations(given, len(returned)), 120)):
+        pairs = [p for r, g in zip(returned, chosen, strict=True) for p in zip(returned[r], given[g], strict=False)]
+        if len(pairs) == len(paths) and all(fits(*pair) for pair in pairs):
+            yield pairs
+            if i == 0:  # the order of the inputs fits
+                return
+
+
+def _grouped(paths: list[str]) -> dict[str, list[str]]:
+    """The paths that lie in a list or dict, by that."""
+    groups: dict[str, list[str]] = {}
+    for path in paths:
+        if "." in path:
+            groups.setdefault(path.rpartition(".")[0], []).append(path)
+    return groups
 
 
 def _meant(path: str, candidates: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.random import Generator
     from numpy.typing import NDArray
@@ -41,10 +41,15 @@ def data_among(arrays: Mapping[str, Array], targets: Sequence[str] = ()) -> set[
 
 
 def is_weight_name(name: str) -> bool:
-    """Whether an input is called as what is trained is called: w, W1, bias, gamma, parameters.b2."""
-    return bool(
-        re.fullmatch(r"(w|b|weights?|bias|biases|gamma|beta|kernels?)(_?\w?\d*)", name.rsplit(".", 1)[-1].lower())
-    )
+    """Whether an input is called as what is trained is called: w, W1, bias, gamma, parameters.b2, weights.0."""
+    called = re.compile(r"(w|b|weights?|bias|biases|gamma|beta|kernels?)(_?\w?\d*)")
+    return any(called.fullmatch(part) for part in name.lower().split("."))
+
+
+def is_owed(name: str, given: Iterable[str]) -> bool:
+    """Whether backward owes a gradient: of weights, and of what lies in a list in which others are ``given`` theirs."""
+    kin = {re.sub(r"\d+", "0", other) for other in given}
+    return is_weight_name(name) or ("." in name and re.sub(r"\d+", "0", name) in kin)
 
 
 def kind_of(value: Array, parameter: bool = False) -> Kind:

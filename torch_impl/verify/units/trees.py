@@ -41,7 +41,7 @@ def mapped(tree: Any, function: Callable[[str, Any], Any], path: str = "", depth
 
 def is_number(value: Any) -> bool:
     """Whether it may be a gradient: an array, a number, or None for a constant."""
-    return value is None or isinstance(value, np.ndarray | float | np.number)
+    return value is None or (isinstance(value, np.ndarray | float | int | np.number) and not isinstance(value, bool))
 
 
 def is_float_array(value: Any) -> bool:
