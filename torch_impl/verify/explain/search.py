@@ -4,12 +4,11 @@ A hypothesis is accepted only if it reproduces the user's numbers to rounding wi
 widths, saturated inputs, one row. Several faults are found one after another, each on the tape that holds those before.
 """
 
-from __future__ import annotations
-
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -17,19 +16,12 @@ from torch_impl.verify.explain.trial import Trial
 from torch_impl.verify.explain.words import from_numbers, known, unknown
 from torch_impl.verify.mistakes.catalogue import CATALOGUE, hypotheses
 from torch_impl.verify.mistakes.factors import name_factor
-from torch_impl.verify.mistakes.hypothesis import EVERYWHERE, LATE, Hypothesis
+from torch_impl.verify.mistakes.hypothesis import EVERYWHERE, LATE, Hypothesis, Named, Rule
 from torch_impl.verify.mistakes.sites import Sites
-from torch_impl.verify.report import ratios
-from torch_impl.verify.trace.tape import reshapes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from torch_impl.verify.mistakes.hypothesis import Named, Rule
-    from torch_impl.verify.observe.observation import Observation
-    from torch_impl.verify.report import Finding
-    from torch_impl.verify.trace.tape import Node, Tape
-    from torch_impl.verify.units.unit import Unit
+from torch_impl.verify.observe.observation import Observation
+from torch_impl.verify.report import Finding, ratios
+from torch_impl.verify.trace.tape import Node, Tape, reshapes
+from torch_impl.verify.units.unit import Unit
 
 MOST_STARTS = 5  # explanations of the first wrong tensor that are followed up, where the best ends in an unknown fault
 
@@ -155,14 +147,13 @@ class Search:
     def _links(self, chain: list[Link], todo: list[str], right: list[str]) -> list[Link]:
         """The hypotheses that explain something of ``todo`` beside those of the chain, the best first."""
         applied = [(link.hypothesis, link.numbers) for link in chain]
-        trial = cache(lambda i: Trial(self.observations[i], self.tape.index, applied))
+        trials = [Trial(o, self.tape.index, applied) for o in self.observations]
         found: list[Link] = []
         for wave in self.waves:
-            tried = (self._try(hypothesis, trial, todo, right) for hypothesis in wave)
+            tried = (_tried(hypothesis, trials, todo, right) for hypothesis in wave)
             found += [link for link in tried if link is not None]
             if any(todo[0] in link.explained for link in found):
                 break
-
         return self._ranked(found, todo)
 
     def _ranked(self, found: list[Link], todo: list[str]) -> list[Link]:
@@ -184,36 +175,6 @@ class Search:
             ties = [name for name in dict.fromkeys([*link.named[2:], *alike]) if name != link.named[0]]
             best.setdefault(kind, replace(link, named=(*link.named[:2], *ties)))
         return list(best.values())
-
-    def _try(
-        self, hypothesis: Hypothesis, trial: Callable[[int], Trial], todo: list[str], right: list[str]
-    ) -> Link | None:
-        """The link, if the hypothesis explains something of ``todo`` with every probe, and changes nothing right."""
-        try:
-            residual, numbers, vouched = 0.0, {}, False  # vouched by a probe in which the user's gradient is wrong
-            explained, after = todo, trial(0).gradients
-            for i, o in enumerate(self.observations):  # the first one dismisses most
-                explained, gradients, numbers[o.probe] = _explained(trial(i), hypothesis, explained, right)
-                if gradients is None:
-                    continue  # this probe can't vouch for it
-                if not explained:
-                    return None
-                vouched |= any(not o.matches(n, o.auto[n]) for n in explained)
-                residual = max([residual, *(o.residual(n, gradients[n]) / o.scale(n) for n in explained)])
-                after = gradients if i == 0 else after
-        except (RuntimeError, KeyError, IndexError, StopIteration):  # it makes no sense at these shapes
-            return None
-        named: Named | None = (hypothesis.mistake, hypothesis.formula)
-        fitted = {o.probe: numbers[o.probe] for o in self.observations if not math.isnan(numbers[o.probe])}
-        if hypothesis.name_of is not None and vouched:
-            named = hypothesis.name_of(list(fitted.values()), [o for o in self.observations if o.probe in fitted])
-        if not vouched or named is None:
-            return None
-        numbers |= dict.fromkeys(numbers.keys() - fitted.keys(), next(iter(fitted.values())))
-        before, o = trial(0).gradients, self.observations[0]
-        left = [n for n in todo if n not in explained and n in after and np.shape(after[n]) == np.shape(before[n])]
-        left = [n for n in left if not o.matches_each(n, after[n], before[n])]
-        return Link(hypothesis, named, numbers, tuple(n for n in todo if n in explained), len(left), residual)
 
     def by_line(self, links: list[Link]) -> list[Link]:
         """One link for all that say the same of one line."""
@@ -239,20 +200,37 @@ class Search:
         return [known(self.unit, named, link.explained, link.residual, h.place, evidence) for named in both]
 
 
-def _explained(
-    trial: Trial, hypothesis: Hypothesis, names: list[str], right: list[str]
-) -> tuple[list[str], dict[str, Any] | None, float]:
-    """What of ``names`` it explains here, nothing if what is right would change; the gradients, the fitted number."""
-    o, (gradients, c) = trial.observation, trial.fit(hypothesis, names)
-    if gradients is None:
-        return [], {}, math.nan
-    if not gradients:
-        return names, None, math.nan
-    if hypothesis.targets and not all(np.isfinite(gradients[n]).all() for n in names):
-        return names, None, c
-    explained = [n for n in names if n in gradients and o.matches(n, gradients[n])]
-    spoilt = explained and not all(o.matches(n, gradients[n]) for n in right if n in gradients)
-    return [] if spoilt else explained, gradients, c
+def _tried(hypothesis: Hypothesis, trials: list[Trial], todo: list[str], right: list[str]) -> Link | None:
+    """The link, if the hypothesis explains something of ``todo`` with every probe, and changes nothing right."""
+    explained, residual, numbers, vouched = todo, 0.0, {}, []
+    before = after = trials[0].gradients
+    try:
+        for trial in trials:  # the first one dismisses most
+            o = trial.observation
+            explained, gradients, c = trial.explains(hypothesis, explained, right)
+            if not explained:
+                return None
+            if gradients is None:
+                continue  # this probe can't vouch for it
+            numbers[o.probe] = c
+            vouched.append(any(not o.matches(n, o.auto[n]) for n in explained))
+            residual = max([residual, *(o.residual(n, gradients[n]) / o.scale(n) for n in explained)])
+            after = gradients if trial is trials[0] else after
+    except (RuntimeError, KeyError, IndexError, StopIteration):  # it makes no sense at these shapes
+        return None
+    if not any(vouched):  # by a probe in which the user's gradient is wrong
+        return None
+    seen = [trial.observation for trial in trials if trial.observation.probe in numbers]
+    named: Named | None = (hypothesis.mistake, hypothesis.formula)
+    if hypothesis.name_of is not None:
+        named = hypothesis.name_of([*numbers.values()], seen)
+    if named is None:
+        return None
+    numbers = {trial.observation.probe: next(iter(numbers.values())) for trial in trials} | numbers
+    o = trials[0].observation
+    left = [n for n in todo if n not in explained and n in after and np.shape(after[n]) == np.shape(before[n])]
+    left = [n for n in left if not o.matches_each(n, after[n], before[n])]
+    return Link(hypothesis, named, numbers, tuple(n for n in todo if n in explained), len(left), residual)
 
 
 def _times_c_and(rule: Rule) -> Rule:
