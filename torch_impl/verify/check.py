@@ -147,7 +147,7 @@ def _explained(
         return [resampled(unit, base, wrong)]
     for o in seen.observations[1:]:
         o.tape = tape_of(o, seen.reference if o.unit is unit else None)
-    findings = explain(unit, seen.observations, wrong, neighbours)
+    findings = explain(unit, seen.observations, wrong)
     if any(f.mistake == "double-softmax" for f in seen.findings):
         # A backward that goes through one of the two softmaxes alone is the same mistake seen from behind.
         same = ("loss-shortcut-misused", "activation-derivative-missing")

@@ -93,16 +93,16 @@ class Trial:
             fits = self._fits(hypothesis, gradients, names)
             if fits is None:
                 return names, None, math.nan
-            gradients, c = max(fits, key=lambda fit: sum(o.matches(n, fit[0][n]) for n in names), default=({}, math.nan))
+            gradients, c = max(
+                fits, key=lambda fit: sum(o.matches(n, fit[0][n]) for n in names), default=({}, math.nan)
+            )
         if hypothesis.targets and not all(np.isfinite(gradients[n]).all() for n in names):
             return names, None, c
         explained = [n for n in names if n in gradients and o.matches(n, gradients[n])]
         spoilt = explained and not all(o.matches(n, gradients[n]) for n in right if n in gradients)
         return [] if spoilt else explained, gradients, c
 
-    def _fits(
-        self, hypothesis: Hypothesis, zero: Gradients, names: list[str]
-    ) -> list[tuple[Gradients, float]] | None:
+    def _fits(self, hypothesis: Hypothesis, zero: Gradients, names: list[str]) -> list[tuple[Gradients, float]] | None:
         """For each tensor that the unknown number fits, the prediction with it; None where no number can be seen."""
         o, one, found = self.observation, self.predict(hypothesis, 1.0), []
         slopes = {n: one[n] - zero[n] for n in zero}

@@ -36,7 +36,7 @@ class Mistake:
 CATALOGUE: dict[str, Mistake] = {}
 
 
-def mistake(name: str, *, what: str, fix: str, kind: Kind = "wrong") -> Callable[[Rule], Rule]:
+def mistake(name: str, what: str, fix: str, kind: Kind = "wrong") -> Callable[[Rule], Rule]:
     """Put a record into the catalogue; as a decorator, with its rule."""
     CATALOGUE[name] = Mistake(name, what, fix, kind)
 

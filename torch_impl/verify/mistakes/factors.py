@@ -24,24 +24,14 @@ from torch_impl.verify.mistakes.sites import Product, Sites
 from torch_impl.verify.tolerances import RATIO
 from torch_impl.verify.trace.tape import Node, line, reshapes
 
-mistake(
-    "missing-batch-mean",
-    what="the 1/B of a mean over the batch is left out",
-    fix="Divide by the batch size, once.",
-)
-mistake(
-    "batch-mean-twice",
-    what="the gradient is divided by the batch size once more than the forward divides",
-    fix="Divide by the batch size in one place only: where the loss takes its mean.",
-)
-mistake(
-    "wrong-divisor",
-    what="the gradient is divided (or multiplied) by the size of another thing than the forward's",
-    fix="Divide by the number of elements that the forward's mean runs over.",
-)
+mistake("missing-batch-mean", "the 1/B of a mean over the batch is left out", "Divide by the batch size, once.")
+mistake("batch-mean-twice", "the gradient is divided by the batch size once more than the forward divides",
+        "Divide by the batch size in one place only: where the loss takes its mean.")  # fmt: skip
+mistake("wrong-divisor", "the gradient is divided (or multiplied) by the size of another thing than the forward's",
+        "Divide by the number of elements that the forward's mean runs over.")  # fmt: skip
 
 
-@mistake("constant-factor", what="a constant factor too much or too little", fix="Take the stray factor out.")
+@mistake("constant-factor", "a constant factor too much or too little", "Take the stray factor out.")
 def scaled(sites: Sites) -> Hypotheses:
     """The gradient at one node, times a number; at every node that one line makes, times one of a few numbers."""
     sources = [sites.tape.sources(mask.v) for mask in sites.masks]
@@ -92,11 +82,7 @@ def _beyond(p: Product, times: Rule) -> Rule:
     return lambda here, g: here.only(p.node, p.weight, g) | here.only(p.node, p.other, times(here, g))
 
 
-@mistake(
-    "wrong-sign",
-    what="the sign is flipped",
-    fix="Flip the sign: gradients point uphill, updates go against them.",
-)
+@mistake("wrong-sign", "the sign is flipped", "Flip the sign: gradients point uphill, updates go against them.")
 def ascent(sites: Sites) -> Hypotheses:
     """A training step that goes along the gradient."""
     if sites.unit.updates_itself:

@@ -8,11 +8,8 @@ from torch_impl.verify.mistakes.sites import Gather, Sites, taken
 from torch_impl.verify.trace.tape import Node
 
 
-@mistake(
-    "duplicate-indices",
-    what="where an index repeats, one of its contributions is kept and the others are lost",
-    fix="Add up what belongs to one row: np.add.at(dW, idx, dout); dW[idx] += dout adds once for each distinct index.",
-)
+@mistake("duplicate-indices", "where an index repeats, one of its contributions is kept and the others are lost",
+         "Add up what belongs to one row: np.add.at(dW, idx, dout); dW[idx] += dout adds once for each distinct index.")  # fmt: skip
 def duplicate_indices(sites: Sites) -> Hypotheses:
     """Of a row that is taken several times, the last contribution alone, or the first."""
     for site in sites.gathers:

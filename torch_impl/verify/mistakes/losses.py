@@ -16,12 +16,9 @@ _FUSED = (aten._log_softmax, aten.log_sigmoid_forward, aten.binary_cross_entropy
 _LARGEST_EPSILON = 1e-2
 
 
-@mistake(
-    "loss-shortcut-misused",
-    what="the shortcut p − y is used where the loss is not cross-entropy, or p(1 − p) is applied on top of it",
-    fix="p − y is the gradient of cross-entropy with respect to the logits, complete; with any other loss, "
-    "multiply dL/dp by the derivative of the output activation.",
-)
+@mistake("loss-shortcut-misused",
+         "the shortcut p − y is used where the loss is not cross-entropy, or p(1 − p) is applied on top of it",
+         "p − y is the gradient of cross-entropy with respect to the logits, complete; with any other loss, multiply dL/dp by the derivative of the output activation.")  # fmt: skip
 def on_top(sites: Sites) -> Hypotheses:
     """p(1 − p) on top, at logits that a loss turns into probabilities, by a softmax of its own or by a fused one."""
     for z, p, _ in sites.softmaxes:
@@ -37,11 +34,8 @@ def on_top(sites: Sites) -> Hypotheses:
                 yield Hypothesis({z: rule}, said, line(z) or sites.titles.get(first, ""))
 
 
-@mistake(
-    "clipping-mismatch",
-    what="the loss clips or adds an ε, and its gradient does not (or the reverse)",
-    fix="Differentiate the loss that is computed, ε and clipping included, or compute it from logits without either.",
-)
+@mistake("clipping-mismatch", "the loss clips or adds an ε, and its gradient does not (or the reverse)",
+         "Differentiate the loss that is computed, ε and clipping included, or compute it from logits without either.")  # fmt: skip
 def clipping(sites: Sites) -> Hypotheses:
     """The gradient of a loss without its ε or its clipping, or of one that has them where the forward has not."""
     for node, source in sites.clips.items():

@@ -14,33 +14,22 @@ def _constant(site: Normalisation, nodes: list[Node], formula: str) -> Hypothesi
     return Hypothesis(dict.fromkeys(nodes, lambda here, g: 0 * g), said, line(site.normal))
 
 
-@mistake(
-    "batchnorm-stats-constant",
-    what="mean and variance are taken as constants",
-    fix=f"Both depend on the input: {RIGHT}.",
-)
+@mistake("batchnorm-stats-constant", "mean and variance are taken as constants", f"Both depend on the input: {RIGHT}.")
 def stats_constant(sites: Sites) -> Hypotheses:
     """Both of them."""
     for site in sites.normalisations:
         yield _constant(site, site.means + site.variances, "dx = dx̂ / σ")
 
 
-@mistake(
-    "batchnorm-mean-term",
-    what="the term that comes from the mean is missing",
-    fix=f"Subtract mean(dx̂): {RIGHT}.",
-)
+@mistake("batchnorm-mean-term", "the term that comes from the mean is missing", f"Subtract mean(dx̂): {RIGHT}.")
 def mean_term(sites: Sites) -> Hypotheses:
     """The mean alone."""
     for site in sites.normalisations:
         yield _constant(site, site.means, "dx = (dx̂ − x̂ mean(dx̂ x̂)) / σ")
 
 
-@mistake(
-    "batchnorm-var-term",
-    what="the term that comes from the variance is missing",
-    fix=f"Subtract x̂ mean(dx̂ x̂): {RIGHT}.",
-)
+@mistake("batchnorm-var-term", "the term that comes from the variance is missing",
+         f"Subtract x̂ mean(dx̂ x̂): {RIGHT}.")  # fmt: skip
 def var_term(sites: Sites) -> Hypotheses:
     """The variance alone."""
     for site in sites.normalisations:

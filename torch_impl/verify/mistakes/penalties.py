@@ -11,18 +11,12 @@ from torch_impl.verify.mistakes.sites import Sites, aten
 from torch_impl.verify.tolerances import NOTHING, RATIO
 from torch_impl.verify.trace.tape import packet_of
 
-mistake(
-    "penalty-on-bias",
-    what="the penalty is applied to a bias in the gradient and not in the loss, or the reverse",
-    fix="Let loss and gradient agree on which parameters are penalised; biases usually are not.",
-)
+mistake("penalty-on-bias", "the penalty is applied to a bias in the gradient and not in the loss, or the reverse",
+        "Let loss and gradient agree on which parameters are penalised; biases usually are not.")  # fmt: skip
 
 
-@mistake(
-    "penalty-factor",
-    what="the penalty's gradient has the wrong factor or sign (λ where 2λ is meant, or the reverse)",
-    fix="The gradient of λ Σw² is 2λ w, that of λ/2 Σw² is λ w, that of λ Σ|w| is λ sign(w).",
-)
+@mistake("penalty-factor", "the penalty's gradient has the wrong factor or sign (λ where 2λ is meant, or the reverse)",
+         "The gradient of λ Σw² is 2λ w, that of λ/2 Σw² is λ w, that of λ Σ|w| is λ sign(w).")  # fmt: skip
 def penalty_factor(sites: Sites) -> Hypotheses:
     """The penalty's gradient some times, without its sign, or on top where the loss has none."""
     for node in sites.penalties:

@@ -12,11 +12,8 @@ from torch_impl.verify.tolerances import RATE, SAME
 from torch_impl.verify.trace.tape import Node, line, packet_of
 
 
-@mistake(
-    "updated-weights",
-    what="the gradient went back through weights that were already updated",
-    fix="Compute every gradient first, and update the parameters after that.",
-)
+@mistake("updated-weights", "the gradient went back through weights that were already updated",
+         "Compute every gradient first, and update the parameters after that.")  # fmt: skip
 def updated_weights(sites: Sites) -> Hypotheses:
     """At one line, wherever it runs; or at every product with the same weights."""
     groups: dict[tuple[str, str], list[Product]] = {}
@@ -47,11 +44,8 @@ def _through_updated(site: Product) -> Rule:
     return rule
 
 
-@mistake(
-    "gamma-missing",
-    what="γ, the parameter that scales, is left out of dx",
-    fix="Multiply by γ before going on back: dx̂ = dy γ.",
-)
+@mistake("gamma-missing", "γ, the parameter that scales, is left out of dx",
+         "Multiply by γ before going on back: dx̂ = dy γ.")  # fmt: skip
 def gamma_missing(sites: Sites) -> Hypotheses:
     """At the product with γ; or everywhere, as if γ were 1."""
     for node, gamma, x, name in sites.products:

@@ -14,11 +14,8 @@ from torch_impl.verify.trace.tape import Node, packet_of, reshapes
 Reduction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-@mistake(
-    "transposed",
-    what="the gradient is transposed, or reshaped in the wrong order",
-    fix="Transpose it back; the gradient of an array has that array's axes, in that order.",
-)
+@mistake("transposed", "the gradient is transposed, or reshaped in the wrong order",
+         "Transpose it back; the gradient of an array has that array's axes, in that order.")  # fmt: skip
 def transposed(sites: Sites) -> Hypotheses:
     """A leaf's gradient with its axes in another order; a product gone back through with its matrix transposed."""
     for leaf, title in sites.titles.items():
@@ -44,11 +41,8 @@ def _through_transposed(here: Here, g: torch.Tensor, p: Product) -> dict[Node, t
     return {p.other: g @ W if p.node.args[1] is p.weight else W @ g, **here.only(p.node, p.weight, g)}
 
 
-@mistake(
-    "shape-only",
-    what="the gradient's values are right, and its shape is not the array's",
-    fix="Give the gradient the shape of its array: keepdims=True in a sum, or a reshape at the end.",
-)
+@mistake("shape-only", "the gradient's values are right, and its shape is not the array's",
+         "Give the gradient the shape of its array: keepdims=True in a sum, or a reshape at the end.")  # fmt: skip
 def shape_only(sites: Sites) -> Hypotheses:
     """The right values with axes of length one too many or too few, or flat."""
 
@@ -63,11 +57,9 @@ def shape_only(sites: Sites) -> Hypotheses:
         yield Hypothesis({leaf: rule}, words, sites.titles[leaf], -1)
 
 
-@mistake(
-    "bias-not-summed",
-    what="the gradient of a broadcast parameter is not summed over the axes that it was broadcast along",
-    fix="Sum over the batch: the parameter acts on every row, so its gradients add up.",
-)
+@mistake("bias-not-summed",
+         "the gradient of a broadcast parameter is not summed over the axes that it was broadcast along",
+         "Sum over the batch: the parameter acts on every row, so its gradients add up.")  # fmt: skip
 def not_summed(sites: Sites) -> Hypotheses:
     """Not summed at all, over other axes, over everything, or averaged."""
     for site in sites.broadcasts:
