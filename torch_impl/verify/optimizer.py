@@ -51,8 +51,8 @@ def verify_optimizer(optimizer: Optimizer | Update, reference: Optimizer | None 
             )
     name = getattr(optimizer, "__name__", None) or str(optimizer)
     candidate: Any = optimizer
-    cases = [(candidate, spec, "")]
-    if dataclasses.is_dataclass(candidate) and getattr(candidate, "weight_decay", None) == spec.weight_decay == 0:
+    cases: list[Any] = [(candidate, spec, "")]
+    if dataclasses.is_dataclass(optimizer) and getattr(candidate, "weight_decay", None) == spec.weight_decay == 0:
         both = (dataclasses.replace(each, weight_decay=DECAY) for each in (candidate, spec))
         cases.append((*both, f", weight decay {DECAY:g}"))
     rows: list[TensorCheck] = []

@@ -28,8 +28,6 @@ def transposed(sites: Sites) -> Hypotheses:
             if [shape[a] for a in axes] != list(shape):
                 read = f"{words}, read into the shape of a"
                 yield Hypothesis({leaf: lambda here, g, a=axes: g.permute(a).reshape(g.shape)}, read, title)
-                kept = "h holds a's elements in a's order, in another shape"
-                yield Hypothesis({leaf: lambda here, g, a=axes: g.reshape([g.shape[k] for k in a])}, kept, title)
     for p in sites.products:
         if packet_of(p.node) in PRODUCTS[:2] and len({*sites.values[p.weight].shape[-2:]}) == 1:
             words = f"the gradient goes back through {p.parameter}ᵀ where it should go through {p.parameter}"
@@ -76,14 +74,13 @@ def _reductions(site: Broadcast, ndim: int) -> Iterator[tuple[str, Reduction]]:
     yield f"h = {delta}, not summed; a = Σ {delta}, {where}", lambda wide, g: wide
     yield f"{total}, the same number in every entry, {where}", lambda wide, g: wide.sum().expand(g.shape)
     yield f"{total}, one number, {where}", lambda wide, g: wide.sum()
-    yield f"h = the first row of {delta}; a = Σ {delta}, {where}", lambda wide, g: wide[0].reshape(g.shape)
     for axes in (axes for n in range(1, ndim + 1) for axes in itertools.combinations(range(ndim), n)):
         over = f"over axis {', '.join(map(str, axes))}"
         words = f"h = {delta} summed {over}; a sums over all that it was broadcast along, {where}"
         yield words, lambda wide, g, axes=axes: wide.sum(dim=axes)
         if site.additive:
             averaged = f"h = {delta} averaged {over}; a = Σ {delta}, {where}"
-            yield averaged, lambda wide, g, axes=axes: _like(wide.mean(dim=axes), g)
+            yield averaged, lambda wide, g, axes=axes: wide.mean(dim=axes)
 
 
 def _reduced(here: Here, g: torch.Tensor, site: Broadcast, reduce: Reduction) -> torch.Tensor:
@@ -96,7 +93,3 @@ def _reduced(here: Here, g: torch.Tensor, site: Broadcast, reduce: Reduction) ->
             (part,) = torch.autograd.grad(here.run(user, {argument: wide}), wide, part, allow_unused=True)
         parts.append(part)
     return g if any(part is None for part in parts) else reduce(torch.stack(parts).sum(dim=0), g)
-
-
-def _like(value: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    return value.reshape(g.shape) if value.numel() == g.numel() else value
