@@ -13,9 +13,8 @@ import numpy as np
 
 from torch_impl.verify.explain.trial import Trial
 from torch_impl.verify.explain.words import from_numbers, known, unknown
-from torch_impl.verify.mistakes.catalogue import hypotheses
+from torch_impl.verify.mistakes.catalogue import EVERYWHERE, LATE, Hypothesis, Named, Rule, hypotheses
 from torch_impl.verify.mistakes.factors import name_factor
-from torch_impl.verify.mistakes.hypothesis import EVERYWHERE, LATE, Hypothesis, Named, Rule
 from torch_impl.verify.mistakes.sites import Sites
 from torch_impl.verify.observe.observation import Observation
 from torch_impl.verify.report import Finding, ratios

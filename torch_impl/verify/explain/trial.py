@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from torch_impl.verify.mistakes.hypothesis import Here, Hypothesis
+from torch_impl.verify.mistakes.catalogue import Here, Hypothesis
 from torch_impl.verify.observe.observation import Observation
 from torch_impl.verify.trace.tape import Node
 

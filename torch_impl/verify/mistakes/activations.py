@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import LATE, Here, Hypotheses, Hypothesis
+from torch_impl.verify.mistakes.catalogue import LATE, Here, Hypotheses, Hypothesis, mistake
 from torch_impl.verify.mistakes.sites import Elementwise, Sites, aten
 from torch_impl.verify.trace.tape import Node, line, packet_of
 
@@ -22,8 +21,12 @@ _BY_OUTPUT: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = {
     "tanh": ("1 − y²", lambda y: 1 - y * y),
 }
 
-mistake("kink-convention", "at a kink the other one-sided derivative is taken",
-        "Nothing to mend: all values between the one-sided derivatives are subgradients; torch has f′(0) = 0 for ReLU.", "convention")  # fmt: skip
+mistake(
+    "kink-convention",
+    "at a kink the other one-sided derivative is taken",
+    "Nothing to mend: all values between the one-sided derivatives are subgradients; torch has f′(0) = 0 for ReLU.",
+    "convention",
+)
 
 
 def _slope_is(site: Elementwise, slope: Slope, said: str, rank: int = 0, name: str = "") -> Hypothesis:
@@ -90,10 +93,6 @@ def wrong_layer(sites: Sites) -> Hypotheses:
             said = f"dz = dy f′(w), w = {name}; {RIGHT}"
             yield _slope_is(site, lambda here, w=w, s=site: here.slope(s.u, s.v, here[w]), said, LATE)
             yield from _by_output(site, w, name, LATE)
-        for other in sites.elementwise:
-            if other is not site and sites.values[other.u].shape == sites.values[site.u].shape:
-                said = f"dz = dy f′(w), f′(w) that of {line(other.u) or other.u}; {RIGHT}"
-                yield _slope_is(site, lambda here, o=other: here.slope(o.u, o.v), said, LATE)
 
 
 def _by_output(site: Elementwise, w: Node, name: str, rank: int = 0) -> Hypotheses:

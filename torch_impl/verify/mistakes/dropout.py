@@ -1,7 +1,6 @@
 """Dropout: its mask left out in the backward pass, drawn anew, or with another scale."""
 
-from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import Hypotheses, Hypothesis
+from torch_impl.verify.mistakes.catalogue import Hypotheses, Hypothesis, mistake
 from torch_impl.verify.mistakes.sites import Sites
 
 
@@ -15,9 +14,12 @@ def mask_missing(sites: Sites) -> Hypotheses:
         yield Hypothesis({v: lambda here, g, u=u, scale=scale: {u: g * scale}}, said)
 
 
-# a factor at the mask, which the rule of factors finds
-mistake("dropout-scale", "the dropout's scale is another one in the backward than in the forward pass",
-        "Scale the gradient as the forward scales: by 1/(1 − p) with inverted dropout, p the probability to drop.")  # fmt: skip
-# found by handing backward the draws of forward
+# A factor at the mask, which the rule of factors finds.
+mistake(
+    "dropout-scale",
+    "the dropout's scale is another one in the backward than in the forward pass",
+    "Scale the gradient as the forward scales: by 1/(1 − p) with inverted dropout, p the probability to drop.",
+)
+# Found by handing backward the draws of forward.
 mistake("dropout-mask-resampled", "the backward pass draws a dropout mask of its own",
         "Keep the forward's mask in the cache and use that.")  # fmt: skip

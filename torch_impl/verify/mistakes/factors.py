@@ -7,8 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import EVERYWHERE, LATE, Hypotheses, Hypothesis, Named, short, times_c
+from torch_impl.verify.mistakes.catalogue import (
+    EVERYWHERE,
+    LATE,
+    Hypotheses,
+    Hypothesis,
+    Named,
+    mistake,
+    short,
+    times_c,
+)
 from torch_impl.verify.mistakes.sites import Sites
 from torch_impl.verify.tolerances import RATIO
 from torch_impl.verify.trace.tape import Node, line, reshapes
@@ -82,10 +90,7 @@ def ascent(sites: Sites) -> Hypotheses:
 
 
 def name_factor(
-    cs: Sequence[float],
-    observations: Sequence[Any],
-    drops: Sequence[float] = (),
-    numbers: Sequence[float] = (1, 2, 0.5),
+    cs: Sequence[float], seen: Sequence[Any], drops: Sequence[float] = (), numbers: Sequence[float] = (1, 2, 0.5)
 ) -> Named | None:
     """The mistake that a fitted factor is, named after the size that it follows from probe to probe.
 
@@ -96,7 +101,7 @@ def name_factor(
     )
     if follows([1.0] * len(cs)) or abs(cs[0]) < 10 * RATIO:  # a gradient of zero is no factor
         return None
-    for named, values in _meanings(observations, drops, numbers):
+    for named, values in _meanings(seen, drops, numbers):
         if follows(values):
             return named
     constant = "constant-factor", f"h = {short(cs[0])} a, with every size that was tried"

@@ -2,8 +2,7 @@
 
 import torch
 
-from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import Here, Hypotheses, Hypothesis
+from torch_impl.verify.mistakes.catalogue import Here, Hypotheses, Hypothesis, mistake
 from torch_impl.verify.mistakes.sites import Gather, Sites, taken
 from torch_impl.verify.trace.tape import Node
 

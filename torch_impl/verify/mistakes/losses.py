@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from torch_impl.verify.mistakes.activations import ON_TOP
-from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import Hypotheses, Hypothesis, Rule
+from torch_impl.verify.mistakes.catalogue import Hypotheses, Hypothesis, Rule, mistake
 from torch_impl.verify.mistakes.sites import Sites, aten
 from torch_impl.verify.tolerances import EPSILONS
 from torch_impl.verify.trace.tape import Node, line, packet_of
@@ -16,9 +15,12 @@ _FUSED = (aten._log_softmax, aten.log_sigmoid_forward, aten.binary_cross_entropy
 _LARGEST_EPSILON = 1e-2
 
 
-@mistake("loss-shortcut-misused",
-         "the shortcut p − y is used where the loss is not cross-entropy, or p(1 − p) is applied on top of it",
-         "p − y is the gradient of cross-entropy with respect to the logits, complete; with any other loss, multiply dL/dp by the derivative of the output activation.")  # fmt: skip
+@mistake(
+    "loss-shortcut-misused",
+    "the shortcut p − y is used where the loss is not cross-entropy, or p(1 − p) is applied on top of it",
+    "p − y is the gradient of cross-entropy with respect to the logits, complete; with any other loss, "
+    "multiply dL/dp by the derivative of the output activation.",
+)
 def on_top(sites: Sites) -> Hypotheses:
     """p(1 − p) on top, at logits that a loss turns into probabilities, by a softmax of its own or by a fused one."""
     for z, p, _ in sites.softmaxes:
@@ -34,8 +36,11 @@ def on_top(sites: Sites) -> Hypotheses:
                 yield Hypothesis({z: rule}, said, line(z) or sites.titles.get(first, ""))
 
 
-@mistake("clipping-mismatch", "the loss clips or adds an ε, and its gradient does not (or the reverse)",
-         "Differentiate the loss that is computed, ε and clipping included, or compute it from logits without either.")  # fmt: skip
+@mistake(
+    "clipping-mismatch",
+    "the loss clips or adds an ε, and its gradient does not (or the reverse)",
+    "Differentiate the loss that is computed, ε and clipping included, or compute it from logits without either.",
+)
 def clipping(sites: Sites) -> Hypotheses:
     """The gradient of a loss without its ε or its clipping, or of one that has them where the forward has not."""
     for node, source in sites.clips.items():

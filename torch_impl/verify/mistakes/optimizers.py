@@ -22,8 +22,12 @@ mistake("adam-eps-placement",
         "w ← w − lr m̂ / (√v̂ + ε): add ε after the root of the corrected second moment.")  # fmt: skip
 mistake("decay-coupled", "weight decay goes through Adam's moments where decoupled decay is meant",
         "Decay the weights by themselves, w ← w − lr λ w, and leave λ w out of the gradient.")  # fmt: skip
-mistake("momentum-convention", "the learning rate stands inside the velocity, or the gradient has a factor 1 − μ",
-        "Nothing to mend, but it is another rule once the learning rate changes: torch has v ← μ v + g, w ← w − lr v.", "convention")  # fmt: skip
+mistake(
+    "momentum-convention",
+    "the learning rate stands inside the velocity, or the gradient has a factor 1 − μ",
+    "Nothing to mend, but it is another rule once the learning rate changes: torch has v ← μ v + g, w ← w − lr v.",
+    "convention",
+)
 
 
 def wrong_updates(record: Any) -> Wrong:

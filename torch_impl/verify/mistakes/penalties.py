@@ -5,8 +5,7 @@ from typing import Any
 
 import torch
 
-from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import Here, Hypotheses, Hypothesis, Named, short, times_c
+from torch_impl.verify.mistakes.catalogue import Here, Hypotheses, Hypothesis, Named, mistake, short, times_c
 from torch_impl.verify.mistakes.sites import Sites, aten
 from torch_impl.verify.tolerances import NOTHING, RATIO
 from torch_impl.verify.trace.tape import packet_of

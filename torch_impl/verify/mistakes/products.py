@@ -5,8 +5,7 @@ from typing import Any
 
 import torch
 
-from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import Here, Hypotheses, Hypothesis, Named, Rule, short
+from torch_impl.verify.mistakes.catalogue import Here, Hypotheses, Hypothesis, Named, Rule, mistake, short
 from torch_impl.verify.mistakes.sites import Product, Sites, aten
 from torch_impl.verify.tolerances import RATE, SAME
 from torch_impl.verify.trace.tape import Node, line, packet_of

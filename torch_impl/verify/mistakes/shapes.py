@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import Here, Hypotheses, Hypothesis, keep
+from torch_impl.verify.mistakes.catalogue import Here, Hypotheses, Hypothesis, Rule, mistake
 from torch_impl.verify.mistakes.sites import PRODUCTS, Broadcast, Product, Sites
 from torch_impl.verify.trace.tape import Node, packet_of, reshapes
 
@@ -22,10 +21,8 @@ def transposed(sites: Sites) -> Hypotheses:
         shape = sites.values[leaf].shape
         for axes in itertools.permutations(range(len(shape))) if 1 < len(shape) <= 4 else ():
             words = "h = aᵀ" if len(shape) == 2 else f"h = a with its axes in the order {axes}"
-            if axes == tuple(range(len(shape))):
-                continue
-            yield Hypothesis({leaf: lambda here, g, a=axes: g.permute(a).contiguous()}, words, title)
-            if [shape[a] for a in axes] != list(shape):
+            if axes != tuple(range(len(shape))):
+                yield Hypothesis({leaf: lambda here, g, a=axes: g.permute(a).contiguous()}, words, title)
                 read = f"{words}, read into the shape of a"
                 yield Hypothesis({leaf: lambda here, g, a=axes: g.permute(a).reshape(g.shape)}, read, title)
     for p in sites.products:
@@ -43,16 +40,15 @@ def _through_transposed(here: Here, g: torch.Tensor, p: Product) -> dict[Node, t
          "Give the gradient the shape of its array: keepdims=True in a sum, or a reshape at the end.")  # fmt: skip
 def shape_only(sites: Sites) -> Hypotheses:
     """The right values with axes of length one too many or too few, or flat."""
-
-    def reshaped(here: Here, g: torch.Tensor, name: str) -> torch.Tensor:
-        shape = np.shape(here.observation.hand[name])
-        alike = [n for n in shape if n > 1] == [n for n in g.shape if n > 1]
-        return g.reshape(shape) if alike or shape == (g.numel(),) else g
-
     for name, leaf in sites.leaves.items():
+
+        def reshaped(here: Here, g: torch.Tensor, name: str = name) -> torch.Tensor:
+            shape = np.shape(here.observation.hand[name])
+            alike = [n for n in shape if n > 1] == [n for n in g.shape if n > 1]
+            return g.reshape(shape) if alike or shape == (g.numel(),) else g
+
         words = f"h holds a's values, a has shape {tuple(sites.values[leaf].shape)}"
-        rule = lambda here, g, name=name: reshaped(here, g, name)  # noqa: E731
-        yield Hypothesis({leaf: rule}, words, sites.titles[leaf], -1)
+        yield Hypothesis({leaf: reshaped}, words, sites.titles[leaf], -1)
 
 
 @mistake("bias-not-summed",
@@ -63,8 +59,13 @@ def not_summed(sites: Sites) -> Hypotheses:
     for site in sites.broadcasts:
         for formula, reduce in _reductions(site, sites.values[site.users[0]].ndim):
             rule = lambda here, g, s=site, reduce=reduce: _reduced(here, g, s, reduce)  # noqa: E731
-            rules = {user: keep(user) for user in site.users} | {site.leaf: rule}
+            rules = {user: _keep(user) for user in site.users} | {site.leaf: rule}
             yield Hypothesis(rules, formula, sites.titles[site.leaf], 1)
+
+
+def _keep(node: Node) -> Rule:
+    """The gradient as it is, kept for the rule of the leaf."""
+    return lambda here, g: here.kept.setdefault(node, g)
 
 
 def _reductions(site: Broadcast, ndim: int) -> Iterator[tuple[str, Reduction]]:
@@ -80,7 +81,7 @@ def _reductions(site: Broadcast, ndim: int) -> Iterator[tuple[str, Reduction]]:
         yield words, lambda wide, g, axes=axes: wide.sum(dim=axes)
         if site.additive:
             averaged = f"h = {delta} averaged {over}; a = Σ {delta}, {where}"
-            yield averaged, lambda wide, g, axes=axes: wide.mean(dim=axes)
+            yield averaged, lambda wide, g, axes=axes: wide.mean(dim=axes).reshape(g.shape)
 
 
 def _reduced(here: Here, g: torch.Tensor, site: Broadcast, reduce: Reduction) -> torch.Tensor:

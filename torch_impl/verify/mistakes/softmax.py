@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import Hypotheses, Hypothesis
+from torch_impl.verify.mistakes.catalogue import Hypotheses, Hypothesis, mistake
 from torch_impl.verify.mistakes.sites import Sites, aten
 from torch_impl.verify.trace.tape import Tape, packet_of
 
