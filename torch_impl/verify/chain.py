@@ -47,13 +47,11 @@ def verify_chain(network: Network, loss: Loss, x: Array, y: Array, params: Param
         network, loss, wide, x, y, seed, units, references, inputs, upstreams, gradients
     )
 
-    neighbours = {f"the input of {unit.name}": i["x"] for unit, i in zip(units[:-1], inputs[:-1], strict=True)}
     reports = []
     for k in reversed(range(len(units))):
-        others = {name: a for name, a in neighbours.items() if name != f"the input of {units[k].name}"}
         floats = float_arrays(inputs[k]) if single else {}
         given = inputs[k] | {n: v.astype(np.float32) for n, v in floats.items()}
-        reports.append(verify_unit(units[k], given, seed, others, (upstreams[k],)))
+        reports.append(verify_unit(units[k], given, seed, (upstreams[k],)))
     report = merged(title, [Report(title, sections), *reports], notes)
     if isinstance(network.layers[-1], scratch.Softmax) and isinstance(loss, scratch.CrossEntropy):
         report = dataclasses.replace(report, findings=(_softmax_before_loss(network), *report.findings))
