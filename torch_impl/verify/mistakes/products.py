@@ -52,7 +52,7 @@ def gamma_missing(sites: Sites) -> Hypotheses:
         if packet_of(node) is aten.mul and smaller and sites.values[sites.leaves[name]].ndim <= 2:
             lost = {node: lambda here, g, n=node, w=gamma, x=x: {x: g, **here.only(n, w, g)}}
             yield Hypothesis(lost, f"dx̂ = dy; should be dx̂ = dy {name}, x̂ what {name} scales")
-    for name in (name for name in sites.unit.parameters if name in sites.leaves and len(sites.tape.outputs) == 1):
+    for name in sites.parameters if len(sites.tape.outputs) == 1 else []:
         leaf = sites.leaves[name]
         ones = {user: _with_ones(user, leaf) for user in leaf.users if user.op == "call_function"}
         if sites.values[leaf].ndim == 1 and ones:

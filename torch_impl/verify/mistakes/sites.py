@@ -38,6 +38,7 @@ class Sites:
         self.unit, self.tape, self.sizes = unit, tape, sizes
         self.index, self.values, self.variable = tape.index, tape.values, tape.variable
         self.leaves = {n: leaf for n, leaf in tape.leaves.items() if leaf in tape.variable}
+        self.parameters = [n for n in unit.parameters if n in self.leaves]
         self.titles = {leaf: unit.title(name) for name, leaf in self.leaves.items()}
         self.long = len(tape.nodes) > LONG
         self.nodes = [n for n in tape.nodes if n in tape.variable and isinstance(tape.values[n], torch.Tensor)]
@@ -105,7 +106,7 @@ class Sites:
         """The parameter that a node is, perhaps reshaped or a part of it; "" if it is none."""
         while node.all_input_nodes and (reshapes(node) or packet_of(node) in (aten.select, aten.slice)):
             node = node.all_input_nodes[0]
-        return next((n for n in self.unit.parameters if self.tape.leaves.get(n) is node), "")
+        return next((n for n in self.parameters if self.leaves[n] is node), "")
 
     @cached_property
     def broadcasts(self) -> list[Broadcast]:
@@ -185,20 +186,19 @@ class Sites:
     def _factor_after(self, v: Node) -> float:
         """The number that v is divided by or multiplied with right after, as in x * mask / (1 - p)."""
         users = [u for u in self.tape.users(v) if not reshapes(u)]
-        numbers = [a for u in users for a in self._numbers(u, [b for b in u.all_input_nodes if b is not v])]
-        if len(users) != 1 or len(numbers) != 1:
+        numbers = self._numbers(users[0]) if len(users) == 1 else []
+        if len(numbers) != 1:
             return 1.0
         return {aten.mul: numbers[0], aten.div: 1 / numbers[0]}.get(packet_of(users[0]), 1.0)
 
-    def _numbers(self, node: Node, among: list[Node]) -> list[float]:
+    def _numbers(self, node: Node) -> list[float]:
         """The numbers that a node is given, as such or as arrays of one element."""
-        values = [float(self.values[a]) for a in among if self.values[a].numel() == 1]
-        return [a for a in node.args if isinstance(a, int | float)] + values
+        values = [self.values[a] for a in node.all_input_nodes if a not in self.variable]
+        return [a for a in node.args if isinstance(a, int | float)] + [float(a) for a in values if a.numel() == 1]
 
     def small_addend(self, node: Node, largest: float) -> float | None:
         """The small constant that a sum adds, such as ε."""
-        fixed = [a for a in node.all_input_nodes if a not in self.variable]
-        return next((a for a in self._numbers(node, fixed) if 0 < abs(a) <= largest), None)
+        return next((a for a in self._numbers(node) if 0 < abs(a) <= largest), None)
 
     @cached_property
     def clips(self) -> dict[Node, Node]:
@@ -206,31 +206,27 @@ class Sites:
         found = {}
         for node in (n for n in self.calls if packet_of(n) in _CLIPS):
             sources = [a for a in node.all_input_nodes if a in self.variable]
-            bounds = [a for a in node.args if isinstance(a, int | float)]
-            bounds += [float(self.values[a].max()) for a in node.all_input_nodes if a not in self.variable]
-            if len(sources) == 1 and any(bound != 0 for bound in bounds):
+            if len(sources) == 1 and any(self._numbers(node)):
                 found[node] = sources[0]
         return found
 
     @cached_property
     def penalties(self) -> list[Node]:
         """The addends of a scalar loss that depend on parameters alone, and the sums of such."""
-        return [n for n in self.calls if self.ends_in_loss and n not in self.from_data and self._is_added(n)]
+        on_data = self.ends_in_loss and all(o in self.from_data for o in self.tape.outputs)
+        scalars = [n for n in self.calls if self.values[n].numel() == 1 and not reshapes(n)]
+        return [n for n in scalars if on_data and n not in self.from_data and self._is_added(n)]
 
     def _is_added(self, node: Node) -> bool:
-        if self.values[node].numel() != 1 or reshapes(node):
-            return False
-        beside_data = False
         while node not in self.tape.outputs:
-            users = self.tape.users(node)
-            others = [a for u in users for a in u.all_input_nodes if a is not node and a in self.variable]
-            packet = packet_of(users[0]) if len(users) == 1 else None
-            scales = not others and packet in (aten.mul, aten.div, aten.neg)
-            if packet not in (aten.add, aten.sub) and not scales and not (packet and reshapes(users[0])):
+            if len(users := self.tape.users(node)) != 1:
                 return False
-            beside_data |= any(a in self.from_data for a in others)
+            alone = not any(a is not node and a in self.variable for a in users[0].all_input_nodes)
+            linear = (aten.add, aten.sub, *((aten.mul, aten.div, aten.neg) if alone else ()))
+            if packet_of(users[0]) not in linear and not reshapes(users[0]):
+                return False
             node = users[0]
-        return beside_data
+        return True
 
     @cached_property
     def gathers(self) -> list[Gather]:
