@@ -76,54 +76,42 @@ def _counterpart(optimizer: Any) -> Any:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Steps:
-    """Where the weights start, and the gradient and the learning rate of every step."""
+def _path(update: Callable[[Array, Array, float, int], Any], lr: float, seed: int) -> list[Array]:
+    """The way gone after every step of an ``update(w, g, lr, t)`` that changes w in place.
 
-    start: Array
-    gradients: list[Array]
-    rates: list[float]
-
-    def path(self, update: Callable[[Array, Array, float, int], Any]) -> list[Array]:
-        """The way gone after every step of an ``update(w, g, lr, t)`` that changes w in place."""
-        w, path = self.start.copy(), []
-        for t, (g, lr) in enumerate(zip(self.gradients, self.rates, strict=True), 1):
-            with np.errstate(all="ignore"):
-                update(w, g.copy(), lr, t)
-            path.append(w - self.start)
-        return path
-
-
-def _steps(record: Any, seed: int) -> Steps:
-    """Element 0 has a tiny gradient, element 1 none at all."""
+    Element 0 has a tiny gradient, element 1 none at all.
+    """
     rng = np.random.default_rng(seed)
-    gradients = [rng.standard_normal(13) for _ in RATES]
-    for g in gradients:
-        g[:2] *= 1e-9, 0.0
-    return Steps(rng.standard_normal(13), gradients, [record.lr * rate for rate in RATES])
+    gradients = rng.standard_normal((len(RATES), 13)) * [1e-9, 0.0, *[1.0] * 11]
+    start = rng.standard_normal(13)
+    w, path = start.copy(), []
+    for t, (g, rate) in enumerate(zip(gradients, RATES, strict=True), 1):
+        with np.errstate(all="ignore"):
+            update(w, g.copy(), lr * rate, t)
+        path.append(w - start)
+    return path
 
 
 def _trajectory(
     optimizer: Any, record: Any, name: str, words: str, seed: int
 ) -> tuple[list[TensorCheck], list[Finding]]:
-    steps, note = _steps(record, seed), ""
-    torchs = steps.path(_torchs_update(record, steps.start))
+    torchs, note = _path(_torchs_update(record), record.lr, seed), ""
     # What is compared is the way gone, so that a small learning rate does not hide a wrong step behind large weights.
     tolerances = [SAME * float(np.abs(a).max()) + TINY for a in torchs]
     try:
-        hand, changed = _by_hand(optimizer, steps)
+        hand, changed = _by_hand(optimizer, record.lr, seed)
         if np.any(torchs) and not np.any(hand):
             note = "w is as it was after six steps; update(w, g, slots, lr, t) is to change w in place"
     except UserCodeError as error:
         note = str(error)
     if note:
         return [TensorCheck(f"w{words}", "could not be checked", note=note)], []
-    findings = []
     tensors = [f"w after step {k}{words}" for k in range(1, len(torchs) + 1)]
-    steps_apart = [not np.abs(h - a).max() <= t for h, a, t in zip(hand, torchs, tolerances, strict=True)]
-    if any(steps_apart):
-        k = steps_apart.index(True)
-        mistake, formula, residual = _explain(record, steps, hand, tolerances)
+    wrong = [k for k, t in enumerate(tolerances) if not np.abs(hand[k] - torchs[k]).max() <= t]
+    findings = []
+    if wrong:
+        k = wrong[0]
+        mistake, formula, residual = _explain(record, hand, tolerances, seed)
         said = "" if mistake != UNKNOWN else "the steps differ from torch's, and no mistake of the catalogue makes them"
         evidence = f"the way gone after step {k + 1}: {ratios(hand[k], torchs[k])}"
         findings.append(
@@ -131,48 +119,46 @@ def _trajectory(
                     evidence=evidence, residual=residual)
         )  # fmt: skip
     verdict = findings[0].verdict if findings else "wrong"
-    rows = [
-        compare(tensor, h, a, t, f"step {k}", verdict)
-        for k, (tensor, h, a, t) in enumerate(zip(tensors, hand, torchs, tolerances, strict=True), 1)
-    ]
+    checked = enumerate(zip(tensors, hand, torchs, tolerances, strict=True), 1)
+    rows = [compare(tensor, h, a, t, f"step {k}", verdict) for k, (tensor, h, a, t) in checked]
     if changed:
         text, evidence = "the gradient is changed in place", "the bytes of g differ after the update"
         findings.append(finding(CATALOGUE["aliasing"], ["g"], name, text=text, evidence=evidence))
     return rows, findings
 
 
-def _by_hand(optimizer: Any, steps: Steps) -> tuple[list[Array], bool]:
+def _by_hand(optimizer: Any, lr: float, seed: int) -> tuple[list[Array], bool]:
     """The path, and whether a gradient was changed."""
-    record, changed = isinstance(optimizer, Optimizer), []
-    slots = call("slots", optimizer.slots, steps.start.copy()) if record else {}
+    record, changed, slots = isinstance(optimizer, Optimizer), [], None
 
     def update(w: Array, g: Array, lr: float, t: int) -> None:
+        nonlocal slots
+        if slots is None:
+            slots = call("slots", optimizer.slots, w.copy()) if record else {}
         before = g.tobytes()
         call("update", optimizer.update if record else optimizer, w, g, slots, lr, t)
         changed.append(g.tobytes() != before)
 
-    return steps.path(update), any(changed)
+    return _path(update, lr, seed), any(changed)
 
 
-def _torchs_update(record: Any, start: Array) -> Callable[[Array, Array, float, int], None]:
-    parameter = torch.nn.Parameter(torch.from_numpy(start.copy()))
+def _torchs_update(record: Any) -> Callable[[Array, Array, float, int], None]:
+    parameter = torch.nn.Parameter(torch.zeros(13, dtype=torch.float64))
     optimizer = OPTIMIZERS[type(record)]([parameter], **vars(record))
 
     def update(w: Array, g: Array, lr: float, t: int) -> None:  # noqa: ARG001
-        parameter.grad = torch.from_numpy(g)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        parameter.data, parameter.grad = torch.from_numpy(w), torch.from_numpy(g)  # so that it changes w itself
+        optimizer.param_groups[0]["lr"] = lr
         optimizer.step()
-        w[:] = parameter.detach().numpy()
 
     return update
 
 
-def _explain(record: Any, steps: Steps, hand: list[Array], tolerances: list[float]) -> tuple[str, str, float]:
+def _explain(record: Any, hand: list[Array], tolerances: list[float], seed: int) -> tuple[str, str, float]:
     """The mistake whose trajectory this is, the formula, the residual."""
     for mistake, formula, update in wrong_updates(record):
         slots: dict[str, Any] = {}
-        path = steps.path(lambda w, g, lr, t, u=update, s=slots: u(w, g, s, lr, t))
+        path = _path(lambda w, g, lr, t, u=update, s=slots: u(w, g, s, lr, t), record.lr, seed)
         apart = [float(np.abs(a - b).max()) for a, b in zip(path, hand, strict=True)]
         if all(step <= SLACK * t for step, t in zip(apart, tolerances, strict=True)):
             return mistake, formula, max(apart) / float(np.abs(hand[-1]).max())

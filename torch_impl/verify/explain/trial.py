@@ -13,7 +13,7 @@ from torch_impl.verify.trace.tape import Node
 
 Known = Sequence[tuple[Hypothesis, Mapping[str, float]]]  # with the fitted number of each probe
 Gradients = dict[str, Any]
-Arrivals = dict[Node, dict[Any, Any]]  # the gradients that arrive at a node, by the node that sends them
+Arrivals = dict[Node, dict[Any, Any]]  # gradients by node: what arrives, by its sender; what is sent, by its receiver
 
 
 class Trial:
@@ -24,9 +24,9 @@ class Trial:
         self.observation, self.index, self.known = observation, index, known
         targets = {observation.tape.nodes[index[n]]: f for h, _ in known for n, f in h.targets.items()}
         self.tape = observation.tape.with_targets(targets) if targets else observation.tape
-        self.arrivals: Arrivals = {}
-        self.sent: dict[Node, dict[Node, Any]] = {}
         self.rules = self._rules(known)
+        self.arrivals: Arrivals = {}
+        self.sent: Arrivals = {}
         seeds: Arrivals = {}
         for i, (node, seed) in enumerate(zip(self.tape.outputs, observation.seeds(), strict=True)):
             seeds.setdefault(node, {})[i] = seed
@@ -46,18 +46,17 @@ class Trial:
 
     def _go_back(
         self, arrivals: Arrivals, added: Mapping[Node, list[partial[Any]]]
-    ) -> tuple[Arrivals, dict[Node, dict[Node, Any]], Gradients]:
+    ) -> tuple[Arrivals, Arrivals, Gradients]:
         """Back from ``arrivals`` and from nodes with ``added`` rules, through what changes by that and nothing else.
 
         Returns what arrives otherwise than before, what is sent otherwise, and the leaves' gradients that change.
         """
-        everything: dict[Node, dict[Node, Any]] = {}
+        everything: Arrivals = {}
         names, found = {leaf: name for name, leaf in self._leaves()}, {}
         for node in reversed(self.tape.nodes):
             if node not in self.tape.variable or (node not in arrivals and node not in added):
                 continue
-            parts = (self.arrivals.get(node, {}) | arrivals.get(node, {})).values()
-            arrived = g = _total(parts)
+            arrived = g = _total((self.arrivals.get(node, {}) | arrivals.get(node, {})).values())
             sent: dict[Node, Any] | None = None if g is not None else {}
             for rule in (*self.rules.get(node, ()), *added.get(node, ())) if g is not None else ():
                 made = rule(g)
