@@ -76,17 +76,15 @@ def slope_lost(sites: Sites) -> Hypotheses:
     said = f"dz = dy [z > 0]; {RIGHT}, which is not 0 for z < 0"
     for site in (site for site in sites.elementwise if site.bends):
         yield _slope_is(site, lambda here, s=site: here.slope(s.u, s.v) * (here[s.u] > 0), said)
-    for p in sites.products:
-        if packet_of(p.node) is aten.mul and any(
-            packet_of(user) in (aten.where, aten.maximum) for user in p.node.users
-        ):
+    for p in (p for p in sites.products if packet_of(p.node) is aten.mul):
+        if {packet_of(user) for user in p.node.users} & {aten.where, aten.maximum}:
             yield Hypothesis({p.node: lambda here, g, p=p: here.only(p.node, p.weight, g)}, said)
 
 
 @mistake("wrong-layer-mask", "the mask or derivative of another layer is used",
          "Use the pre-activation of the very layer that the gradient passes through.")  # fmt: skip
 def wrong_layer(sites: Sites) -> Hypotheses:
-    """f′ at any other array of the shape of z, or the derivative of another layer's activation."""
+    """f′ at any other array of the shape of z."""
     masks = [s for s in sites.elementwise if s.name or (s.bends and not sites.feeds(s.v))]  # |r| of a loss is no layer
     for site in masks if len(masks) <= MOST else []:
         for w, name in _arrays_like(sites, site):

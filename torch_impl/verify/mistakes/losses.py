@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from torch_impl.verify.mistakes.activations import ON_TOP
-from torch_impl.verify.mistakes.catalogue import Hypotheses, Hypothesis, Rule, mistake
+from torch_impl.verify.mistakes.catalogue import Hypotheses, Hypothesis, mistake
 from torch_impl.verify.mistakes.sites import Sites, aten
 from torch_impl.verify.tolerances import EPSILONS
 from torch_impl.verify.trace.tape import Node, line, packet_of
@@ -57,11 +57,9 @@ def clipping(sites: Sites) -> Hypotheses:
     for nodes in [*([node] for node in logs), *([logs] if len(logs) > 1 else [])]:
         for epsilon in EPSILONS:
             said = f"h is the gradient of a loss with log(p + {epsilon:g}), the forward has log(p)"
-            yield Hypothesis({node: _with_epsilon(node.all_input_nodes[0], epsilon) for node in nodes}, said)
-
-
-def _with_epsilon(p: Node, epsilon: float) -> Rule:
-    return lambda here, g: {p: g / (here[p] + epsilon)}
+            arguments = {node: node.all_input_nodes[0] for node in nodes}
+            rules = {n: lambda here, g, p=p, e=epsilon: {p: g / (here[p] + e)} for n, p in arguments.items()}
+            yield Hypothesis(rules, said)
 
 
 def _hands_on(sites: Sites, node: Node) -> Callable[..., Any]:

@@ -65,7 +65,12 @@ def not_summed(sites: Sites) -> Hypotheses:
 
 def _keep(node: Node) -> Rule:
     """The gradient as it is, kept for the rule of the leaf."""
-    return lambda here, g: here.kept.setdefault(node, g)
+
+    def rule(here: Here, g: torch.Tensor) -> torch.Tensor:
+        here.kept[node] = g
+        return g
+
+    return rule
 
 
 def _reductions(site: Broadcast, ndim: int) -> Iterator[tuple[str, Reduction]]:
