@@ -473,6 +473,14 @@ def test_other_entry_points_name_what_is_wrong(rng):
         verify_loss(MSE(), [1.0], x)
     with pytest.raises(TypeError, match="no counterpart of function is known"):
         verify_optimizer(lambda w, g, slots, lr, t: None)
+    with pytest.raises(ValueError, match="seed is -1, expected at least 0"):
+        verify_optimizer(Adam(), seed=-1)
+    with pytest.raises(TypeError, match=r"seed is 0\.5, expected an integer"):
+        verify_optimizer(Adam(), seed=0.5)
+    with pytest.raises(ValueError, match="lr of optimizer is 0, expected a learning rate above 0"):
+        verify_optimizer(Adam(0.0), Adam(0.1))
+    with pytest.raises(ValueError, match="lr of reference is 0, expected a learning rate above 0"):
+        verify_optimizer(lambda w, g, slots, lr, t: None, Adam(0.0))
     with pytest.raises(TypeError, match="the weight 'W' is a int"):
         Model(type("M", (), {"W": 3})(), None, None, gradients={"W": "dW"})
     m = type("M", (), {})()

@@ -114,14 +114,11 @@ class Chain:
 
     def each(self, single: bool) -> list[Report]:
         """The report of every unit by itself, in backward order."""
-        layers = list(zip(self.units[:-1], self.inputs[:-1], strict=True))
-        neighbours = {f"the input of {unit.name}": given["x"] for unit, given in layers}
         reports = []
         for unit, inputs, upstream in reversed(list(zip(self.units, self.inputs, self.upstreams, strict=True))):
-            others = {name: a for name, a in neighbours.items() if name != f"the input of {unit.name}"}
             floats = float_arrays(inputs) if single else {}
             given = inputs | {n: v.astype(np.float32) for n, v in floats.items()}
-            reports.append(verify_unit(unit, given, self.seed, others, (upstream,)))
+            reports.append(verify_unit(unit, given, self.seed, (upstream,)))
         return reports
 
     def run(self, params: Parameters, inputs: Inputs) -> tuple[Array, Any, Any, Array]:

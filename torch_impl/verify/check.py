@@ -35,13 +35,10 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 
-def verify_unit(
-    unit: Unit, inputs: Inputs, seed: int = 0, neighbours: dict[str, Array] | None = None, upstream: Any = None
-) -> Report:
+def verify_unit(unit: Unit, inputs: Inputs, seed: int = 0, upstream: Any = None) -> Report:
     """Compare, explain, watch the state; the report of one section.
 
-    ``upstream`` are the gradients to send in with the inputs as given; random ones else. ``neighbours`` are arrays of
-    other layers, which a wrong mask may have been taken from.
+    ``upstream`` are the gradients to send in with the inputs as given; random ones else.
     """
     doubled = {n: v.astype(np.float64) if n in float_arrays(inputs) else v for n, v in inputs.items()}
     try:
@@ -65,7 +62,7 @@ def verify_unit(
         if convention or remarks:
             verdict = "right, but" if remarks else "convention" if conventions else "right"
         else:
-            explained = softened(_explained(unit, doubled, seen, wrong, neighbours), base, wrong)
+            explained = softened(_explained(unit, doubled, seen, wrong), base, wrong)
             findings += explained
             verdict = "right, but" if all(f.verdict == "right, but" for f in explained) else "wrong"
     checks = [_worst(unit, seen.observations, name, verdict) for name in base.auto if name in base.hand]
@@ -138,16 +135,14 @@ def _see(unit: Unit, inputs: Inputs, seed: int, upstream: Any) -> Seen:
     return seen
 
 
-def _explained(
-    unit: Unit, inputs: Inputs, seen: Seen, wrong: list[str], neighbours: dict[str, Array] | None
-) -> list[Finding]:
+def _explained(unit: Unit, inputs: Inputs, seen: Seen, wrong: list[str]) -> list[Finding]:
     """Findings for the tensors that are wrong."""
     base = seen.observations[0]
     if drawn_anew(unit, inputs, base, wrong):
         return [resampled(unit, base, wrong)]
     for o in seen.observations[1:]:
         o.tape = tape_of(o, seen.reference if o.unit is unit else None)
-    findings = explain(unit, seen.observations, wrong, neighbours)
+    findings = explain(unit, seen.observations, wrong)
     if any(f.mistake == "double-softmax" for f in seen.findings):
         # A backward that goes through one of the two softmaxes alone is the same mistake seen from behind.
         same = ("loss-shortcut-misused", "activation-derivative-missing")

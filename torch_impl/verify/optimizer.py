@@ -1,31 +1,24 @@
 """Optimizers as trajectories: several steps, a change of learning rate, a tiny gradient, weight decay on."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from scratch import checks
 from scratch.optim import Optimizer
 from torch_impl.counterparts import OPTIMIZERS
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
-from torch_impl.verify.mistakes.optimizers import wrong_updates
+from torch_impl.verify.mistakes.optimizers import Update, wrong_updates
 from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare, finding, ratios
 from torch_impl.verify.tolerances import SAME, SLACK, TINY
 from torch_impl.verify.units.unit import UserCodeError, call
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    from torch_impl.verify.mistakes.optimizers import Update
-
-    Array = NDArray[Any]
+Array = NDArray[Any]
 
 RATES = (1.0, 1.0, 1.0, 0.5, 0.5, 2.0)  # times lr: what has the rate inside the velocity parts from the fourth step on
 DECAY = 0.1  # where the optimizer knows weight decay and has none, a second trajectory has this
@@ -42,19 +35,25 @@ def verify_optimizer(optimizer: Optimizer | Update, reference: Optimizer | None 
 
     Raises
         TypeError: no optimizer, or one whose counterpart is not known and not given
+        ValueError: a learning rate of 0, or a negative seed
     """
+    checks.whole("seed", seed, 0)
     spec: Any = reference if reference is not None else _counterpart(optimizer)
     checks.instance("reference", spec, tuple(OPTIMIZERS), "an optimizer of scratch, such as Adam(1e-3)")
     if not callable(optimizer) and not isinstance(optimizer, Optimizer):
         raise TypeError(
             f"optimizer is a {type(optimizer).__name__}, expected a record with slots and update, or a function"
         )
+    for argument, record in (("optimizer", optimizer), ("reference", spec)):
+        if getattr(record, "lr", None) == 0:
+            raise ValueError(
+                f"lr of {argument} is 0, expected a learning rate above 0: with none every update is right"
+            )
     name = getattr(optimizer, "__name__", None) or str(optimizer)
-    cases = [(optimizer, spec, "")]
-    own_decay = getattr(optimizer, "weight_decay", None)
-    if own_decay == 0 and getattr(spec, "weight_decay", None) == 0 and dataclasses.is_dataclass(optimizer):
-        decayed = {"weight_decay": DECAY}
-        both = (dataclasses.replace(each, **decayed) for each in (cast("Any", optimizer), spec))
+    candidate: Any = optimizer
+    cases: list[Any] = [(candidate, spec, "")]
+    if dataclasses.is_dataclass(optimizer) and getattr(candidate, "weight_decay", None) == spec.weight_decay == 0:
+        both = (dataclasses.replace(each, weight_decay=DECAY) for each in (candidate, spec))
         cases.append((*both, f", weight decay {DECAY:g}"))
     rows: list[TensorCheck] = []
     findings: list[Finding] = []
@@ -63,7 +62,7 @@ def verify_optimizer(optimizer: Optimizer | Update, reference: Optimizer | None 
         rows += made
         seen = {finding.mistake for finding in findings}
         # What cannot be named without weight decay is there with it too, where large gradients may hide what it is not.
-        findings += [f for f in found if f.mistake not in seen and not (UNKNOWN in seen and f.tensors == ("w",))]
+        findings += [f for f in found if f.mistake not in seen and not (UNKNOWN in seen and f.tensor != "g")]
     return Report(name, (Section(name, tuple(rows)),), tuple(findings))
 
 
@@ -77,110 +76,90 @@ def _counterpart(optimizer: Any) -> Any:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Steps:
-    """Where the weights start, and the gradient and the learning rate of every step."""
+def _path(update: Callable[[Array, Array, float, int], Any], lr: float, seed: int) -> list[Array]:
+    """The way gone after every step of an ``update(w, g, lr, t)`` that changes w in place.
 
-    start: Array
-    gradients: list[Array]
-    rates: list[float]
-
-    def path(self, update: Callable[[Array, Array, float, int], Any]) -> list[Array]:
-        """The way gone after every step of an ``update(w, g, lr, t)`` that changes w in place."""
-        w, path = self.start.copy(), []
-        for t, (g, lr) in enumerate(zip(self.gradients, self.rates, strict=True), 1):
-            with np.errstate(all="ignore"):
-                update(w, g.copy(), lr, t)
-            path.append(w - self.start)
-        return path
-
-
-def _steps(record: Any, seed: int) -> Steps:
-    """Element 0 has a tiny gradient, element 1 none at all."""
+    Element 0 has a tiny gradient, element 1 none at all.
+    """
     rng = np.random.default_rng(seed)
-    gradients = [rng.standard_normal(13) for _ in RATES]
-    for g in gradients:
-        g[:2] *= 1e-9, 0.0
-    return Steps(rng.standard_normal(13), gradients, [record.lr * rate for rate in RATES])
+    gradients = rng.standard_normal((len(RATES), 13)) * [1e-9, 0.0, *[1.0] * 11]
+    start = rng.standard_normal(13)
+    w, path = start.copy(), []
+    for t, (g, rate) in enumerate(zip(gradients, RATES, strict=True), 1):
+        with np.errstate(all="ignore"):
+            update(w, g.copy(), lr * rate, t)
+        path.append(w - start)
+    return path
 
 
 def _trajectory(
     optimizer: Any, record: Any, name: str, words: str, seed: int
 ) -> tuple[list[TensorCheck], list[Finding]]:
-    steps = _steps(record, seed)
-    try:
-        hand, changed = _by_hand(optimizer, steps)
-    except UserCodeError as error:
-        return [TensorCheck(f"w{words}", "could not be checked", note=str(error))], []
-    torchs = steps.path(_torchs_update(record, steps.start))
+    torchs, note = _path(_torchs_update(record), record.lr, seed), ""
     # What is compared is the way gone, so that a small learning rate does not hide a wrong step behind large weights.
     tolerances = [SAME * float(np.abs(a).max()) + TINY for a in torchs]
-    wrong = not _alike(hand, torchs, tolerances, 1)
-    if wrong and not np.any(hand):
-        note = "w is as it was after six steps; update(w, g, slots, lr, t) is to change w in place"
+    try:
+        hand, changed = _by_hand(optimizer, record.lr, seed)
+        if np.any(torchs) and not np.any(hand):
+            note = "w is as it was after six steps; update(w, g, slots, lr, t) is to change w in place"
+    except UserCodeError as error:
+        note = str(error)
+    if note:
         return [TensorCheck(f"w{words}", "could not be checked", note=note)], []
-    said = "the steps differ from torch's, and no mistake of the catalogue makes them"
-    mistake, formula, residual = _explain(record, steps, hand, tolerances) if wrong else (UNKNOWN, "", math.nan)
-    row = CATALOGUE.get(mistake)
-    verdict: Any = "convention" if row is not None and row.kind == "convention" else "wrong"
-    rows = [
-        compare(f"w after step {k}{words}", h, a, t, f"step {k}", verdict)
-        for k, (h, a, t) in enumerate(zip(hand, torchs, tolerances, strict=True), 1)
-    ]
+    tensors = [f"w after step {k}{words}" for k in range(1, len(torchs) + 1)]
+    wrong = [k for k, t in enumerate(tolerances) if not np.abs(hand[k] - torchs[k]).max() <= t]
     findings = []
     if wrong:
-        k = next(k for k, row in enumerate(rows) if row.verdict != "right")
+        k = wrong[0]
+        mistake, formula, residual = _explain(record, hand, tolerances, seed)
+        said = "" if mistake != UNKNOWN else "the steps differ from torch's, and no mistake of the catalogue makes them"
         evidence = f"the way gone after step {k + 1}: {ratios(hand[k], torchs[k])}"
-        step = f"step {k + 1}"
         findings.append(
-            finding(row or UNKNOWN, ["w"], name, step, text="" if row else said, formula=formula, evidence=evidence,
-                    residual=residual)
+            finding(CATALOGUE.get(mistake, UNKNOWN), [tensors[k]], name, f"step {k + 1}", text=said, formula=formula,
+                    evidence=evidence, residual=residual)
         )  # fmt: skip
-        findings[0] = dataclasses.replace(findings[0], tensor=rows[k].tensor)
+    verdict = findings[0].verdict if findings else "wrong"
+    checked = enumerate(zip(tensors, hand, torchs, tolerances, strict=True), 1)
+    rows = [compare(tensor, h, a, t, f"step {k}", verdict) for k, (tensor, h, a, t) in checked]
     if changed:
-        evidence = "the bytes of g differ after the update"
-        text = "the gradient is changed in place"
+        text, evidence = "the gradient is changed in place", "the bytes of g differ after the update"
         findings.append(finding(CATALOGUE["aliasing"], ["g"], name, text=text, evidence=evidence))
     return rows, findings
 
 
-def _alike(path: list[Array], other: list[Array], tolerances: list[float], slack: float) -> bool:
-    return all(np.abs(a - b).max() <= slack * t for a, b, t in zip(path, other, tolerances, strict=True))
-
-
-def _by_hand(optimizer: Any, steps: Steps) -> tuple[list[Array], bool]:
+def _by_hand(optimizer: Any, lr: float, seed: int) -> tuple[list[Array], bool]:
     """The path, and whether a gradient was changed."""
-    record, changed = isinstance(optimizer, Optimizer), []
-    slots = call("slots", optimizer.slots, steps.start.copy()) if record else {}
+    record, changed, slots = isinstance(optimizer, Optimizer), [], None
 
     def update(w: Array, g: Array, lr: float, t: int) -> None:
+        nonlocal slots
+        if slots is None:
+            slots = call("slots", optimizer.slots, w.copy()) if record else {}
         before = g.tobytes()
         call("update", optimizer.update if record else optimizer, w, g, slots, lr, t)
         changed.append(g.tobytes() != before)
 
-    return steps.path(update), any(changed)
+    return _path(update, lr, seed), any(changed)
 
 
-def _torchs_update(record: Any, start: Array) -> Callable[[Array, Array, float, int], None]:
-    parameter = torch.nn.Parameter(torch.from_numpy(start.copy()))
+def _torchs_update(record: Any) -> Callable[[Array, Array, float, int], None]:
+    parameter = torch.nn.Parameter(torch.zeros(13, dtype=torch.float64))
     optimizer = OPTIMIZERS[type(record)]([parameter], **vars(record))
 
     def update(w: Array, g: Array, lr: float, t: int) -> None:  # noqa: ARG001
-        parameter.grad = torch.from_numpy(g)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        parameter.data, parameter.grad = torch.from_numpy(w), torch.from_numpy(g)  # so that it changes w itself
+        optimizer.param_groups[0]["lr"] = lr
         optimizer.step()
-        w[:] = parameter.detach().numpy()
 
     return update
 
 
-def _explain(record: Any, steps: Steps, hand: list[Array], tolerances: list[float]) -> tuple[str, str, float]:
+def _explain(record: Any, hand: list[Array], tolerances: list[float], seed: int) -> tuple[str, str, float]:
     """The mistake whose trajectory this is, the formula, the residual."""
     for mistake, formula, update in wrong_updates(record):
         slots: dict[str, Any] = {}
-        path = steps.path(lambda w, g, lr, t, u=update, s=slots: u(w, g, s, lr, t))
-        if _alike(path, hand, tolerances, SLACK):
-            apart = max(float(np.abs(a - b).max()) for a, b in zip(path, hand, strict=True))
-            return mistake, formula, apart / float(np.abs(hand[-1]).max())
+        path = _path(lambda w, g, lr, t, u=update, s=slots: u(w, g, s, lr, t), record.lr, seed)
+        apart = [float(np.abs(a - b).max()) for a, b in zip(path, hand, strict=True)]
+        if all(step <= SLACK * t for step, t in zip(apart, tolerances, strict=True)):
+            return mistake, formula, max(apart) / float(np.abs(hand[-1]).max())
     return UNKNOWN, "", math.nan

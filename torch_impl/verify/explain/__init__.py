@@ -1,6 +1,1 @@
-"""Why a gradient is wrong.
-
-``trial.py`` puts a mistake into the reverse pass, ``search.py`` finds the mistakes that make the user's numbers, and
-``words.py`` says so. Two files are to come: ``blame.py``, which of the user's lines the fault is in, and ``repair.py``,
-which edit mends it.
-"""
+"""Why a gradient is wrong: trials put mistakes into the reverse pass, a search finds those that make the numbers."""

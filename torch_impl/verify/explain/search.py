@@ -4,39 +4,27 @@ A hypothesis is accepted only if it reproduces the user's numbers to rounding wi
 widths, saturated inputs, one row. Several faults are found one after another, each on the tape that holds those before.
 """
 
-from __future__ import annotations
-
-import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from torch_impl.verify.explain.trial import Trial
 from torch_impl.verify.explain.words import from_numbers, known, unknown
-from torch_impl.verify.mistakes.catalogue import CATALOGUE, hypotheses
+from torch_impl.verify.mistakes.catalogue import EVERYWHERE, LATE, Hypothesis, Named, Rule, hypotheses
 from torch_impl.verify.mistakes.factors import name_factor
-from torch_impl.verify.mistakes.hypothesis import EVERYWHERE, LATE, Hypothesis
 from torch_impl.verify.mistakes.sites import Sites
-from torch_impl.verify.report import ratios
-from torch_impl.verify.trace.tape import reshapes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from torch_impl.verify.mistakes.hypothesis import Named, Rule
-    from torch_impl.verify.observe.observation import Observation
-    from torch_impl.verify.report import Finding
-    from torch_impl.verify.trace.tape import Node, Tape
-    from torch_impl.verify.units.unit import Unit
+from torch_impl.verify.observe.observation import Observation
+from torch_impl.verify.report import Finding, ratios
+from torch_impl.verify.trace.tape import Node, Tape, reshapes
+from torch_impl.verify.units.unit import Unit
 
 MOST_STARTS = 5  # explanations of the first wrong tensor that are followed up, where the best ends in an unknown fault
 
 
-def explain(
-    unit: Unit, observations: list[Observation], wrong: list[str], neighbours: dict[str, Any] | None = None
-) -> list[Finding]:
+def explain(unit: Unit, observations: list[Observation], wrong: list[str]) -> list[Finding]:
     """Findings for the tensors in ``wrong``, in backward order."""
     first = observations[0]
     present = [o for o in observations if all(name in o.hand for name in wrong)] or [first]
@@ -45,18 +33,14 @@ def explain(
     todo = [n for n in wrong if n not in zero]
     found: list[Finding] = []
     if first.tape is None:
-        found = [f for f in (from_numbers(unit, present, name) for name in todo) if f is not None]
-        todo = [n for n in todo if unit.title(n) not in [f.tensor for f in found]]
+        by_name = {name: from_numbers(unit, present, name) for name in todo}
+        found = [f for f in by_name.values() if f is not None]
+        todo = [name for name, f in by_name.items() if f is None]
     elif todo:
-        search = Search(unit, present, neighbours or {})
-        links, todo = search.run(todo)
-        found = [f for link in search.by_line(links) for f in search.findings(link)]
+        search = Search(unit, present)
+        links, todo = search.follow([], backward_order(first.tape, todo), MOST_STARTS)
+        found = [f for link in links for f in search.findings(link)]
         zero = backward_order(first.tape, zero)
-    if any(f.mistake == "batch-mean-twice" for f in found):
-        # A bias that is averaged beside weights that are averaged: one habit, not two mistakes.
-        twice = CATALOGUE["batch-mean-twice"]
-        found = [replace(f, mistake=twice.name, explanation=f"In {unit.name}: {twice.what}.", fix=twice.fix)
-                 if f.mistake == "bias-not-summed" and "averaged" in f.formula else f for f in found]  # fmt: skip
     return found + unknown(unit, present, [*todo, *zero], together=not found)
 
 
@@ -85,14 +69,14 @@ class Link:
 class Search:
     """The hypotheses of one unit, and which of them explain what is wrong."""
 
-    def __init__(self, unit: Unit, observations: list[Observation], neighbours: dict[str, Any]) -> None:
+    def __init__(self, unit: Unit, observations: list[Observation]) -> None:
         tape = observations[0].tape
         assert tape is not None
         # A graph that unrolls loops has other nodes at other sizes: those probes can't vouch for a place in it.
         structure = [str(n.target) for n in tape.nodes]
         alike = [o for o in observations if o.tape is not None and [str(n.target) for n in o.tape.nodes] == structure]
         self.unit, self.tape, self.observations = unit, tape, alike
-        self.sites = Sites(unit, tape, neighbours, observations[0].sizes)
+        self.sites = Sites(unit, tape, observations[0].sizes)
 
     @cached_property
     def waves(self) -> list[list[Hypothesis]]:
@@ -125,107 +109,48 @@ class Search:
                 scaled = {node: _times_c_and(h.rules[node])}
                 yield replace(h, rules=scaled, rank=LATE, name_of=name_factor, with_it=(h.mistake, h.formula))
 
-    def run(self, wrong: list[str]) -> tuple[list[Link], list[str]]:
-        """The hypotheses that together explain most of ``wrong``, and what they leave unexplained.
+    def follow(self, chain: list[Link], todo: list[str], starts: int = 1) -> tuple[list[Link], list[str]]:
+        """The chain with the hypotheses that explain most of ``todo`` beside it, and what they leave unexplained.
 
-        One after another, each time the best; where that comes to an end too soon, with another first one.
+        One after another, each time the best; where that comes to an end too soon, with another of the first ones.
         """
-        order = backward_order(self.tape, wrong)
-        right = [n for n in self.observations[0].auto if n in self.observations[0].hand and n not in wrong]
-
-        def follow(link: Link) -> tuple[list[Link], list[str]]:
-            chain = [link]
-            while True:
-                explained = [n for link in chain for n in link.explained]
-                todo = [n for n in order if n not in explained]
-                links = self._links(chain, todo, right + explained) if todo else []
-                if not links:
-                    return chain, todo
-                chain.append(links[0])
-
-        best: tuple[list[Link], list[str]] = ([], order)
-        for link in self._links([], order, right)[:MOST_STARTS]:
-            found = follow(link)
-            if len(found[1]) < len(best[1]):
-                best = found
+        best = chain, todo
+        for link in self._links(chain, todo)[:starts] if todo else []:
+            found = self.follow([*chain, link], [n for n in todo if n not in link.explained])
+            best = min(best, found, key=lambda each: len(each[1]))
             if not best[1]:
                 break
         return best
 
-    def _links(self, chain: list[Link], todo: list[str], right: list[str]) -> list[Link]:
-        """The hypotheses that explain something of ``todo`` beside those of the chain, the best first."""
-        applied = [(link.hypothesis, link.numbers) for link in chain]
-        trial = cache(lambda i: Trial(self.observations[i], self.tape.index, applied))
-        found: list[Link] = []
-        for wave in self.waves:
-            tried = (self._try(hypothesis, trial, todo, right) for hypothesis in wave)
-            found += [link for link in tried if link is not None]
-            if any(todo[0] in link.explained for link in found):
-                break
-
-        return self._ranked(found, todo)
-
-    def _ranked(self, found: list[Link], todo: list[str]) -> list[Link]:
-        """The best first; of those that explain the same as well, the others' names are ties.
+    def _links(self, chain: list[Link], todo: list[str]) -> list[Link]:
+        """The hypotheses that explain something of ``todo`` beside those of the chain, the best first; equals are ties.
 
         What makes the first wrong tensor so is where the fault began. Of its explanations the one that explains most;
         then the one that leaves fewest tensors changed but unexplained; the more specific; the one nearest the loss.
         """
+        first = self.observations[0]
+        right = [n for n in first.auto if n in first.hand and n not in todo]
+        applied = [(link.hypothesis, link.numbers) for link in chain]
+        trials = [Trial(o, self.tape.index, applied) for o in self.observations]
 
         def key(link: Link) -> tuple[int, ...]:
-            h, place = link.hypothesis, min(map(todo.index, link.explained))
+            h = link.hypothesis
             at = max(self.tape.index[n] for n in (*h.rules, *h.targets))
-            return place, -len(link.explained), link.left, h.rank, -at
+            return min(map(todo.index, link.explained)), -len(link.explained), link.left, h.rank, -at
 
+        found: list[Link] = []
+        for wave in self.waves:
+            tried = (_tried(hypothesis, trials, todo, right) for hypothesis in wave)
+            found += [link for link in tried if link is not None]
+            if any(todo[0] in link.explained for link in found):
+                break
         best: dict[Any, Link] = {}
         for link in sorted(found, key=key):
-            kind = (link.explained, link.left, link.hypothesis.rank)
+            kind = link.explained, link.left, link.hypothesis.rank
             alike = [s.named[0] for s in found if (s.explained, s.left, s.hypothesis.rank) == kind]
             ties = [name for name in dict.fromkeys([*link.named[2:], *alike]) if name != link.named[0]]
             best.setdefault(kind, replace(link, named=(*link.named[:2], *ties)))
         return list(best.values())
-
-    def _try(
-        self, hypothesis: Hypothesis, trial: Callable[[int], Trial], todo: list[str], right: list[str]
-    ) -> Link | None:
-        """The link, if the hypothesis explains something of ``todo`` with every probe, and changes nothing right."""
-        try:
-            residual, numbers, vouched = 0.0, {}, False  # vouched by a probe in which the user's gradient is wrong
-            explained, after = todo, trial(0).gradients
-            for i, o in enumerate(self.observations):  # the first one dismisses most
-                explained, gradients, numbers[o.probe] = _explained(trial(i), hypothesis, explained, right)
-                if gradients is None:
-                    continue  # this probe can't vouch for it
-                if not explained:
-                    return None
-                vouched |= any(not o.matches(n, o.auto[n]) for n in explained)
-                residual = max([residual, *(o.residual(n, gradients[n]) / o.scale(n) for n in explained)])
-                after = gradients if i == 0 else after
-        except (RuntimeError, KeyError, IndexError, StopIteration):  # it makes no sense at these shapes
-            return None
-        named: Named | None = (hypothesis.mistake, hypothesis.formula)
-        fitted = {o.probe: numbers[o.probe] for o in self.observations if not math.isnan(numbers[o.probe])}
-        if hypothesis.name_of is not None and vouched:
-            named = hypothesis.name_of(list(fitted.values()), [o for o in self.observations if o.probe in fitted])
-        if not vouched or named is None:
-            return None
-        numbers |= dict.fromkeys(numbers.keys() - fitted.keys(), next(iter(fitted.values())))
-        before, o = trial(0).gradients, self.observations[0]
-        left = [n for n in todo if n not in explained and n in after and np.shape(after[n]) == np.shape(before[n])]
-        left = [n for n in left if not o.matches_each(n, after[n], before[n])]
-        return Link(hypothesis, named, numbers, tuple(n for n in todo if n in explained), len(left), residual)
-
-    def by_line(self, links: list[Link]) -> list[Link]:
-        """One link for all that say the same of one line."""
-        merged: dict[Any, Link] = {}
-        for link in links:
-            place = link.hypothesis.place
-            one = merged.setdefault(link if place in self.sites.titles.values() else (link.named, place), link)
-            if one is not link:
-                key, both = (link.named, place), one.explained + link.explained
-                where = replace(one.hypothesis, place=f"{place.removesuffix(EVERYWHERE)}{EVERYWHERE}")
-                merged[key] = replace(one, hypothesis=where, explained=both, residual=max(one.residual, link.residual))
-        return list(merged.values())
 
     def findings(self, link: Link) -> list[Finding]:
         """A finding for a link; two for two mistakes that come together."""
@@ -239,20 +164,37 @@ class Search:
         return [known(self.unit, named, link.explained, link.residual, h.place, evidence) for named in both]
 
 
-def _explained(
-    trial: Trial, hypothesis: Hypothesis, names: list[str], right: list[str]
-) -> tuple[list[str], dict[str, Any] | None, float]:
-    """What of ``names`` it explains here, nothing if what is right would change; the gradients, the fitted number."""
-    o, (gradients, c) = trial.observation, trial.fit(hypothesis, names)
-    if gradients is None:
-        return [], {}, math.nan
-    if not gradients:
-        return names, None, math.nan
-    if hypothesis.targets and not all(np.isfinite(gradients[n]).all() for n in names):
-        return names, None, c
-    explained = [n for n in names if n in gradients and o.matches(n, gradients[n])]
-    spoilt = explained and not all(o.matches(n, gradients[n]) for n in right if n in gradients)
-    return [] if spoilt else explained, gradients, c
+def _tried(hypothesis: Hypothesis, trials: list[Trial], todo: list[str], right: list[str]) -> Link | None:
+    """The link, if the hypothesis explains something of ``todo`` with every probe, and changes nothing right."""
+    explained, residual, numbers, vouched = todo, 0.0, {}, []
+    before = after = trials[0].gradients
+    try:
+        for trial in trials:  # the first one dismisses most
+            o = trial.observation
+            explained, gradients, c = trial.explains(hypothesis, explained, right)
+            if not explained:
+                return None
+            if gradients is None:
+                continue  # this probe can't vouch for it
+            numbers[o.probe] = c
+            vouched.append(any(not o.matches(n, o.auto[n]) for n in explained))
+            residual = max([residual, *(o.residual(n, gradients[n]) / o.scale(n) for n in explained)])
+            after = gradients if trial is trials[0] else after
+    except (RuntimeError, KeyError, IndexError, StopIteration):  # it makes no sense at these shapes
+        return None
+    if not any(vouched):  # by a probe in which the user's gradient is wrong
+        return None
+    seen = [trial.observation for trial in trials if trial.observation.probe in numbers]
+    named: Named | None = (hypothesis.mistake, hypothesis.formula)
+    if hypothesis.name_of is not None:
+        named = hypothesis.name_of([*numbers.values()], seen)
+    if named is None:
+        return None
+    numbers = {trial.observation.probe: next(iter(numbers.values())) for trial in trials} | numbers
+    o = trials[0].observation
+    left = [n for n in todo if n not in explained and n in after and np.shape(after[n]) == np.shape(before[n])]
+    left = [n for n in left if not o.matches_each(n, after[n], before[n])]
+    return Link(hypothesis, named, numbers, tuple(n for n in todo if n in explained), len(left), residual)
 
 
 def _times_c_and(rule: Rule) -> Rule:

@@ -1,33 +1,19 @@
 """A trial: one observation, the mistakes that are known of it, and what one more would make of its gradients."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial, reduce
+from typing import Any
 
 import numpy as np
 
-from torch_impl.verify.mistakes.hypothesis import Here
+from torch_impl.verify.mistakes.catalogue import Here, Hypothesis
+from torch_impl.verify.observe.observation import Observation
+from torch_impl.verify.trace.tape import Node
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from torch_impl.verify.mistakes.hypothesis import Hypothesis
-    from torch_impl.verify.observe.observation import Observation
-    from torch_impl.verify.trace.tape import Node, Rule, Tape
-
-    Known = Sequence[tuple[Hypothesis, Mapping[str, float]]]  # with the fitted number of each probe
-    Gradients = dict[str, Any]
-
-
-class Fit(NamedTuple):
-    """What a hypothesis predicts, with the number that fits best.
-
-    No gradients where none fits; empty ones where the number changes nothing that could be seen.
-    """
-
-    gradients: Gradients | None
-    c: float
+Known = Sequence[tuple[Hypothesis, Mapping[str, float]]]  # with the fitted number of each probe
+Gradients = dict[str, Any]
+Arrivals = dict[Node, dict[Any, Any]]  # gradients by node: what arrives, by its sender; what is sent, by its receiver
 
 
 class Trial:
@@ -35,112 +21,106 @@ class Trial:
 
     def __init__(self, observation: Observation, index: Mapping[Node, int], known: Known) -> None:
         assert observation.tape is not None
-        self.observation, self.index = observation, index
-        self.known = known
-        self.tape, self.rules = self._with(observation.tape, known)
-        self.before: dict[Node, Any] = {}  # the gradient that arrived at a node with rules, before them
-        recording: dict[Node, list[Rule]] = {n: [self._record(n), *rules] for n, rules in self.rules.items()}
-        self.arrived = self.tape.backward(observation.seeds(), recording)
-        self.gradients = self._by_name(self.arrived)
+        self.observation, self.index, self.known = observation, index, known
+        targets = {observation.tape.nodes[index[n]]: f for h, _ in known for n, f in h.targets.items()}
+        self.tape = observation.tape.with_targets(targets) if targets else observation.tape
+        self.rules = self._rules(known)
+        self.arrivals: Arrivals = {}
+        self.sent: Arrivals = {}
+        seeds: Arrivals = {}
+        for i, (node, seed) in enumerate(zip(self.tape.outputs, observation.seeds(), strict=True)):
+            seeds.setdefault(node, {})[i] = seed
+        self.arrivals, self.sent, arrived = self._go_back(seeds, {})
+        self.gradients = {n: np.zeros(self.tape.values[leaf].shape) for n, leaf in self._leaves()} | arrived
 
-    def _record(self, node: Node) -> Rule:
-        return lambda _, g: self.before.setdefault(node, g)
+    def _leaves(self) -> list[tuple[str, Node]]:
+        return [(name, leaf) for name, leaf in self.tape.leaves.items() if name in self.observation.hand]
 
-    def _with(self, tape: Tape, added: Known) -> tuple[Tape, dict[Node, list[Rule]]]:
-        for h, _ in added:
-            if h.targets:
-                tape = tape.with_targets({tape.nodes[self.index[n]]: f for n, f in h.targets.items()})
-        rules: dict[Node, list[Rule]] = {}
-        for h, numbers in added:
-            here = Here(self.observation, tape, self.index, numbers.get(self.observation.probe, 0.0))
+    def _rules(self, known: Known) -> dict[Node, list[partial[Any]]]:
+        rules: dict[Node, list[partial[Any]]] = {}
+        for h, numbers in known:
+            here = Here(self.observation, self.tape, self.index, numbers.get(self.observation.probe, 0.0))
             for node, rule in h.rules.items():
-                rules.setdefault(here.node(node), []).append(_on_tape(here, rule))
-        return tape, rules
+                rules.setdefault(here.node(node), []).append(partial(rule, here))
+        return rules
+
+    def _go_back(
+        self, arrivals: Arrivals, added: Mapping[Node, list[partial[Any]]]
+    ) -> tuple[Arrivals, Arrivals, Gradients]:
+        """Back from ``arrivals`` and from nodes with ``added`` rules, through what changes by that and nothing else.
+
+        Returns what arrives otherwise than before, what is sent otherwise, and the leaves' gradients that change.
+        """
+        everything: Arrivals = {}
+        names, found = {leaf: name for name, leaf in self._leaves()}, {}
+        for node in reversed(self.tape.nodes):
+            if node not in self.tape.variable or (node not in arrivals and node not in added):
+                continue
+            arrived = g = _total((self.arrivals.get(node, {}) | arrivals.get(node, {})).values())
+            sent: dict[Node, Any] | None = None if g is not None else {}
+            for rule in (*self.rules.get(node, ()), *added.get(node, ())) if g is not None else ():
+                made = rule(g)
+                if isinstance(made, dict):
+                    sent = {self.tape.nodes[self.index[n]]: part for n, part in made.items()}
+                    break
+                g = made
+            if node in names:
+                found[names[node]] = np.zeros(self.tape.values[node].shape) if g is None else g.numpy()
+            if node.op != "call_function" or (g is arrived and sent is None and node not in arrivals):
+                continue
+            everything[node] = sent = dict(self.tape.vjp(node, g)) if sent is None else sent
+            for argument in self.sent.get(node, {}) | sent:
+                arrivals.setdefault(argument, {})[node] = sent.get(argument)
+        return arrivals, everything, found
 
     def predict(self, hypothesis: Hypothesis, c: float = 0.0) -> Gradients:
-        """The gradients with one more mistake.
-
-        Autograd's rules are linear, so only the difference that the mistake makes goes back, where it comes by.
-        """
+        """The gradients with one more mistake."""
+        more = [(hypothesis, {self.observation.probe: c})]
         if hypothesis.targets:
-            known = [*self.known, (hypothesis, {self.observation.probe: c})]
-            return Trial(self.observation, self.index, known).gradients
-        _, added = self._with(self.tape, [(hypothesis, {self.observation.probe: c})])
-        change: dict[Node, Any] = {}
-        result: dict[Node, Any] = {}
-        start = max((self.tape.index[n] for n in added), default=-1)
-        for node in reversed(self.tape.nodes[: start + 1]):
-            if (node not in added and not _nonzero(change.get(node))) or node not in self.arrived:
-                continue
-            right = self.before.get(node, self.arrived[node])
-            rules = [*self.rules.get(node, ()), *added.get(node, ())]
-            before = self._send(node, right, self.rules.get(node, ())) if rules else []
-            g = _sum(right, change[node]) if node in change else right
-            if node.op != "call_function":
-                for rule in rules:
-                    g = rule(self.tape, g)
-                result[node] = g
-                continue
-            after = self._send(node, g, rules) if rules else self.tape.vjp(node, change[node])
-            for argument, sent in (*after, *((a, _minus(s)) for a, s in before)):
-                if argument in self.tape.variable:
-                    change[argument] = _sum(change[argument], sent) if argument in change else sent
-        return {**self.gradients, **self._by_name(result, only=True)}
+            return Trial(self.observation, self.index, [*self.known, *more]).gradients
+        return self.gradients | self._go_back({}, self._rules(more))[2]
 
-    def _send(self, node: Node, g: Any, rules: Iterable[Rule]) -> list[tuple[Node, Any]]:
-        for rule in rules:
-            made = rule(self.tape, g)
-            if isinstance(made, list) and not isinstance(g, list):
-                return made
-            g = made
-        return self.tape.vjp(node, g) if node.op == "call_function" else []
+    def explains(
+        self, hypothesis: Hypothesis, names: list[str], right: list[str]
+    ) -> tuple[list[str], Gradients | None, float]:
+        """What of ``names`` it explains, nothing if what is right would change; the gradients, and the fitted number.
 
-    def _by_name(self, arrived: Mapping[Node, Any], only: bool = False) -> Gradients:
-        names = {n: leaf for n, leaf in self.tape.leaves.items() if n in self.observation.hand}
-        found = {n: arrived[leaf].numpy() for n, leaf in names.items() if leaf in arrived}
-        return found if only else {n: np.zeros(self.tape.values[leaf].shape) for n, leaf in names.items()} | found
+        No gradients where this observation can't vouch for it.
+        """
+        o, gradients, c = self.observation, self.predict(hypothesis), 0.0
+        if hypothesis.name_of is not None:
+            fits = self._fits(hypothesis, gradients, names)
+            if fits is None:
+                return names, None, math.nan
+            gradients, c = max(
+                fits, key=lambda fit: sum(o.matches(n, fit[0][n]) for n in names), default=({}, math.nan)
+            )
+        if hypothesis.targets and not all(np.isfinite(gradients[n]).all() for n in names):
+            return names, None, c
+        explained = [n for n in names if n in gradients and o.matches(n, gradients[n])]
+        spoilt = explained and not all(o.matches(n, gradients[n]) for n in right if n in gradients)
+        return [] if spoilt else explained, gradients, c
 
-    def fit(self, hypothesis: Hypothesis, names: list[str]) -> Fit:
-        """The prediction, with the unknown number fitted to the tensor whose number explains most."""
-        if hypothesis.name_of is None:
-            return Fit(self.predict(hypothesis), 0.0)
-        o, best, most = self.observation, Fit(None, math.nan), 0
-        zero, one = self.predict(hypothesis, 0.0), self.predict(hypothesis, 1.0)
-        slopes = {n: one[n] - zero[n] for n in names if np.shape(zero[n]) == np.shape(o.hand[n])}
-        seen = {n: slope for n, slope in slopes.items() if np.abs(slope).max(initial=0) > o.tolerance[n]}
-        if len(slopes) == len(names) and not seen and all(o.matches(n, zero[n]) for n in names):
-            return Fit({}, math.nan)
-        for name, slope in seen.items():
+    def _fits(self, hypothesis: Hypothesis, zero: Gradients, names: list[str]) -> list[tuple[Gradients, float]] | None:
+        """For each tensor that the unknown number fits, the prediction with it; None where no number can be seen."""
+        o, one, found = self.observation, self.predict(hypothesis, 1.0), []
+        slopes = {n: one[n] - zero[n] for n in zero}
+        alike = [n for n in names if np.shape(zero[n]) == np.shape(o.hand[n])]
+        seen = [n for n in alike if np.abs(slopes[n]).max(initial=0) > o.tolerance[n]]
+        if len(alike) == len(names) and not seen and all(o.matches(n, zero[n]) for n in names):
+            return None
+        for name in seen:
+            slope = slopes[name]
             size = float((slope * slope).sum())
             c = float((slope * (o.hand[name] - zero[name])).sum() / size) if math.isfinite(size) else math.nan
             if math.isfinite(c) and o.matches(name, zero[name] + c * slope):
-                made = {n: zero[n] + c * (one[n] - zero[n]) for n in zero}
-                count = sum(o.matches(n, made[n]) for n in names)
-                if count > most:
-                    best, most = Fit(made, c), count
-        return best
+                found.append(({n: zero[n] + c * slopes[n] for n in zero}, c))
+        return found
 
 
-def _on_tape(here: Here, rule: Any) -> Rule:
-    """A rule as the tape's reverse pass takes it."""
-
-    def run(_: Tape, g: Any) -> Any:
-        made = rule(here, g)
-        return [(here.node(n), sent) for n, sent in made.items()] if isinstance(made, dict) else made
-
-    return run
-
-
-def _sum(a: Any, b: Any) -> Any:
-    """The sum of two gradients; of an operation with several results, of each."""
-    if isinstance(a, list):
-        return [q if p is None else p if q is None else p + q for p, q in zip(a, b, strict=True)]
-    return a + b
-
-
-def _minus(a: Any) -> Any:
-    return [None if p is None else -p for p in a] if isinstance(a, list) else -a
-
-
-def _nonzero(a: Any) -> bool:
-    return any(map(_nonzero, a)) if isinstance(a, list) else a is not None and bool(a.any())
+def _total(parts: Iterable[Any]) -> Any:
+    """The sum of gradients, some of them None; of an operation with several results, of each."""
+    known = [part for part in parts if part is not None]
+    if known and isinstance(known[0], list):
+        return [_total(each) for each in zip(*known, strict=True)]
+    return reduce(lambda a, b: a + b, known) if known else None

@@ -1,27 +1,16 @@
 """Findings in words: what explains a tensor, and the numbers of one that nothing explains."""
 
-from __future__ import annotations
-
-import itertools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.mistakes.factors import name_factor
-from torch_impl.verify.report import UNKNOWN, finding, ratios
+from torch_impl.verify.observe.observation import Observation
+from torch_impl.verify.report import UNKNOWN, Finding, finding, ratios
 from torch_impl.verify.tolerances import SLACK
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from torch_impl.verify.observe.observation import Observation
-    from torch_impl.verify.report import Finding
-    from torch_impl.verify.units.unit import Unit
-
-    Array = NDArray[Any]
+from torch_impl.verify.units.unit import Unit
 
 SIZE_PROBES = ("other sizes", "another batch size", "another width", "one row")
 
@@ -39,36 +28,28 @@ def known(
 
 
 def from_numbers(unit: Unit, observations: list[Observation], name: str) -> Finding | None:
-    """What the two arrays alone tell, where there is no tape: a constant ratio, or the transpose."""
-    first, cs, residual = observations[0], [], 0.0
+    """What the two arrays alone tell, where there is no tape: a constant ratio."""
+    cs, residual = [], 0.0
     for o in observations:
         hand, auto = np.asarray(o.hand[name]), o.auto[name]
         used = ~np.isnan(auto)
         if hand.shape != auto.shape or not np.any(auto[used]):
-            break
+            return None
         c = float((hand[used] * auto[used]).sum() / (auto[used] ** 2).sum())
         left = float(np.abs(hand[used] - c * auto[used]).max())
         if left > SLACK * o.tolerance[name] * max(1.0, abs(c)):
-            break
+            return None
         residual = max(residual, left / o.scale(name))
         cs.append(c)
-    named = name_factor(cs, observations) if len(cs) == len(observations) else None
-    if named is None:
-        hand, auto, residual = np.asarray(first.hand[name]), first.auto[name], first.tolerance[name]
-        for axes in itertools.permutations(range(auto.ndim)) if 1 < auto.ndim <= 4 and hand.size == auto.size else ():
-            fits = np.abs(hand.ravel() - auto.transpose(axes).ravel()).max() <= SLACK * residual
-            if fits and axes != tuple(range(auto.ndim)):
-                named = "transposed", f"h = a with its axes in the order {axes}"
-                break
-    return (
-        None if named is None else known(unit, named, [name], residual, "", ratios(first.hand[name], first.auto[name]))
-    )
+    named = name_factor(cs, observations)
+    evidence = ratios(observations[0].hand[name], observations[0].auto[name])
+    return known(unit, named, [name], residual, "", evidence) if named else None
 
 
 def unknown(unit: Unit, observations: list[Observation], names: list[str], together: bool) -> list[Finding]:
     """Faults that nothing known explains, with what the numbers show; of several, one finding if ``together``."""
     groups: dict[Any, list[str]] = {}
-    told = {name: _numbers(unit, observations, name) for name in names}
+    told = {name: _numbers(observations, name) for name in names}
     for name in names:
         groups.setdefault(told[name][0] if together else name, []).append(name)
     found = []
@@ -80,7 +61,7 @@ def unknown(unit: Unit, observations: list[Observation], names: list[str], toget
     return found
 
 
-def _numbers(unit: Unit, observations: list[Observation], name: str) -> tuple[str, str]:  # noqa: ARG001
+def _numbers(observations: list[Observation], name: str) -> tuple[str, str]:
     """What an unknown fault looks like in one tensor: a sentence, and the numbers."""
     worst = max(observations, key=lambda o: o.residual(name, o.auto[name]) / max(o.tolerance[name], 1e-300))
     first = next(o for o in observations if o.differs(name))
@@ -90,10 +71,8 @@ def _numbers(unit: Unit, observations: list[Observation], name: str) -> tuple[st
     elif first.probe in SIZE_PROBES:
         worst = first
         shapes = ", ".join(f"{n} {v.shape}" for n, v in first.inputs.items() if isinstance(v, np.ndarray))
-        text = (
-            f"right with the inputs as given, wrong with {first.probe} ({shapes}): a size may be written into backward "
-            "as a number"
-        )
+        text = f"right with the inputs as given, wrong with {first.probe} ({shapes})"
+        text += ": a size may be written into backward as a number"
     hand, auto = np.asarray(worst.hand[name]), worst.auto[name]
     evidence = ratios(hand, auto)
     if hand.shape == auto.shape:

@@ -92,7 +92,7 @@ def _nested_softmax(unit: Unit, inputs: Inputs, reference: Reference) -> list[Fi
     tape = reference.tape(inputs)
     if tape is None or any(tape.values[o].numel() > 1 for o in tape.outputs):
         return []
-    pairs = [(z, p) for z, p, _ in Sites(unit, tape, {}, {}).softmaxes]
+    pairs = [(z, p) for z, p, _ in Sites(unit, tape, {}).softmaxes]
     fused = [n for n in tape.nodes if packet_of(n) is torch.ops.aten._log_softmax]
     for _, p in pairs:
         again = [q for z, q in pairs if z is p] + [n for n in fused if n.all_input_nodes[0] is p]

@@ -38,7 +38,7 @@ def guarded(unit: Unit, observations: list[Observation], wrong: list[str]) -> li
         most = GUARDED if o is base else math.sqrt(GUARDED)
         if o.probe not in far and any(o.residual(n, o.auto[n]) > most * o.scale(n) for n in wrong if n in o.auto):
             return []
-    sites = Sites(unit, base.tape, {}, base.sizes)
+    sites = Sites(unit, base.tape, base.sizes)
     guards = [n for n in sites.clips if any(_is_small(a) for a in _bounds(sites, n))]
     guards += [n for n in sites.calls if packet_of(n) is aten.add and sites.small_addend(n, LARGEST_GUARD)]
     if not guards:

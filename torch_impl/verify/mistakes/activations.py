@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 
-from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import LATE, Here, Hypotheses, Hypothesis
+from torch_impl.verify.mistakes.catalogue import LATE, Here, Hypotheses, Hypothesis, mistake
 from torch_impl.verify.mistakes.sites import Elementwise, Sites, aten
 from torch_impl.verify.trace.tape import Node, line, packet_of
 
@@ -21,15 +19,13 @@ ON_TOP = "dz ∝ (p − y) p (1 − p), y the targets; should be dz ∝ p − y"
 _BY_OUTPUT: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = {
     "sigmoid": ("y (1 − y)", lambda y: y * (1 - y)),
     "tanh": ("1 − y²", lambda y: 1 - y * y),
-    "exp": ("y", lambda y: y),
-    "softplus": ("1 − e⁻ʸ", lambda y: 1 - torch.exp(-y)),
 }
 
 mistake(
     "kink-convention",
-    what="at a kink the other one-sided derivative is taken",
-    fix="Nothing to mend: all values between the one-sided derivatives are subgradients; torch has f′(0) = 0 for ReLU.",
-    kind="convention",
+    "at a kink the other one-sided derivative is taken",
+    "Nothing to mend: all values between the one-sided derivatives are subgradients; torch has f′(0) = 0 for ReLU.",
+    "convention",
 )
 
 
@@ -41,84 +37,68 @@ def _slope_is(site: Elementwise, slope: Slope, said: str, rank: int = 0, name: s
     )
 
 
-@mistake("activation-derivative-missing", what="f′ is left out", fix="Multiply the arriving gradient by f′(z).")
+def _to_the_power(sites: Sites, power: int, said: str, loss: str, shortcut: str) -> Hypotheses:
+    """f′ to a power; that of a sigmoid before such a loss is the shortcut p − y in the wrong place."""
+    for site in sites.elementwise:
+        slope = lambda here, s=site: here.slope(s.u, s.v) ** power  # noqa: E731
+        if site.name == "sigmoid" and sites.feeds(site.v) == loss:
+            yield _slope_is(site, slope, shortcut, name="loss-shortcut-misused")
+        else:
+            yield _slope_is(site, slope, f"{said}; {RIGHT}")
+
+
+@mistake("activation-derivative-missing", "f′ is left out", "Multiply the arriving gradient by f′(z).")
 def missing(sites: Sites) -> Hypotheses:
     """Before a loss that is no cross-entropy, a sigmoid's f′ left out is the shortcut p − y."""
-    for site in sites.elementwise:
-        ones = lambda here, v=site.v: torch.ones_like(here[v])  # noqa: E731
-        if site.name == "sigmoid" and sites.feeds(site.v) == "another":
-            yield _slope_is(site, ones, SHORTCUT, name="loss-shortcut-misused")
-        else:
-            yield _slope_is(site, ones, f"dz = dy; {RIGHT}")
+    yield from _to_the_power(sites, 0, "dz = dy", "another", SHORTCUT)
 
 
-@mistake("activation-derivative-twice", what="f′ is applied twice", fix="Multiply by f′(z) once.")
+@mistake("activation-derivative-twice", "f′ is applied twice", "Multiply by f′(z) once.")
 def twice(sites: Sites) -> Hypotheses:
     """After the shortcut p − y of cross-entropy, a second f′ is p(1 − p) on top of it."""
-    for site in sites.elementwise:
-        squared = lambda here, s=site: here.slope(s.u, s.v) ** 2  # noqa: E731
-        if site.name == "sigmoid" and sites.feeds(site.v) == "cross-entropy":
-            yield _slope_is(site, squared, ON_TOP, name="loss-shortcut-misused")
-        else:
-            yield _slope_is(site, squared, f"dz = dy f′(z)²; {RIGHT}")
+    yield from _to_the_power(sites, 2, "dz = dy f′(z)²", "cross-entropy", ON_TOP)
 
 
-@mistake(
-    "activation-derivative-wrong-argument",
-    what="f′ is evaluated at the wrong array: at the output where it expects the input, or the reverse",
-    fix="Give f′ the array that its formula is written for.",
-)
+@mistake("activation-derivative-wrong-argument",
+         "f′ is evaluated at the wrong array: at the output where it expects the input, or the reverse",
+         "Give f′ the array that its formula is written for.")  # fmt: skip
 def wrong_argument(sites: Sites) -> Hypotheses:
     """f′(y), with f′ a function of z; or a formula in y that is given z."""
     for site in sites.elementwise:
         yield _slope_is(site, lambda here, s=site: here.slope(s.u, s.v, here[s.v]), f"dz = dy f′(y); {RIGHT}")
-        if site.name in _BY_OUTPUT:
-            words, of = _BY_OUTPUT[site.name]
-            said = f"f′ = {words} is computed with z in the place of y = f(z)"
-            yield _slope_is(site, lambda here, u=site.u, of=of: of(here[u]), said)
+        yield from _by_output(site, site.u, "z")
 
 
-@mistake(
-    "leaky-slope-lost",
-    what="the slope of the negative side is dropped",
-    fix="Multiply by the negative side's slope where z < 0, not by 0.",
-)
+@mistake("leaky-slope-lost", "the slope of the negative side is dropped",
+         "Multiply by the negative side's slope where z < 0, not by 0.")  # fmt: skip
 def slope_lost(sites: Sites) -> Hypotheses:
     """The slope of a leaky ReLU, given or learned."""
     said = f"dz = dy [z > 0]; {RIGHT}, which is not 0 for z < 0"
     for site in (site for site in sites.elementwise if site.bends):
         yield _slope_is(site, lambda here, s=site: here.slope(s.u, s.v) * (here[s.u] > 0), said)
-    for p in sites.products:
-        if packet_of(p.node) is aten.mul and any(
-            packet_of(user) in (aten.where, aten.maximum) for user in p.node.users
-        ):
+    for p in (p for p in sites.products if packet_of(p.node) is aten.mul):
+        if {packet_of(user) for user in p.node.users} & {aten.where, aten.maximum}:
             yield Hypothesis({p.node: lambda here, g, p=p: here.only(p.node, p.weight, g)}, said)
 
 
-@mistake(
-    "wrong-layer-mask",
-    what="the mask or derivative of another layer is used",
-    fix="Use the pre-activation of the very layer that the gradient passes through.",
-)
+@mistake("wrong-layer-mask", "the mask or derivative of another layer is used",
+         "Use the pre-activation of the very layer that the gradient passes through.")  # fmt: skip
 def wrong_layer(sites: Sites) -> Hypotheses:
-    """f′ at any other array of the shape of z, or the derivative of another layer's activation."""
+    """f′ at any other array of the shape of z."""
     masks = [s for s in sites.elementwise if s.name or (s.bends and not sites.feeds(s.v))]  # |r| of a loss is no layer
     for site in masks if len(masks) <= MOST else []:
-        u, v, z = site.u, site.v, sites.values[site.u]
         for w, name in _arrays_like(sites, site):
             said = f"dz = dy f′(w), w = {name}; {RIGHT}"
-            yield _slope_is(site, lambda here, w=w, u=u, v=v: here.slope(u, v, here[w]), said, LATE)
-            if site.name in _BY_OUTPUT:
-                words, of = _BY_OUTPUT[site.name]
-                said = f"f′ = {words} is computed with {name} in the place of y = f(z)"
-                yield _slope_is(site, lambda here, w=w, of=of: of(here[w]), said, LATE)
-        for other in (o for o in sites.elementwise if o is not site and sites.values[o.u].shape == z.shape):
-            said = f"dz = dy f′(w), f′(w) that of {line(other.u) or other.u}; {RIGHT}"
-            yield _slope_is(site, lambda here, o=other: here.slope(o.u, o.v), said, LATE)
-        for name, array in sites.neighbours.items():
-            at, said = torch.from_numpy(np.asarray(array, np.float64)), f"dz = dy f′(w), w = {name}; {RIGHT}"
-            if at.shape == z.shape:
-                yield _slope_is(site, lambda here, at=at, u=u, v=v: here.slope(u, v, at), said, LATE)
+            yield _slope_is(site, lambda here, w=w, s=site: here.slope(s.u, s.v, here[w]), said, LATE)
+            yield from _by_output(site, w, name, LATE)
+
+
+def _by_output(site: Elementwise, w: Node, name: str, rank: int = 0) -> Hypotheses:
+    """The formula for f′ in terms of y, with another array in the place of y."""
+    if site.name in _BY_OUTPUT:
+        words, of = _BY_OUTPUT[site.name]
+        said = f"f′ = {words} is computed with {name} in the place of y = f(z)"
+        yield _slope_is(site, lambda here: of(here[w]), said, rank)
 
 
 def _arrays_like(sites: Sites, site: Elementwise) -> Iterator[tuple[Node, str]]:

@@ -1,15 +1,11 @@
 """Dropout: its mask left out in the backward pass, drawn anew, or with another scale."""
 
-from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import Hypotheses, Hypothesis
+from torch_impl.verify.mistakes.catalogue import Hypotheses, Hypothesis, mistake
 from torch_impl.verify.mistakes.sites import Sites
 
 
-@mistake(
-    "dropout-mask-missing",
-    what="the dropout mask is not applied in the backward pass",
-    fix="Multiply the gradient by the very mask of the forward pass.",
-)
+@mistake("dropout-mask-missing", "the dropout mask is not applied in the backward pass",
+         "Multiply the gradient by the very mask of the forward pass.")  # fmt: skip
 def mask_missing(sites: Sites) -> Hypotheses:
     """With its scale, or without."""
     for u, v, scale in sites.masks:
@@ -18,13 +14,12 @@ def mask_missing(sites: Sites) -> Hypotheses:
         yield Hypothesis({v: lambda here, g, u=u, scale=scale: {u: g * scale}}, said)
 
 
-mistake(  # a factor at the mask, which the rule of factors finds
+# A factor at the mask, which the rule of factors finds.
+mistake(
     "dropout-scale",
-    what="the dropout's scale is another one in the backward than in the forward pass",
-    fix="Scale the gradient as the forward scales: by 1/(1 − p) with inverted dropout, p the probability to drop.",
+    "the dropout's scale is another one in the backward than in the forward pass",
+    "Scale the gradient as the forward scales: by 1/(1 − p) with inverted dropout, p the probability to drop.",
 )
-mistake(  # found by handing backward the draws of forward
-    "dropout-mask-resampled",
-    what="the backward pass draws a dropout mask of its own",
-    fix="Keep the forward's mask in the cache and use that.",
-)
+# Found by handing backward the draws of forward.
+mistake("dropout-mask-resampled", "the backward pass draws a dropout mask of its own",
+        "Keep the forward's mask in the cache and use that.")  # fmt: skip

@@ -6,42 +6,29 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import (
+from torch_impl.verify.mistakes.catalogue import (
     EVERYWHERE,
     LATE,
-    Here,
     Hypotheses,
     Hypothesis,
     Named,
-    Rule,
+    mistake,
     short,
     times_c,
 )
-from torch_impl.verify.mistakes.sites import Product, Sites
+from torch_impl.verify.mistakes.sites import Sites
 from torch_impl.verify.tolerances import RATIO
 from torch_impl.verify.trace.tape import Node, line, reshapes
 
-mistake(
-    "missing-batch-mean",
-    what="the 1/B of a mean over the batch is left out",
-    fix="Divide by the batch size, once.",
-)
-mistake(
-    "batch-mean-twice",
-    what="the gradient is divided by the batch size once more than the forward divides",
-    fix="Divide by the batch size in one place only: where the loss takes its mean.",
-)
-mistake(
-    "wrong-divisor",
-    what="the gradient is divided (or multiplied) by the size of another thing than the forward's",
-    fix="Divide by the number of elements that the forward's mean runs over.",
-)
+mistake("missing-batch-mean", "the 1/B of a mean over the batch is left out", "Divide by the batch size, once.")
+mistake("batch-mean-twice", "the gradient is divided by the batch size once more than the forward divides",
+        "Divide by the batch size in one place only: where the loss takes its mean.")  # fmt: skip
+mistake("wrong-divisor", "the gradient is divided (or multiplied) by the size of another thing than the forward's",
+        "Divide by the number of elements that the forward's mean runs over.")  # fmt: skip
 
 
-@mistake("constant-factor", what="a constant factor too much or too little", fix="Take the stray factor out.")
+@mistake("constant-factor", "a constant factor too much or too little", "Take the stray factor out.")
 def scaled(sites: Sites) -> Hypotheses:
     """The gradient at one node, times a number; at every node that one line makes, times one of a few numbers."""
     sources = [sites.tape.sources(mask.v) for mask in sites.masks]
@@ -71,32 +58,30 @@ def scaled(sites: Sites) -> Hypotheses:
 def _everywhere(sites: Sites, place: str, nodes: list[Node]) -> Hypotheses:
     """A factor that comes again with every step of a loop is no linear unknown: the likely ones are tried."""
     products = [p for p in sites.products if p.node in nodes]
-    likely = [("wrong-sign", "−1", "", -1.0), ("constant-factor", "2", "", 2.0), ("constant-factor", "0.5", "", 0.5)]
-    likely += [("missing-batch-mean", "B", "B", 1.0)]
-    lengths = {k: n for n, k in reversed([*sites.sizes.items()]) if k > 1}  # one name for each length
-    likely += [("batch-mean-twice" if n == "B" else "wrong-divisor", f"1/{n}", n, -1.0) for n in lengths.values()]
-    for name, words, size, power in likely:
-
-        def times(here: Here, g: torch.Tensor, size: str = size, power: float = power) -> torch.Tensor:
-            return g * (here.observation.sizes[size] ** power if size else power)
-
+    likely: list[Any] = [
+        ("wrong-sign", "−1", lambda sizes: -1.0),
+        ("constant-factor", "2", lambda sizes: 2.0),
+        ("constant-factor", "0.5", lambda sizes: 0.5),
+        ("missing-batch-mean", "B", lambda sizes: sizes["B"]),
+    ]
+    for n in {k: n for n, k in reversed([*sites.sizes.items()]) if k > 1}.values():  # one name for each length
+        name = "batch-mean-twice" if n == "B" else "wrong-divisor"
+        likely.append((name, f"1/{n}", lambda sizes, n=n: 1 / sizes[n]))
+    for name, words, factor in likely:
+        times = lambda here, g, factor=factor: g * factor(here.observation.sizes)  # noqa: E731
         formula = f"is taken {words} times, in every step again"
         yield Hypothesis(dict.fromkeys(nodes, times), f"the gradient {formula}", place, LATE, name)
-        beyond: dict[Node, Rule] = {p.node: _beyond(p, times) for p in products}
-        if len(products) > 1:
+        if len(products) > 1:  # the parameter gets the right gradient, the other operand another
+            beyond = {
+                p.node: lambda here, g, p=p, times=times: (
+                    here.only(p.node, p.weight, g) | here.only(p.node, p.other, times(here, g))
+                )
+                for p in products
+            }
             yield Hypothesis(beyond, f"what goes back through {products[0].parameter} {formula}", place, LATE, name)
 
 
-def _beyond(p: Product, times: Rule) -> Rule:
-    """The rule of a product: its other operand gets another gradient, the parameter its own."""
-    return lambda here, g: here.only(p.node, p.weight, g) | here.only(p.node, p.other, times(here, g))
-
-
-@mistake(
-    "wrong-sign",
-    what="the sign is flipped",
-    fix="Flip the sign: gradients point uphill, updates go against them.",
-)
+@mistake("wrong-sign", "the sign is flipped", "Flip the sign: gradients point uphill, updates go against them.")
 def ascent(sites: Sites) -> Hypotheses:
     """A training step that goes along the gradient."""
     if sites.unit.updates_itself:
@@ -105,52 +90,49 @@ def ascent(sites: Sites) -> Hypotheses:
 
 
 def name_factor(
-    cs: Sequence[float],
-    observations: Sequence[Any],
-    drops: Sequence[float] = (),
-    numbers: Sequence[float] = (1, 2, 0.5),
+    cs: Sequence[float], seen: Sequence[Any], drops: Sequence[float] = (), numbers: Sequence[float] = (1, 2, 0.5)
 ) -> Named | None:
     """The mistake that a fitted factor is, named after the size that it follows from probe to probe.
 
     ``drops`` are the probabilities to drop of the dropout where the factor stands; a size may come with a number.
     """
-    sizes = [o.sizes for o in observations]
-    if _follows(cs, 1.0):
+    follows = lambda values: all(  # noqa: E731
+        abs(c - v) <= RATIO * max(1.0, abs(v)) for c, v in zip(cs, values, strict=True)
+    )
+    if follows([1.0] * len(cs)) or abs(cs[0]) < 10 * RATIO:  # a gradient of zero is no factor
         return None
-    if _follows(cs, -1.0):
-        return "wrong-sign", "h = −a"
+    for named, values in _meanings(seen, drops, numbers):
+        if follows(values):
+            return named
+    constant = "constant-factor", f"h = {short(cs[0])} a, with every size that was tried"
+    return constant if follows([cs[0]] * len(cs)) else None
+
+
+def _meanings(
+    observations: Sequence[Any], drops: Sequence[float], numbers: Sequence[float]
+) -> Iterator[tuple[Named, list[float]]]:
+    """What a factor can be, the most specific first, and its value with each probe."""
+    every, sizes = len(observations), [o.sizes for o in observations]
+    batch = [float(s["B"]) for s in sizes]
+    yield ("wrong-sign", "h = −a"), [-1.0] * every
     for words, c in ((words, c) for p in drops for words, c in _of_probability(p).items()):
-        if _follows(cs, c):
-            plain = ["constant-factor"] if abs(c) in (2.0, 0.5) else []  # with p = ½ a stray 2 looks the same
-            return "dropout-scale", f"h = a · {words}", *plain
-    batch = [s["B"] for s in sizes]
-    for power, words in {1: "h = B a", 2: "h = B² a", -1: "h = a / B", -2: "h = a / B²"}.items():
-        if len({*batch}) > 1 and _follows(cs, *(float(b) ** power for b in batch)):
-            name = "missing-batch-mean" if power > 0 else "batch-mean-twice"
-            return name, f"{words}, B the batch size ({', '.join(map(str, batch))} with the probes)"
-    for words, values in _of_sizes(sizes, numbers):
-        if len({round(v, 12) for v in values}) > 1 and _follows(cs, *values):
-            return "wrong-divisor", f"h = a · {words} ({', '.join(f'{v:.4g}' for v in values)} with the probes)"
-    if abs(cs[0]) < 10 * RATIO:
-        return None  # a gradient of zero is no factor
-    for words, values in _of_numbers(observations):
-        if len({*values}) > 1 and _follows(cs, *values):
-            return "constant-factor", f"h = a {words} ({', '.join(f'{v:.4g}' for v in values)} with the probes)"
-    if not _follows(cs, cs[0]):
-        return None
+        plain = ["constant-factor"] if abs(c) in (2.0, 0.5) else []  # with p = ½ a stray 2 looks the same
+        yield ("dropout-scale", f"h = a · {words}", *plain), [c] * every
+    followed = [
+        ("missing-batch-mean", "B a, B the batch size", batch),
+        ("missing-batch-mean", "B² a, B the batch size", [b * b for b in batch]),
+        ("batch-mean-twice", "a / B, B the batch size", [1 / b for b in batch]),
+        ("batch-mean-twice", "a / B², B the batch size", [1 / (b * b) for b in batch]),
+        *(("wrong-divisor", f"a · {words}", values) for words, values in _of_sizes(sizes, numbers)),
+        *(("constant-factor", f"a {words}", values) for words, values in _of_inputs(observations)),
+    ]
+    for name, words, values in followed:
+        if len({round(v, 12) for v in values}) > 1:
+            yield (name, f"h = {words} ({', '.join(f'{v:.4g}' for v in values)} with the probes)"), values
     if len({*batch}) == 1 and batch[0] > 1:
-        said = f", and {batch[0]} is the batch size, the only one that was tried"
-        if _follows(cs, 1 / batch[0]):
-            return "batch-mean-twice", f"h = a / {batch[0]}{said}", "constant-factor"
-        if _follows(cs, batch[0]):
-            return "missing-batch-mean", f"h = {batch[0]} a{said}", "constant-factor"
-    return "constant-factor", f"h = {short(cs[0])} a, with every size that was tried"
-
-
-def _follows(cs: Sequence[float], *values: float) -> bool:
-    """Whether the numbers are these, one for each or one for all."""
-    each = values if len(values) == len(cs) else values * len(cs)
-    return all(abs(c - v) <= RATIO * max(1.0, abs(v)) for c, v in zip(cs, each, strict=True))
+        said = f"and {batch[0]:g} is the batch size, the only one that was tried"
+        yield ("batch-mean-twice", f"h = a / {batch[0]:g}, {said}", "constant-factor"), [1 / b for b in batch]
+        yield ("missing-batch-mean", f"h = {batch[0]:g} a, {said}", "constant-factor"), batch
 
 
 def _of_probability(p: float) -> dict[str, float]:
@@ -160,7 +142,7 @@ def _of_probability(p: float) -> dict[str, float]:
     return {f"{words}, p = {p:.3g} the probability to drop": value for words, value in values.items()}
 
 
-def _of_numbers(observations: Sequence[Any]) -> Iterator[tuple[str, list[float]]]:
+def _of_inputs(observations: Sequence[Any]) -> Iterator[tuple[str, list[float]]]:
     """The inputs that are one number, such as a temperature, and their inverses."""
     for name in observations[0].inputs:
         numbers = [np.asarray(o.inputs.get(name)) for o in observations]
@@ -182,9 +164,6 @@ def _of_sizes(sizes: list[dict[str, int]], numbers: Sequence[float]) -> Iterator
     for n, ks in lengths.items():
         yield f"√{n}", [k**0.5 for k in ks]
         yield f"1/√{n}", [k**-0.5 for k in ks]
-        if min(ks) > 1:
-            yield f"({n} − 1)/{n}", [(k - 1) / k for k in ks]
-            yield f"{n}/({n} − 1)", [k / (k - 1) for k in ks]
 
 
 def _monomial(times: float, powers: dict[str, int]) -> str:

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from torch_impl.verify.mistakes.activations import ON_TOP
-from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import Hypotheses, Hypothesis, Rule
+from torch_impl.verify.mistakes.catalogue import Hypotheses, Hypothesis, mistake
 from torch_impl.verify.mistakes.sites import Sites, aten
 from torch_impl.verify.tolerances import EPSILONS
 from torch_impl.verify.trace.tape import Node, line, packet_of
@@ -18,8 +17,8 @@ _LARGEST_EPSILON = 1e-2
 
 @mistake(
     "loss-shortcut-misused",
-    what="the shortcut p − y is used where the loss is not cross-entropy, or p(1 − p) is applied on top of it",
-    fix="p − y is the gradient of cross-entropy with respect to the logits, complete; with any other loss, "
+    "the shortcut p − y is used where the loss is not cross-entropy, or p(1 − p) is applied on top of it",
+    "p − y is the gradient of cross-entropy with respect to the logits, complete; with any other loss, "
     "multiply dL/dp by the derivative of the output activation.",
 )
 def on_top(sites: Sites) -> Hypotheses:
@@ -39,8 +38,8 @@ def on_top(sites: Sites) -> Hypotheses:
 
 @mistake(
     "clipping-mismatch",
-    what="the loss clips or adds an ε, and its gradient does not (or the reverse)",
-    fix="Differentiate the loss that is computed, ε and clipping included, or compute it from logits without either.",
+    "the loss clips or adds an ε, and its gradient does not (or the reverse)",
+    "Differentiate the loss that is computed, ε and clipping included, or compute it from logits without either.",
 )
 def clipping(sites: Sites) -> Hypotheses:
     """The gradient of a loss without its ε or its clipping, or of one that has them where the forward has not."""
@@ -58,11 +57,9 @@ def clipping(sites: Sites) -> Hypotheses:
     for nodes in [*([node] for node in logs), *([logs] if len(logs) > 1 else [])]:
         for epsilon in EPSILONS:
             said = f"h is the gradient of a loss with log(p + {epsilon:g}), the forward has log(p)"
-            yield Hypothesis({node: _with_epsilon(node.all_input_nodes[0], epsilon) for node in nodes}, said)
-
-
-def _with_epsilon(p: Node, epsilon: float) -> Rule:
-    return lambda here, g: {p: g / (here[p] + epsilon)}
+            arguments = {node: node.all_input_nodes[0] for node in nodes}
+            rules = {n: lambda here, g, p=p, e=epsilon: {p: g / (here[p] + e)} for n, p in arguments.items()}
+            yield Hypothesis(rules, said)
 
 
 def _hands_on(sites: Sites, node: Node) -> Callable[..., Any]:

@@ -5,24 +5,17 @@ from typing import Any
 
 import torch
 
-from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import Here, Hypotheses, Hypothesis, Named, short, times_c
+from torch_impl.verify.mistakes.catalogue import Here, Hypotheses, Hypothesis, Named, mistake, short, times_c
 from torch_impl.verify.mistakes.sites import Sites, aten
 from torch_impl.verify.tolerances import NOTHING, RATIO
 from torch_impl.verify.trace.tape import packet_of
 
-mistake(
-    "penalty-on-bias",
-    what="the penalty is applied to a bias in the gradient and not in the loss, or the reverse",
-    fix="Let loss and gradient agree on which parameters are penalised; biases usually are not.",
-)
+mistake("penalty-on-bias", "the penalty is applied to a bias in the gradient and not in the loss, or the reverse",
+        "Let loss and gradient agree on which parameters are penalised; biases usually are not.")  # fmt: skip
 
 
-@mistake(
-    "penalty-factor",
-    what="the penalty's gradient has the wrong factor or sign (λ where 2λ is meant, or the reverse)",
-    fix="The gradient of λ Σw² is 2λ w, that of λ/2 Σw² is λ w, that of λ Σ|w| is λ sign(w).",
-)
+@mistake("penalty-factor", "the penalty's gradient has the wrong factor or sign (λ where 2λ is meant, or the reverse)",
+         "The gradient of λ Σw² is 2λ w, that of λ/2 Σw² is λ w, that of λ Σ|w| is λ sign(w).")  # fmt: skip
 def penalty_factor(sites: Sites) -> Hypotheses:
     """The penalty's gradient some times, without its sign, or on top where the loss has none."""
     for node in sites.penalties:
@@ -35,7 +28,7 @@ def penalty_factor(sites: Sites) -> Hypotheses:
             said = "the gradient of λ Σ|w| is taken as {}; should be λ sign(w), λ what the sum is multiplied with"
             yield Hypothesis({size: lambda here, g, w=w: {w: g}}, said.format("λ"))
             yield Hypothesis({size: lambda here, g, w=w: {w: g * here[w]}}, said.format("λ w"))
-    for name in (name for name in sites.unit.parameters if name in sites.leaves):
+    for name in sites.parameters:
         yield from _on_top(sites, name)
 
 
@@ -51,21 +44,19 @@ def _name_times(cs: Sequence[float], biases: bool) -> Named | None:
 
 
 def _on_top(sites: Sites, name: str) -> Hypotheses:
-    """A multiple of the parameter itself on top: of all of it, or of what is or is not its bias."""
+    """A multiple of the parameter itself on top: of all of it, or of what is its bias."""
     leaf = sites.leaves[name]
-    # A bias may stand in the first or last place of a vector, or in a column or row of a matrix.
-    ends: dict[str, Any] = {"[0]": (0,), "[-1]": (-1,)}
-    columns = {"[:, 0]": (slice(None), 0), "[:, -1]": (slice(None), -1)}
-    bias = {1: ends, 2: columns | ends}.get(sites.values[leaf].ndim, {})
-    parts = [("", (), True, "penalty-on-bias" if _is_bias(sites, name) else "penalty-factor")]
-    parts += [(words, index, True, "penalty-on-bias") for words, index in bias.items()]
-    parts += [(f" without {name}{words}", index, False, "penalty-factor") for words, index in bias.items()]
-    for words, index, only, mistake_name in parts:
+    parts: list[Any] = [("", (), "penalty-on-bias" if _is_bias(sites, name) else "penalty-factor")]
+    # A bias may stand in the first or last place of a vector, or in a column of a matrix.
+    bias: dict[str, Any] = {"[0]": (0,), "[-1]": (-1,), "[:, 0]": (slice(None), 0), "[:, -1]": (slice(None), -1)}
+    ndim = sites.values[leaf].ndim
+    parts += [(words, index, "penalty-on-bias") for words, index in bias.items() if len(index) <= ndim <= 2]
+    for words, index, mistake_name in parts:
 
-        def added(here: Here, g: torch.Tensor, index: Any = index, only: bool = only) -> torch.Tensor:
-            chosen = torch.full_like(here[leaf], 0.0 if only else 1.0)
-            chosen[index] = 1.0 if only else 0.0
-            return g + here.c * chosen * here[leaf]
+        def added(here: Here, g: torch.Tensor, index: Any = index) -> torch.Tensor:
+            chosen = torch.zeros_like(g)
+            chosen[index] = here[leaf][index]
+            return g + here.c * chosen
 
         name_of = lambda cs, seen, m=mistake_name, w=words: _name_added(cs, seen, m, f"{name}{w}")  # noqa: E731
         yield Hypothesis({leaf: added}, place=sites.titles[leaf], rank=1, name_of=name_of)
@@ -84,6 +75,6 @@ def _name_added(cs: Sequence[float], seen: Sequence[Any], name: str, words: str)
 def _is_bias(sites: Sites, name: str) -> bool:
     """A parameter called so, or a vector beside matrices."""
     last = name.rsplit(".", 1)[-1].lower()
-    ndims = [sites.values[sites.leaves[n]].ndim for n in sites.unit.parameters if n in sites.leaves]
-    vector = sites.values[sites.leaves[name]].ndim < max(ndims, default=0)
+    ndims = {n: sites.values[sites.leaves[n]].ndim for n in sites.parameters}
+    vector = name in ndims and ndims[name] < max(ndims.values())
     return last.startswith("b") or (vector and not last.startswith(("w", "theta")))

@@ -5,18 +5,14 @@ from typing import Any
 
 import torch
 
-from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import Here, Hypotheses, Hypothesis, Named, Rule, short
+from torch_impl.verify.mistakes.catalogue import Here, Hypotheses, Hypothesis, Named, Rule, mistake, short
 from torch_impl.verify.mistakes.sites import Product, Sites, aten
 from torch_impl.verify.tolerances import RATE, SAME
 from torch_impl.verify.trace.tape import Node, line, packet_of
 
 
-@mistake(
-    "updated-weights",
-    what="the gradient went back through weights that were already updated",
-    fix="Compute every gradient first, and update the parameters after that.",
-)
+@mistake("updated-weights", "the gradient went back through weights that were already updated",
+         "Compute every gradient first, and update the parameters after that.")  # fmt: skip
 def updated_weights(sites: Sites) -> Hypotheses:
     """At one line, wherever it runs; or at every product with the same weights."""
     groups: dict[tuple[str, str], list[Product]] = {}
@@ -47,11 +43,8 @@ def _through_updated(site: Product) -> Rule:
     return rule
 
 
-@mistake(
-    "gamma-missing",
-    what="γ, the parameter that scales, is left out of dx",
-    fix="Multiply by γ before going on back: dx̂ = dy γ.",
-)
+@mistake("gamma-missing", "γ, the parameter that scales, is left out of dx",
+         "Multiply by γ before going on back: dx̂ = dy γ.")  # fmt: skip
 def gamma_missing(sites: Sites) -> Hypotheses:
     """At the product with γ; or everywhere, as if γ were 1."""
     for node, gamma, x, name in sites.products:
@@ -59,7 +52,7 @@ def gamma_missing(sites: Sites) -> Hypotheses:
         if packet_of(node) is aten.mul and smaller and sites.values[sites.leaves[name]].ndim <= 2:
             lost = {node: lambda here, g, n=node, w=gamma, x=x: {x: g, **here.only(n, w, g)}}
             yield Hypothesis(lost, f"dx̂ = dy; should be dx̂ = dy {name}, x̂ what {name} scales")
-    for name in (name for name in sites.unit.parameters if name in sites.leaves and len(sites.tape.outputs) == 1):
+    for name in sites.parameters if len(sites.tape.outputs) == 1 else []:
         leaf = sites.leaves[name]
         ones = {user: _with_ones(user, leaf) for user in leaf.users if user.op == "call_function"}
         if sites.values[leaf].ndim == 1 and ones:

@@ -1,23 +1,16 @@
 """Where on a tape mistakes can sit: each kind of place is looked for once, when a rule first asks for it."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections import namedtuple
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 import torch
 
 from torch_impl.verify.tolerances import BESIDE, CENTRED, JUMP, SCALED
-from torch_impl.verify.trace.tape import packet_of, reshapes, same
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from torch_impl.verify.trace.tape import Node, Tape
-    from torch_impl.verify.units.unit import Unit
+from torch_impl.verify.trace.tape import Node, Tape, packet_of, reshapes, same
+from torch_impl.verify.units.unit import Unit
 
 aten = torch.ops.aten
 LONG = 300  # nodes; in a longer tape, as an unrolled loop makes it, what one line does is looked for as a whole
@@ -39,12 +32,13 @@ Gather = namedtuple("Gather", "node table")  # elements of a table, some of them
 
 
 class Sites:
-    """The places of one unit's tape; arrays of other layers, and lengths that a divisor could be, by name."""
+    """The places of one unit's tape; ``sizes`` are the lengths that a divisor could be, by name."""
 
-    def __init__(self, unit: Unit, tape: Tape, neighbours: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
-        self.unit, self.tape, self.neighbours, self.sizes = unit, tape, neighbours, sizes
+    def __init__(self, unit: Unit, tape: Tape, sizes: Mapping[str, int]) -> None:
+        self.unit, self.tape, self.sizes = unit, tape, sizes
         self.index, self.values, self.variable = tape.index, tape.values, tape.variable
         self.leaves = {n: leaf for n, leaf in tape.leaves.items() if leaf in tape.variable}
+        self.parameters = [n for n in unit.parameters if n in self.leaves]
         self.titles = {leaf: unit.title(name) for name, leaf in self.leaves.items()}
         self.long = len(tape.nodes) > LONG
         self.nodes = [n for n in tape.nodes if n in tape.variable and isinstance(tape.values[n], torch.Tensor)]
@@ -66,15 +60,15 @@ class Sites:
         found, masked = [], {mask.v for mask in self.masks}
         for v in self.calls:
             u = self.source(v)
-            if u is v or u not in self.variable or reshapes(v) or v in masked:
+            if u is v or u not in self.variable or reshapes(v) or v in masked or self.values[u].numel() < 2:
                 continue
+            name = next((n for n, f in _ACTIVATIONS.items() if same(self.values[v], f(self.values[u]))), "")
             inner = any(w in self.variable and self.source(w) is u and not reshapes(w) for w in v.users)
             # Without a name it is an activation only if it acts on something computed from data.
-            if not self.name_of(v) and (inner or u not in self.from_data):
-                continue
-            slope = self.tape.derivative(u, v)
-            if slope is not None and slope.numel() > 1 and not same(slope, slope.flatten()[0].expand(slope.shape)):
-                found.append(Elementwise(u, v, self.name_of(v), self._bends(u, v)))
+            if name or (u in self.from_data and not inner):
+                slope = self.tape.derivative(u, v)
+                if slope is not None and not same(slope, slope.flatten()[0].expand(slope.shape)):
+                    found.append(Elementwise(u, v, name, self._bends(u, v)))
         return found
 
     def source(self, v: Node) -> Node:
@@ -92,19 +86,6 @@ class Sites:
             found.setdefault(self.tape.sources(node), []).append(node)
         return found
 
-    def name_of(self, v: Node) -> str:
-        """The name of the activation that v is of its source; "" if it is none that has a name."""
-        if v not in self._names:
-            u = self.source(v)
-            known = u is not v and isinstance(self.values[u], torch.Tensor) and self.values[u].numel() > 1
-            matching = (n for n, f in _ACTIVATIONS.items() if known and same(self.values[v], f(self.values[u])))
-            self._names[v] = next(matching, "")
-        return self._names[v]
-
-    @cached_property
-    def _names(self) -> dict[Node, str]:
-        return {}
-
     def _bends(self, u: Node, v: Node) -> bool:
         zero = torch.full_like(self.values[u], BESIDE)
         ahead, behind = self.tape.derivative(u, v, zero), self.tape.derivative(u, v, -zero)
@@ -113,26 +94,25 @@ class Sites:
     @cached_property
     def products(self) -> list[Product]:
         """Matrix products and elementwise ones of a parameter with something else that has a gradient."""
-        pairs = [
-            (node, *pair)
+        found = [
+            Product(node, weight, other, self.parameter(weight))
             for node in self.calls
             if packet_of(node) in (*PRODUCTS, aten.mul) and len(node.all_input_nodes) == 2
-            for pair in itertools.permutations(node.all_input_nodes)
+            for weight, other in itertools.permutations(node.all_input_nodes)
         ]
-        found = [Product(node, weight, other, self.parameter(weight)) for node, weight, other in pairs]
         return [p for p in found if p.parameter and p.other in self.variable and not self.parameter(p.other)]
 
     def parameter(self, node: Node) -> str:
         """The parameter that a node is, perhaps reshaped or a part of it; "" if it is none."""
         while node.all_input_nodes and (reshapes(node) or packet_of(node) in (aten.select, aten.slice)):
             node = node.all_input_nodes[0]
-        return next((n for n in self.unit.parameters if self.tape.leaves.get(n) is node), "")
+        return next((n for n in self.parameters if self.leaves[n] is node), "")
 
     @cached_property
     def broadcasts(self) -> list[Broadcast]:
         """Leaves of at most two axes that become larger where they are used, in the same way wherever that is."""
-        found = []
-        for leaf in self.leaves.values():
+        found, scaling = [], {p.parameter for p in self.products}
+        for name, leaf in self.leaves.items():
             size, ends = self.values[leaf].numel(), [(leaf, user) for user in self.tape.users(leaf)]
             while ends and all(reshapes(u) and self.values[u].numel() == size for _, u in ends):
                 ends = [(u, user) for _, u in ends for user in self.tape.users(u)]
@@ -140,15 +120,8 @@ class Sites:
             shapes = {tuple(self.values[u].shape) for u in users if isinstance(self.values[u], torch.Tensor)}
             alike = len(shapes) == 1 and len({packet_of(u) for u in users}) == 1 and len({*users}) == len(users)
             if alike and math.prod(*shapes) > size and self.values[leaf].ndim <= 2:
-                found.append(Broadcast(leaf, users, [a for a, _ in ends], self._ends_additive(users[0])))
+                found.append(Broadcast(leaf, users, [a for a, _ in ends], name not in scaling))
         return found
-
-    def _ends_additive(self, node: Node) -> bool:
-        """Whether the first thing that is not a reshape, or a product with a number, is a sum."""
-        scales = lambda n: len(n.all_input_nodes) == 1 and packet_of(n) is aten.mul  # noqa: E731
-        while node not in self.tape.outputs and (reshapes(node) or scales(node)):
-            node = next(iter(self.tape.users(node)), self.tape.outputs[0])
-        return packet_of(node) in (aten.add, aten.sub)
 
     @cached_property
     def softmaxes(self) -> list[Softmax]:
@@ -158,13 +131,13 @@ class Sites:
             value = self.values[p]
             if value.numel() < 2 or value.ndim == 0 or reshapes(p) or bool((value < 0).any()):
                 continue
-            totals = {axis: value.sum(dim=axis) for axis in (value.ndim - 1, 0) if value.shape[axis] > 1}
-            axis = next((a for a, total in totals.items() if same(total, torch.ones_like(total))), None)
-            before = self.tape.ancestors(p) if axis is not None else ()
-            alike = (z for z in self.nodes if z in before and self.values[z].shape == value.shape)
-            if axis is not None:
-                matching = (z for z in alike if same(torch.softmax(self.values[z], axis), value))
-                found += [Softmax(z, p, axis) for z in itertools.islice(matching, 1)]
+            for axis in (a for a in (value.ndim - 1, 0) if value.shape[a] > 1):
+                if same(total := value.sum(dim=axis), torch.ones_like(total)):
+                    before = self.tape.ancestors(p)
+                    alike = (z for z in self.nodes if z in before and self.values[z].shape == value.shape)
+                    matching = (z for z in alike if same(torch.softmax(self.values[z], axis), value))
+                    found += [Softmax(z, p, axis) for z in itertools.islice(matching, 1)]
+                    break
         return found
 
     @cached_property
@@ -186,7 +159,7 @@ class Sites:
         means: list[Node] = []
         variances: list[Node] = []
         before = self.tape.ancestors(normal)
-        for node in (n for n in self.tape.nodes if n in before and n in self.variable and n.op == "call_function"):
+        for node in (n for n in self.tape.nodes if n in before and n in self.variable):
             packet = packet_of(node)
             if packet is aten.var_mean:
                 for part in self.tape.users(node):
@@ -194,8 +167,8 @@ class Sites:
             elif packet in (aten.mean, aten.sum, aten.var, aten.std):
                 value, over = self.values[node], self.values[node.all_input_nodes[0]]
                 if over.shape == self.values[normal].shape and value.numel() < over.numel():
-                    squares = bool((value >= 0).all() and (over >= 0).all())
-                    (variances if packet in (aten.var, aten.std) or squares else means).append(node)
+                    squares = packet in (aten.var, aten.std) or bool((over >= 0).all())
+                    (variances if squares else means).append(node)
         return means, variances
 
     @cached_property
@@ -213,20 +186,19 @@ class Sites:
     def _factor_after(self, v: Node) -> float:
         """The number that v is divided by or multiplied with right after, as in x * mask / (1 - p)."""
         users = [u for u in self.tape.users(v) if not reshapes(u)]
-        numbers = [a for u in users for a in self._numbers(u, [b for b in u.all_input_nodes if b is not v])]
-        if len(users) != 1 or len(numbers) != 1:
+        numbers = self._numbers(users[0]) if len(users) == 1 else []
+        if len(numbers) != 1:
             return 1.0
         return {aten.mul: numbers[0], aten.div: 1 / numbers[0]}.get(packet_of(users[0]), 1.0)
 
-    def _numbers(self, node: Node, among: list[Node]) -> list[float]:
+    def _numbers(self, node: Node) -> list[float]:
         """The numbers that a node is given, as such or as arrays of one element."""
-        values = [float(self.values[a]) for a in among if self.values[a].numel() == 1]
-        return [a for a in node.args if isinstance(a, int | float)] + values
+        values = [self.values[a] for a in node.all_input_nodes if a not in self.variable]
+        return [a for a in node.args if isinstance(a, int | float)] + [float(a) for a in values if a.numel() == 1]
 
     def small_addend(self, node: Node, largest: float) -> float | None:
         """The small constant that a sum adds, such as ε."""
-        fixed = [a for a in node.all_input_nodes if a not in self.variable]
-        return next((a for a in self._numbers(node, fixed) if 0 < abs(a) <= largest), None)
+        return next((a for a in self._numbers(node) if 0 < abs(a) <= largest), None)
 
     @cached_property
     def clips(self) -> dict[Node, Node]:
@@ -234,31 +206,27 @@ class Sites:
         found = {}
         for node in (n for n in self.calls if packet_of(n) in _CLIPS):
             sources = [a for a in node.all_input_nodes if a in self.variable]
-            bounds = [a for a in node.args if isinstance(a, int | float)]
-            bounds += [float(self.values[a].max()) for a in node.all_input_nodes if a not in self.variable]
-            if len(sources) == 1 and any(bound != 0 for bound in bounds):
+            if len(sources) == 1 and any(self._numbers(node)):
                 found[node] = sources[0]
         return found
 
     @cached_property
     def penalties(self) -> list[Node]:
         """The addends of a scalar loss that depend on parameters alone, and the sums of such."""
-        return [n for n in self.calls if self.ends_in_loss and n not in self.from_data and self._is_added(n)]
+        on_data = self.ends_in_loss and all(o in self.from_data for o in self.tape.outputs)
+        scalars = [n for n in self.calls if self.values[n].numel() == 1 and not reshapes(n)]
+        return [n for n in scalars if on_data and n not in self.from_data and self._is_added(n)]
 
     def _is_added(self, node: Node) -> bool:
-        if self.values[node].numel() != 1 or reshapes(node):
-            return False
-        beside_data = False
         while node not in self.tape.outputs:
-            users = self.tape.users(node)
-            others = [a for u in users for a in u.all_input_nodes if a is not node and a in self.variable]
-            packet = packet_of(users[0]) if len(users) == 1 else None
-            scales = not others and packet in (aten.mul, aten.div, aten.neg)
-            if packet not in (aten.add, aten.sub) and not scales and not (packet and reshapes(users[0])):
+            if len(users := self.tape.users(node)) != 1:
                 return False
-            beside_data |= any(a in self.from_data for a in others)
+            alone = not any(a is not node and a in self.variable for a in users[0].all_input_nodes)
+            linear = (aten.add, aten.sub, *((aten.mul, aten.div, aten.neg) if alone else ()))
+            if packet_of(users[0]) not in linear and not reshapes(users[0]):
+                return False
             node = users[0]
-        return beside_data
+        return True
 
     @cached_property
     def gathers(self) -> list[Gather]:

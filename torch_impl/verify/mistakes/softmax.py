@@ -3,25 +3,18 @@
 from collections.abc import Iterator
 from typing import Any
 
-from torch_impl.verify.mistakes.catalogue import mistake
-from torch_impl.verify.mistakes.hypothesis import Hypotheses, Hypothesis
+from torch_impl.verify.mistakes.catalogue import Hypotheses, Hypothesis, mistake
 from torch_impl.verify.mistakes.sites import Sites, aten
 from torch_impl.verify.trace.tape import Tape, packet_of
 
 RIGHT = "should be dz = p (g − Σ_k g_k p_k), g = dL/dp"
 
-mistake(
-    "double-softmax",
-    what="softmax is applied before a loss that applies it itself",
-    fix="Hand the loss the logits: take the first softmax out.",
-)
+mistake("double-softmax", "softmax is applied before a loss that applies it itself",
+        "Hand the loss the logits: take the first softmax out.")  # fmt: skip
 
 
-@mistake(
-    "softmax-diagonal-only",
-    what="softmax is treated as if it acted on each element by itself",
-    fix="Use the whole Jacobian: dz = p (g − Σ_k g_k p_k).",
-)
+@mistake("softmax-diagonal-only", "softmax is treated as if it acted on each element by itself",
+         "Use the whole Jacobian: dz = p (g − Σ_k g_k p_k).")  # fmt: skip
 def diagonal_only(sites: Sites) -> Hypotheses:
     """The Jacobian's diagonal, or p alone; as if softmax were not there, which before a loss is the shortcut p − y."""
     for z, p, _ in sites.softmaxes:
