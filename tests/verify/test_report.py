@@ -61,8 +61,8 @@ def printed(report, width=100, encoding="utf-8", **options):
 
 
 def letters(text):
-    """What is the same however a text is wrapped."""
-    return "".join(text.split())
+    """What is the same however a text is wrapped, and whatever looks alike stands for the marks of Markdown."""
+    return "".join(text.split()).replace("∣", "|").replace("ˋ", "`")
 
 
 # --- one finding, in every form ---------------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ def test_a_page_has_the_same_tags_whatever_the_names_are(name):
     page, plain = Tags(report_of(name).to_html()), Tags(report_of("x").to_html())
     assert [tag for tag in page.tags if tag[0] != "code"] == [tag for tag in plain.tags if tag[0] != "code"]
     assert not {tag for tag, _ in page.tags} & {"a", "script", "img", "link", "iframe"}
-    assert letters(page.data.replace("∣", "|")).count(letters(clean(name))) >= 10
+    assert letters(page.data).count(letters(clean(name))) >= 10
     assert report_of(name).to_html().encode().decode("utf-8").startswith("<!doctype html>")
 
 
@@ -304,7 +304,7 @@ def test_a_row_in_markdown_has_four_cells_whatever_the_names_are(name):
         assert len(re.findall(r"(?<!\\)\|", row)) == 5, row  # as those read it that know no escaped backslash
     tokens = markdown_tokens(report_of(name))
     cells = [inside for t, inside in itertools.pairwise(tokens) if t.type == "td_open"]
-    assert [letters(shown(cell)).replace("∣", "|") for cell in cells[::4]] == 5 * [letters(clean(name))]
+    assert [letters(shown(cell)) for cell in cells[::4]] == 5 * [letters(clean(name))]
 
 
 def markdown_tokens(report):
@@ -401,30 +401,20 @@ def test_no_formula_of_the_catalogue_is_left_to_escapes():
         (3.0, 1.5, "yours is 3, autograd's is 1.5"),
         ([1.0, 2.0], [0.0, 1.0], "at index [0] yours is 1, autograd's is 0"),
         ([0.0], [0.0], "at index [0] yours is 0, autograd's is 0"),
-        ([1.0], [[1.0]], "yours has shape (1,), autograd's (1, 1)"),
-        ([np.nan, 1.0, np.nan], [1.0, 1.0, 1.0], "yours holds nan in 2 of 3 elements"),
-        ([np.inf], [1.0], "yours holds inf in 1 of 1 elements"),
+        ([1.0], [[1.0]], "yours has shape (1,), expected (1, 1)"),
+        ([np.nan, 1.0, np.nan], [1.0, 1.0, 1.0], "at index [0] yours is nan, autograd's is 1"),
+        ([np.inf], [1.0], "at index [0] yours is inf, autograd's is 1"),
         ([5.0, 3.0, 4.0], [1.0, np.nan, 2.0], "at index [1] yours is 3, autograd's is nan"),
         ([5.0, 3.0, 4.0], [1.0, np.inf, 2.0], "at index [1] yours is 3, autograd's is inf"),
-        ([], [], ""),
     ],
 )  # fmt: skip
 def test_ratios_in_words(hand, reference, sentence):
     assert ratios(np.array(hand), np.array(reference)) == sentence
 
 
-@pytest.mark.parametrize(
-    ("hand", "note"),
-    [
-        (None, "is object of shape (), expected real numbers of shape (2,)"),
-        (np.array(["a", "b"]), "is <U1 of shape (2,), expected real numbers of shape (2,)"),
-        (np.ones(2, complex), "is complex128 of shape (2,), expected real numbers of shape (2,)"),
-        (np.ones(3), "is float64 of shape (3,), expected real numbers of shape (2,)"),
-    ],
-)
-def test_what_is_no_gradient_is_wrong_and_said(hand, note):
-    compared = compare("dx", hand, np.ones(2), 0.0, "as given")
-    assert (compared.verdict, compared.note) == ("wrong", note)
+def test_another_shape_is_wrong_and_said():
+    compared = compare("dx", np.ones(3), np.ones(2), 0.0, "as given")
+    assert (compared.verdict, compared.note) == ("wrong", "has shape (3,), expected (2,)")
 
 
 def test_a_comparison_names_the_worst_element():

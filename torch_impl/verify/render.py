@@ -17,14 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 Row = tuple[str, str, str, str]  # as in _HEAD; one without a verdict is the heading of those below it
 _HEAD = ("tensor", "verdict", "relative", "ulp")
-_STYLES = {
-    "title": "bold", "right": "green", "right, but": "yellow", "convention": "yellow", "rounding": "yellow",
-    "wrong": "bold red", "could not be checked": "magenta",
-}  # fmt: skip
+_STYLES = {"": "", "title": "bold", "right": "green", "wrong": "bold red", "could not be checked": "magenta"}
 SYMBOLS = {  # how each is recognised, and what it means
     "h": (r"\bh (=|is|has|holds)", "your gradient"),
     "a": (r"\bh (=|has|holds)|= a$", "autograd's"),
@@ -82,20 +79,16 @@ _ASCII = {
 def as_ascii(text: str, encoding: str = "ascii") -> str:
     """The text with what ``encoding`` lacks in ASCII: words for Greek letters and signs, else Python's escapes."""
 
-    def letter(c: str) -> str:
-        return c if c.encode(encoding, "ignore") else _ASCII.get(c) or ascii(c)[1:-1]
-
-    return "".join(map(letter, text))
+    return "".join(c if c.encode(encoding, "ignore") else _ASCII.get(c) or ascii(c)[1:-1] for c in text)
 
 
 def in_terminal(encoding: str, text: str, style: str = "") -> Text:
-    """The text for a terminal; the style is "title" or a verdict."""
-    return Text(as_ascii(clean(text), encoding), _STYLES.get(style, ""))
+    """The text for a terminal; the style is "title" or a verdict, of which those without an error are yellow."""
+    return Text(as_ascii(clean(text), encoding), _STYLES.get(style, "yellow"))
 
 
-def table(rows: Iterable[Row], text: Callable[..., Text]) -> Table:
+def table(rows: list[Row], text: Callable[..., Text]) -> Table:
     """The rows for a terminal of any width, each text of which is made with ``text``."""
-    rows = list(rows)
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for i, name in enumerate(_HEAD):
         grid.add_column(name, justify="right" if i > 1 else "left", no_wrap=i > 1, overflow="fold")
@@ -106,7 +99,7 @@ def table(rows: Iterable[Row], text: Callable[..., Text]) -> Table:
     return grid
 
 
-def markdown_table(rows: Iterable[Row]) -> str:
+def markdown_table(rows: list[Row]) -> str:
     """The rows in GitHub's Markdown."""
     lines = [" | ".join(_HEAD), "--- | --- | ---: | ---:"]
     for name, verdict, *numbers in rows:
@@ -118,17 +111,14 @@ def markdown_table(rows: Iterable[Row]) -> str:
 
 def escaped(text: str) -> str:
     """Text that Markdown shows as it is, wherever a line does not begin with it."""
-    text = clean(text)
     if re.search(r"@|\$|://|www\.|:[\w+-]+:|#\d", text):  # links, formulas, people, emojis: no backslash stops those
         return code(text)
-    return re.sub(r"[\\`*\[<|&~#]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)  # not an underscore inside a word
+    return re.sub(r"[\\`*\[<|&~#]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", clean(text))  # not _ inside a word
 
 
 def code(text: str) -> str:
-    """Text as code, between more backticks than it holds."""
-    text = clean(text) or " "
-    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    return f"{fence} {text} {fence}" if "`" in (text[0], text[-1]) else f"{fence}{text}{fence}"
+    """Text as code; a sign that looks alike stands for the one that would end it."""
+    return f"`{clean(text).replace('`', 'ˋ') or ' '}`"
 
 
 _PAGE = """<!doctype html>
@@ -139,9 +129,9 @@ _PAGE = """<!doctype html>
 <style>
 :root {{ color-scheme: light dark; }}
 body {{ max-width: 50rem; margin: auto; padding: 1rem; overflow-wrap: anywhere; font: 1rem/1.5 system-ui, sans-serif; }}
-h2 + p {{ font-weight: bold; }} li p {{ margin: 0; }} ul {{ list-style: none; padding: 0; }} code {{ font-size: .9em; }}
-table {{ width: 100%; border-collapse: collapse; text-align: left; }} tr {{ border-bottom: 1px solid #8888; }}
-td + td strong {{ color: light-dark(#b3261e, #ff8a80); }} td + td, th {{ overflow-wrap: normal; }}
+h2 + p {{ font-weight: bold; }} ul {{ list-style: none; padding: 0; }} ol > li {{ margin: 1rem 0; }} li p {{ margin: 0; }}
+table {{ width: 100%; border-collapse: collapse; }} tr {{ border-bottom: 1px solid #8888; text-align: left; }}
+td + td, th {{ overflow-wrap: normal; }} td + td strong {{ color: light-dark(#b3261e, #ff8a80); }}
 </style>
 {body}</html>
 """

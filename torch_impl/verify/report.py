@@ -29,7 +29,7 @@ P = ParamSpec("P")
 # From the worst to the best. "right, but" is right in its numbers, and says something else that should be known.
 Verdict = Literal["wrong", "could not be checked", "right, but", "convention", "rounding", "right"]
 UNKNOWN = "unknown"
-_CODE = ("where: ", "formula: ", "numbers: ")  # the labels of lines that hold code or numbers; others are sentences
+_CODE = ("where: ", "formula: ", "numbers: ")  # labels of code and numbers; the other lines are sentences
 
 
 class WrongGradientError(AssertionError):
@@ -175,7 +175,7 @@ class Report:
         """The summary comes last, where the end of what a terminal prints is in view."""
         text = partial(in_terminal, options.encoding)
         yield text(self.title.strip() or "Report", "title")
-        yield from (Text(), table(self._rows(), text)) if self._checks else ()
+        yield from (Text(), table([*self._rows()], text)) if self._checks else ()
         for i, found in enumerate(self.findings, 1):
             yield Text()
             yield Text(" ").join([text(f"{i}. {found.tensor}:", "title"), text(found.mistake, found.verdict)])
@@ -188,13 +188,11 @@ class Report:
         """The findings and the table, to paste into an issue; the summary comes first."""
         parts = [f"## {escaped(self.title) or 'Report'}", escaped(self.summary())]
         for i, found in enumerate(self.findings, 1):
-            number = f"{i}. "
-            said = [f"{number}**{escaped(found.tensor)}**: {code(found.mistake)}"]
-            for label, text in found.lines:
-                said.append(f"{' ' * len(number)}- {label}{(code if label in _CODE else escaped)(text)}")
-            parts.append("\n".join(said))
+            said = [f"- {label}{(code if label in _CODE else escaped)(text)}" for label, text in found.lines]
+            indent = "\n" + " " * len(f"{i}. ")
+            parts.append(indent.join([f"{i}. **{escaped(found.tensor)}**: {code(found.mistake)}", *said]))
         parts += map(escaped, self._notes)
-        parts += [markdown_table(self._rows())] if self._checks else []
+        parts += [markdown_table([*self._rows()])] if self._checks else []
         return "\n\n".join([*parts, *map(escaped, legend(self._words))]) + "\n"
 
     def to_html(self) -> str:
@@ -235,18 +233,16 @@ class Report:
 
     def summary(self) -> str:
         """The verdict, and how much was compared."""
-        verdicts = [check.verdict for _, check in self._checks]
-        wrong, unchecked, tensors = verdicts.count("wrong"), verdicts.count("could not be checked"), len(verdicts)
-        found = [finding.verdict for finding in self.findings]
-        compared = f"{_count(tensors, 'tensor')} compared"
+        verdicts, found = [check.verdict for _, check in self._checks], [finding.verdict for finding in self.findings]
+        wrong, unchecked = verdicts.count("wrong"), verdicts.count("could not be checked")
+        tensors, faults = _count(len(verdicts), "tensor"), _count(found.count("wrong"), "fault")
         said = {
-            "wrong": f"WRONG: {_count(found.count('wrong'), 'fault')}; "
-            f"{wrong} of {_count(tensors, 'tensor')} differ{'s' * (wrong == 1)}",
-            "could not be checked": f"COULD NOT BE CHECKED: {unchecked} of {_count(tensors, 'tensor')}",
-            "right, but": f"RIGHT, BUT: {_count(found.count('right, but'), 'remark')}; {compared}",
-            "convention": f"RIGHT, but for a convention: {compared}",
-            "rounding": f"RIGHT, to the rounding of float32: {compared}",
-            "right": f"RIGHT: {compared}",
+            "wrong": f"WRONG: {faults}; {wrong} of {tensors} differ{'s' * (wrong == 1)}",
+            "could not be checked": f"COULD NOT BE CHECKED: {unchecked} of {tensors}",
+            "right, but": f"RIGHT, BUT: {_count(found.count('right, but'), 'remark')}; {tensors} compared",
+            "convention": f"RIGHT, but for a convention: {tensors} compared",
+            "rounding": f"RIGHT, to the rounding of float32: {tensors} compared",
+            "right": f"RIGHT: {tensors} compared",
         }[self.verdict]
         took = "" if math.isnan(self.seconds) else f", in {self.seconds:.1f} s"
         first = f" The first divergence is {self.first_divergence}." if self.first_divergence else ""
@@ -284,8 +280,8 @@ def compare(
 ) -> TensorCheck:
     """The check of one tensor: right within ``tolerance`` (absolute), else ``verdict``."""
     hand = np.asarray(hand)
-    if hand.dtype.kind not in "biuf" or hand.shape != reference.shape:
-        note = f"is {hand.dtype} of shape {hand.shape}, expected real numbers of shape {reference.shape}"
+    if hand.shape != reference.shape:
+        note = f"has shape {hand.shape}, expected {reference.shape}"
         return TensorCheck(tensor, "wrong", math.inf, math.inf, probe=probe, note=note)
     if hand.size == 0:
         return TensorCheck(tensor, "right", 0.0, 0.0, probe=probe)
@@ -302,17 +298,12 @@ def compare(
 def ratios(hand: ArrayLike, reference: ArrayLike) -> str:
     """In a phrase: the two where they differ most, and the range of their ratios; or the shapes where those differ."""
     hand, reference = np.asarray(hand), np.asarray(reference)
-    if hand.shape != reference.shape:
-        return f"yours has shape {hand.shape}, autograd's {reference.shape}"
-    if not np.isfinite(hand).all():
-        strange = hand[~np.isfinite(hand)]
-        return f"yours holds {strange[0]} in {strange.size:,} of {hand.size:,} elements"
-    if hand.size == 0:
-        return ""
-    index = tuple(map(int, np.unravel_index(np.abs(hand - reference).argmax(), hand.shape)))
-    where = f"at index {list(index)} " if index else ""
-    text = f"{where}yours is {hand[index]:.6g}, autograd's is {reference[index]:.6g}"
-    used = np.abs(reference) > 1e-9 * np.abs(reference).max()
+    check = compare("", hand, reference, 0.0, "")
+    if check.note:
+        return f"yours {check.note}"
+    where = f"at index {list(check.worst)} " if check.worst else ""
+    text = f"{where}yours is {check.hand:.6g}, autograd's is {check.reference:.6g}"
+    used = np.isfinite(hand) & (np.abs(reference) > 1e-9 * np.abs(reference).max(initial=0))
     if used.sum() <= 1:
         return text
     r = hand[used] / reference[used]
