@@ -119,7 +119,7 @@ def test_a_finding_is_certain_a_tie_or_unknown():
     tie = finding(mistake("convention"), ["dx", "dw"], "mine", "line 7", ties=["other"], text="another text")
     assert (tie.confidence, tie.ties, tie.verdict, tie.where) == ("tie", ("other",), "convention", "mine, line 7")
     assert tie.explanation == "In mine: another text."
-    assert "or: other: what was tried does not tell them apart" in str(tie)
+    assert "(or other: what was tried does not tell them apart)" in str(tie)
     unknown = finding("unknown", ["dx"], "mine", text="it differs")
     assert (unknown.mistake, unknown.confidence, unknown.verdict, unknown.fix) == ("unknown", "none", "wrong", "")
 

@@ -127,9 +127,9 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-:root {{ color-scheme: light dark; }}
+:root {{ color-scheme: light dark; }} h2 + p {{ font-weight: bold; }}
 body {{ max-width: 50rem; margin: auto; padding: 1rem; overflow-wrap: anywhere; font: 1rem/1.5 system-ui, sans-serif; }}
-h2 + p {{ font-weight: bold; }} ul {{ list-style: none; padding: 0; }} ol > li {{ margin: 1rem 0; }} li p {{ margin: 0; }}
+ul {{ list-style: none; padding: 0; }} ol > li {{ margin: 1rem 0; }} li p {{ margin: 0; }}
 table {{ width: 100%; border-collapse: collapse; }} tr {{ border-bottom: 1px solid #8888; text-align: left; }}
 td + td, th {{ overflow-wrap: normal; }} td + td strong {{ color: light-dark(#b3261e, #ff8a80); }}
 </style>

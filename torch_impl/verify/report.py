@@ -87,15 +87,15 @@ class Finding:
     @property
     def lines(self) -> list[tuple[str, str]]:
         """Labels and texts in the order of what a reader needs: what is wrong, where, how to mend it, the numbers."""
-        said = {
-            "or": self.ties and f"{', '.join(self.ties)}: what was tried does not tell them apart",
-            "": self.explanation,
-            "where": "" if self.explanation.startswith(f"In {self.where}: ") else self.where,
-            "fix": self.fix,
-            "formula": self.formula,
-            "numbers": self.evidence,
-        }
-        return [(label and f"{label}: ", text) for label, text in said.items() if text]
+        said = [
+            ("", self.ties and f"(or {', '.join(self.ties)}: what was tried does not tell them apart)"),
+            ("", self.explanation),
+            ("where: ", "" if self.explanation.startswith(f"In {self.where}: ") else self.where),
+            ("fix: ", self.fix),
+            ("formula: ", self.formula),
+            ("numbers: ", self.evidence),
+        ]
+        return [(label, text) for label, text in said if text]
 
     def __str__(self) -> str:
         lines = [f"{self.tensor}: {self.mistake}", *map("".join, self.lines), *legend(self.words)]
