@@ -216,8 +216,8 @@ class Report:
     @property
     def _words(self) -> str:
         """All that may hold symbols that need an explanation."""
-        numbers = "relative and ulp" if any(not math.isnan(c.relative) for _, c in self._checks) else ""
-        derivatives = [c.tensor for _, c in self._checks if c.tensor.startswith("∂ ")]
+        numbers = "relative and ulp" if any(relative for _, _, relative, _ in self._rows()) else ""
+        derivatives = [name for name, *_ in self._rows() if name.startswith("∂ ")]
         return "\n".join([*(finding.words for finding in self.findings), *self._notes, numbers, *derivatives])
 
     def _rows(self) -> Iterator[Row]:
