@@ -16,8 +16,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from torch_impl.verify import CATALOGUE, Finding, Report, Section, TensorCheck, WrongGradientError, verify_function
-from torch_impl.verify.render import as_ascii, clean
-from torch_impl.verify.report import compare, finding, ratios, symbols_in
+from torch_impl.verify.render import SYMBOLS, as_ascii, clean
+from torch_impl.verify.report import compare, finding, ratios
 
 NASTY = (
     "[link=javascript:alert(1)]x[/link] [/relu]", "<script>f('1')</script>", '"><img src=x onerror=f()>', "a|b\\|c\\",
@@ -61,8 +61,8 @@ def printed(report, width=100, encoding="utf-8", **options):
 
 
 def letters(text):
-    """What is the same however a text is wrapped."""
-    return "".join(text.split())
+    """What is the same however a text is wrapped, and whatever looks alike stands for the marks of Markdown."""
+    return "".join(text.split()).replace("∣", "|").replace("ˋ", "`")
 
 
 # --- one finding, in every form ---------------------------------------------------------------------------------------
@@ -162,8 +162,8 @@ def test_infinities_and_nan_survive_json():
     section = Section("s", (TensorCheck("dx", "wrong", np.inf, np.inf),))
     report = Report("r", (section,), (Finding("dx", "unknown", "none", np.nan, "?"),))
     content = json.loads(report.to_json())
-    assert content["sections"][0]["checks"][0]["relative"] == "inf"
-    assert content["findings"][0]["residual"] == "nan"
+    assert content["sections"][0]["checks"][0]["relative"] == "Infinity"
+    assert content["findings"][0]["residual"] == "NaN"
     assert "∞" in str(report)
     assert "nan" not in str(report)
 
@@ -180,20 +180,32 @@ def test_a_long_report_shows_right_sections_as_a_line_each(sections, lines):
 # --- symbols ----------------------------------------------------------------------------------------------------------
 
 
+def explained(text):
+    """The symbols that a legend in the text explains."""
+    text = " ".join(text.split())
+    return {
+        name
+        for name, (_, meaning) in SYMBOLS.items()
+        if re.search(rf"(^|[ ,]){re.escape(f'{name} is {meaning}')}", text)
+    }
+
+
 @pytest.mark.parametrize(
     ("said", "symbols"),
     [
         ({"formula": "h = 0.5 a, with every size that was tried"}, {"h", "a"}),
         ({"formula": "h = B a, B the batch size (7, 9 with the probes)"}, {"h", "a", "B", "probe"}),
-        ({"formula": "h = δ summed over axis 1; a = Σ δ"}, {"h", "a", "δ"}),
-        ({"formula": "dz = da f′(a); should be dz = da f′(z), f = sigmoid"}, {"f′", "a in f′", "z"}),
-        ({"formula": "f′ = a (1 − a) is computed with z in the place of a"}, {"f′", "a in f′", "z"}),
+        ({"formula": "h = δ summed over axis 1; a = Σ δ"}, {"h", "a", "δ", "Σ"}),
+        ({"formula": "dz = dy f′(y); should be dz = dy f′(z), f = sigmoid"}, {"dy", "f′", "y in f′", "z"}),
+        ({"formula": "f′ = y (1 − y) is computed with z in the place of y = f(z)"}, {"f′", "y in f′", "z"}),
         ({"formula": "dz ∝ p − y; should be dz = dL/dp · p (1 − p)"}, {"p", "y", "∝"}),
-        ({"formula": "dz = g p; should be dz = p (g − Σ_k g_k p_k)"}, {"p", "g"}),
-        ({"formula": "dx = dy / (1 − p); should be dx = dy m / (1 − p)"}, set()),
+        ({"formula": "dz = g p; should be dz = p (g − Σ_k g_k p_k)"}, {"p", "g", "Σ"}),
+        ({"formula": "dx = dy / (1 − p); should be dx = dy m / (1 − p)"}, {"dy", "m in dy m"}),
         ({"formula": "dz = a p (1 − p), p = softmax(z); should be dz = a"}, {"a", "p", "z"}),
-        ({"formula": "w ← w − lr m / (√v̂ + ε)"}, {"lr", "m", "v"}),
-        ({"formula": "v ← μ v + g, w ← w − lr v"}, {"lr"}),
+        ({"formula": "dx = dx̂ / σ, x̂ = (x − μ) / σ"}, {"x̂", "μ", "σ"}),
+        ({"formula": "dx̂ = dy; should be dx̂ = dy γ"}, {"x̂", "dy", "γ"}),
+        ({"formula": "w ← w − lr m / (√v̂ + ε)"}, {"lr", "m", "v", "ε"}),
+        ({"formula": "v ← μ v + g, w ← w − lr v"}, {"lr", "μ in μ v"}),
         ({"evidence": "equal wherever nothing is at a kink"}, {"kink"}),
         ({"text": "a second call gives a Linear another upstream gradient"}, {"upstream"}),
         ({"evidence": "at index [1, 2] yours is 2, autograd's is 1"}, set()),
@@ -202,16 +214,15 @@ def test_a_long_report_shows_right_sections_as_a_line_each(sections, lines):
 )
 def test_the_legend_explains_the_symbols_that_are_used_and_no_others(said, symbols):
     plain = SimpleNamespace(name="a-name", what="it is so", fix="", kind="wrong")
-    report = Report("r", (), (finding(plain, ["dx"], said.pop("where", "mine"), **said),))
-    assert set(symbols_in(report)) == symbols
-    for name, meaning in symbols_in(report).items():
-        assert f"{name} is {meaning}" in " ".join(str(report).split())
-        assert f"{name} is {meaning}" in clean(str(report.findings[0]))
+    found = finding(plain, ["dx"], said.pop("where", "mine"), **said)
+    assert explained(str(Report("r", (), (found,)))) == symbols
+    assert explained(str(found)) == symbols
 
 
 def test_the_columns_are_explained_where_there_are_numbers():
-    assert set(symbols_in(Report("r", (Section("s", (check(),)),)))) == {"relative", "ulp"}
-    assert symbols_in(Report("r", (Section("s", (TensorCheck("all", "could not be checked"),)),))) == {}
+    assert explained(str(Report("r", (Section("s", (check(),)),)))) == {"relative", "ulp"}
+    assert explained(str(Report("r", (Section("s", (check(tensor="∂ x"),)),)))) == {"relative", "ulp", "∂"}
+    assert explained(str(Report("r", (Section("s", (TensorCheck("all", "could not be checked"),)),)))) == set()
 
 
 # --- names are no markup ----------------------------------------------------------------------------------------------
@@ -231,7 +242,7 @@ def test_a_name_without_letters_breaks_nothing(name):
     report = report_of(name)
     for text in (str(report), report.to_markdown(), report.to_html()):
         assert "Multiply by f′(z)." in text
-    assert report.to_markdown().startswith("**Report**")
+    assert report.to_markdown().startswith("## Report")
 
 
 class Tags(html.parser.HTMLParser):
@@ -256,9 +267,9 @@ class Tags(html.parser.HTMLParser):
 @all_nasty
 def test_a_page_has_the_same_tags_whatever_the_names_are(name):
     page, plain = Tags(report_of(name).to_html()), Tags(report_of("x").to_html())
-    assert page.tags == plain.tags
+    assert [tag for tag in page.tags if tag[0] != "code"] == [tag for tag in plain.tags if tag[0] != "code"]
     assert not {tag for tag, _ in page.tags} & {"a", "script", "img", "link", "iframe"}
-    assert page.data.count(clean(name)) >= 10
+    assert letters(page.data).count(letters(clean(name))) >= 10
     assert report_of(name).to_html().encode().decode("utf-8").startswith("<!doctype html>")
 
 
@@ -267,7 +278,7 @@ def test_a_page_says_its_encoding_and_its_title_and_loads_nothing():
     page = Tags(text)
     assert ("meta", [("charset", "utf-8")]) in page.tags
     assert "<title>&lt;x&gt;</title>" in text
-    assert "prefers-color-scheme: dark" in text
+    assert "color-scheme: light dark" in text
     assert not re.search(r"src=|href=|url\(|@import|https?:", text)
 
 
@@ -390,32 +401,20 @@ def test_no_formula_of_the_catalogue_is_left_to_escapes():
         (3.0, 1.5, "yours is 3, autograd's is 1.5"),
         ([1.0, 2.0], [0.0, 1.0], "at index [0] yours is 1, autograd's is 0"),
         ([0.0], [0.0], "at index [0] yours is 0, autograd's is 0"),
-        ([1.0], [[1.0]], "yours has shape (1,), autograd's (1, 1)"),
-        ([np.nan, 1.0, np.nan], [1.0, 1.0, 1.0], "yours holds nan in 2 of 3 elements"),
-        ([np.inf], [1.0], "yours holds inf in 1 of 1 elements"),
-        ([5.0, 3.0, 4.0], [np.nan, 1.0, 2.0],
-         "at index [1] yours is 3, autograd's is 1; yours/autograd's from 2 to 3"),
-        ([1.0, 2.0, 6.0], [np.inf, 1.0, 2.0],
-         "at index [2] yours is 6, autograd's is 2; yours/autograd's from 2 to 3"),
-        ([], [], ""),
+        ([1.0], [[1.0]], "yours has shape (1,), expected (1, 1)"),
+        ([np.nan, 1.0, np.nan], [1.0, 1.0, 1.0], "at index [0] yours is nan, autograd's is 1"),
+        ([np.inf], [1.0], "at index [0] yours is inf, autograd's is 1"),
+        ([5.0, 3.0, 4.0], [1.0, np.nan, 2.0], "at index [1] yours is 3, autograd's is nan"),
+        ([5.0, 3.0, 4.0], [1.0, np.inf, 2.0], "at index [1] yours is 3, autograd's is inf"),
     ],
 )  # fmt: skip
 def test_ratios_in_words(hand, reference, sentence):
     assert ratios(np.array(hand), np.array(reference)) == sentence
 
 
-@pytest.mark.parametrize(
-    ("hand", "note"),
-    [
-        ([1.0, 2.0], "is a list, expected an array of shape (2,)"),
-        (np.array(["a", "b"]), "is an array of <U1, expected real numbers"),
-        (np.ones(2, complex), "is an array of complex128, expected real numbers"),
-        (np.ones(3), "has shape (3,), expected (2,)"),
-    ],
-)
-def test_what_is_no_gradient_is_wrong_and_said(hand, note):
-    compared = compare("dx", hand, np.ones(2), 0.0, "as given")
-    assert (compared.verdict, compared.note) == ("wrong", note)
+def test_another_shape_is_wrong_and_said():
+    compared = compare("dx", np.ones(3), np.ones(2), 0.0, "as given")
+    assert (compared.verdict, compared.note) == ("wrong", "has shape (3,), expected (2,)")
 
 
 def test_a_comparison_names_the_worst_element():

@@ -7,27 +7,29 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass, replace
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, get_args
 
 import numpy as np
 from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
 
-from torch_impl.verify.render import Entry, Line, Table, Terminal, clean, labelled, markdown, page, sentence, symbols
+from torch_impl.verify.render import clean, code, escaped, in_terminal, legend, markdown_table, page, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
+    from rich.console import ConsoleOptions, RenderableType
 
-    from torch_impl.verify.render import Block
+    from torch_impl.verify.render import Row
 
 P = ParamSpec("P")
-Verdict = Literal["right", "convention", "right, but", "rounding", "wrong", "could not be checked"]
-UNKNOWN, NO_NAME = "unknown", "the gradient differs, and no known mistake explains the numbers"
-
 # From the worst to the best. "right, but" is right in its numbers, and says something else that should be known.
-_ORDER: tuple[Verdict, ...] = ("wrong", "could not be checked", "right, but", "convention", "rounding", "right")
+Verdict = Literal["wrong", "could not be checked", "right, but", "convention", "rounding", "right"]
+UNKNOWN = "unknown"
+_CODE = ("where: ", "formula: ", "numbers: ")  # labels of code and numbers; the other lines are sentences
 
 
 class WrongGradientError(AssertionError):
@@ -50,7 +52,6 @@ class TensorCheck:
     worst: tuple[int, ...] = ()
     hand: float = math.nan
     reference: float = math.nan
-    shape: tuple[int, ...] = ()
     wrong_elements: int = 0
     probe: str = ""
     note: str = ""
@@ -78,18 +79,27 @@ class Finding:
     tensors: tuple[str, ...] = ()  # every tensor that this one fault made wrong
     fix: str = ""
 
-    def entry(self, number: int = 0) -> Entry:
-        """In the order of what a reader needs: what is wrong, where, how to mend it, and how that is known."""
-        where = "" if self.explanation.startswith(f"In {self.where}: ") else self.where
-        lines = ("", self.explanation), ("where", where), ("fix", self.fix), ("formula", self.formula)
-        said = tuple((label, text) for label, text in (*lines, ("numbers", self.evidence)) if text)
-        aside = f"(or {', '.join(self.ties)}: what was tried does not tell them apart)" if self.ties else ""
-        return Entry(number, self.tensor, self.mistake, aside, self.verdict, said)
+    @property
+    def words(self) -> str:
+        """What may hold symbols that need an explanation: no code, and after "In NAME: ", since a name is no symbol."""
+        return "\n".join([self.explanation.partition(": ")[2], self.fix, self.evidence, self.formula])
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """Labels and texts in the order of what a reader needs: what is wrong, where, how to mend it, the numbers."""
+        said = [
+            ("", self.ties and f"(or {', '.join(self.ties)}: what was tried does not tell them apart)"),
+            ("", self.explanation),
+            ("where: ", "" if self.explanation.startswith(f"In {self.where}: ") else self.where),
+            ("fix: ", self.fix),
+            ("formula: ", self.formula),
+            ("numbers: ", self.evidence),
+        ]
+        return [(label, text) for label, text in said if text]
 
     def __str__(self) -> str:
-        entry = self.entry()
-        said = [*(labelled(*line) for line in entry.lines), *sentence(symbols([entry]))]
-        return "\n   ".join(map(clean, [f"{self.tensor}: {self.mistake} {entry.aside}", *said]))
+        lines = [f"{self.tensor}: {self.mistake}", *map("".join, self.lines), *legend(self.words)]
+        return "\n   ".join(map(clean, lines))
 
 
 def finding(
@@ -100,14 +110,15 @@ def finding(
 
     ``mistake`` is a row of the catalogue (name, what, fix, and the verdict as its kind) or "unknown".
     """
-    unknown = mistake == UNKNOWN
-    said = text or (NO_NAME if unknown else mistake.what)
-    verdict: Any = "wrong" if unknown else mistake.kind
+    verdict: Any = "wrong"
+    name, what, fix = UNKNOWN, "the gradient differs, and no known mistake explains the numbers", ""
+    if mistake != UNKNOWN:
+        name, what, fix, verdict = mistake.name, mistake.what, mistake.fix, mistake.kind
     also = f" It makes {', '.join(tensors)} wrong." if len(tensors) > 1 and verdict == "wrong" else ""
     return Finding(
-        tensors[0], UNKNOWN if unknown else mistake.name, "none" if unknown else "tie" if ties else "certain", residual,
-        f"In {where}: {said}.{also}", formula, f"{where}, {line}" if line else where, evidence,
-        verdict, tuple(ties), tuple(tensors), "" if unknown else mistake.fix,
+        tensors[0], name, "none" if name == UNKNOWN else "tie" if ties else "certain", residual,
+        f"In {where}: {text or what}.{also}", formula, f"{where}, {line}" if line else where, evidence,
+        verdict, tuple(ties), tuple(tensors), fix,
     )  # fmt: skip
 
 
@@ -132,9 +143,8 @@ class Report:
     @property
     def verdict(self) -> Verdict:
         """The worst verdict of all tensors and findings."""
-        verdicts = {check.verdict for section in self.sections for check in section.checks}
-        verdicts |= {finding.verdict for finding in self.findings}
-        return next((v for v in _ORDER if v in verdicts), "could not be checked")
+        verdicts = [*(check.verdict for _, check in self._checks), *(finding.verdict for finding in self.findings)]
+        return min(verdicts, key=get_args(Verdict).index, default="could not be checked")
 
     @property
     def ok(self) -> bool:
@@ -144,7 +154,7 @@ class Report:
     @property
     def first_divergence(self) -> str:
         """The first tensor that is wrong, in the order of the computation: forward, then backward; "" if none is."""
-        return next((f"{s.name}: {c.tensor}" for s in self.sections for c in s.checks if c.verdict == "wrong"), "")
+        return next((f"{name}: {c.tensor}" for name, c in self._checks if c.verdict == "wrong"), "")
 
     def renamed(self, name: str) -> Report:
         """The same report, of something called ``name``."""
@@ -161,64 +171,83 @@ class Report:
         Console(file=file, width=100, color_system=None, legacy_windows=False, force_jupyter=False).print(self)
         return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
-    def __rich__(self) -> Terminal:
-        return Terminal(tuple(self.blocks()))
-
-    def blocks(self, on_a_page: bool = False) -> list[Block]:
-        """The content: what matters most comes first on a page, and last in a terminal, where the end is in view."""
-        rows = tuple(row for section in self.sections for row in self._rows(section))
-        table: list[Block] = [Table(rows)] if rows else []
-        noted = [(section.name, check) for section in self.sections for check in section.checks if check.note]
-        notes = [f"{name}{f', {check.tensor}' * (check.tensor != 'all')}: {check.note}" for name, check in noted]
-        said: list[Block] = [finding.entry(i) for i, finding in enumerate(self.findings, 1)]
-        said += [Line("note", f"Note: {text}") for text in (*notes, *self.notes)]
-        for part in (table, said):
-            part += [Line("legend", text) for text in sentence(symbols(part))]
-        title, summary = Line("title", clean(self.title) or "Report"), Line("summary", self.summary(), self.verdict)
-        return [title, summary, *said, *table] if on_a_page else [title, *table, *said, summary]
-
-    def _rows(self, section: Section) -> list[Any]:
-        """A row for every tensor; in a long report one for all of a right section, so that what is wrong is seen."""
-        rows = [(check.tensor, check.verdict, check.relative, check.ulp) for check in section.checks]
-        if len(self.sections) > 6 and {check.verdict for check in section.checks} == {"right"}:
-            return [(section.name, *max(rows, key=lambda row: row[2])[1:])]
-        return [(section.name, "", math.nan, math.nan), *rows] if len(self.sections) > 1 else rows
-
-    def summary(self) -> str:
-        """One sentence: the verdict, and how much was compared."""
-        verdicts = [check.verdict for section in self.sections for check in section.checks]
-        found = [finding.verdict for finding in self.findings]
-        n, unchecked, total = verdicts.count("wrong"), verdicts.count("could not be checked"), len(verdicts)
-        took = "" if math.isnan(self.seconds) else f", in {self.seconds:.1f} s"
-        if self.verdict == "wrong":
-            differ = f"{n} of {_count(total, 'tensor')} differ{'s' * (n == 1)}{took}."
-            first = f" The first divergence is {self.first_divergence}." if self.first_divergence else ""
-            more = f" {unchecked} could not be checked." if unchecked else ""
-            return f"WRONG: {_count(found.count('wrong'), 'fault')}; {differ}{first}{more}"
-        if self.verdict == "could not be checked":
-            return f"COULD NOT BE CHECKED: {unchecked} of {_count(total, 'tensor')}{took}."
-        remarks = _count(max(found.count("right, but"), verdicts.count("right, but")), "remark")
-        aside = {"convention": ", but for a convention", "rounding": ", to the rounding of float32"}
-        opening = f", BUT: {remarks};" if self.verdict == "right, but" else f"{aside.get(self.verdict, '')}:"
-        return f"RIGHT{opening} {_count(total, 'tensor')} compared{took}."
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, in what JSON can hold; NaN and infinities become strings."""
-        said = {"verdict": self.verdict, "ok": self.ok, "first_divergence": self.first_divergence}
-        return _jsonable({"title": self.title} | said | asdict(self))
-
-    def to_json(self) -> str:
-        """The whole report for machines."""
-        # Half of a surrogate pair, as in a file's name, has no other form in UTF-8 than its escape.
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """The summary comes last, where the end of what a terminal prints is in view."""
+        text = partial(in_terminal, options.encoding)
+        yield text(self.title.strip() or "Report", "title")
+        yield from (Text(), table([*self._rows()], text)) if self._checks else ()
+        for i, found in enumerate(self.findings, 1):
+            yield Text()
+            yield Text(" ").join([text(f"{i}. {found.tensor}:", "title"), text(found.mistake, found.verdict)])
+            yield from (Padding(text("".join(line)), (0, 0, 0, 3), expand=False) for line in found.lines)
+        for notes in (self._notes, legend(self._words)):
+            yield from (Text(), *map(text, notes)) if notes else ()
+        yield from (Text(), text(self.summary(), self.verdict))
 
     def to_markdown(self) -> str:
-        """The findings and the table, to paste into an issue."""
-        return markdown(self.blocks(on_a_page=True))
+        """The findings and the table, to paste into an issue; the summary comes first."""
+        parts = [f"## {escaped(self.title) or 'Report'}", escaped(self.summary())]
+        for i, found in enumerate(self.findings, 1):
+            said = [f"- {label}{(code if label in _CODE else escaped)(text)}" for label, text in found.lines]
+            indent = "\n" + " " * len(f"{i}. ")
+            parts.append(indent.join([f"{i}. **{escaped(found.tensor)}**: {code(found.mistake)}", *said]))
+        parts += map(escaped, self._notes)
+        parts += [markdown_table([*self._rows()])] if self._checks else []
+        return "\n\n".join([*parts, *map(escaped, legend(self._words))]) + "\n"
 
     def to_html(self) -> str:
         """A page of its own."""
-        return page(self.title, self.blocks(on_a_page=True))
+        return page(self.title, self.to_markdown())
+
+    def to_json(self) -> str:
+        """Everything, for machines; NaN and infinities, which JSON does not have, are strings."""
+        said = {"verdict": self.verdict, "ok": self.ok, "first_divergence": self.first_divergence} | asdict(self)
+        return json.dumps(json.loads(json.dumps(said), parse_constant=str), indent=2)
+
+    @property
+    def _checks(self) -> list[tuple[str, TensorCheck]]:
+        return [(section.name, check) for section in self.sections for check in section.checks]
+
+    @property
+    def _notes(self) -> list[str]:
+        noted = [f"{name}{f', {c.tensor}' * (c.tensor != 'all')}: {c.note}" for name, c in self._checks if c.note]
+        return [f"Note: {note}" for note in (*noted, *self.notes)]
+
+    @property
+    def _words(self) -> str:
+        """All that may hold symbols that need an explanation."""
+        numbers = "relative and ulp" if any(relative for _, _, relative, _ in self._rows()) else ""
+        derivatives = [name for name, *_ in self._rows() if name.startswith("∂ ")]
+        return "\n".join([*(finding.words for finding in self.findings), *self._notes, numbers, *derivatives])
+
+    def _rows(self) -> Iterator[Row]:
+        """A row for every tensor; in a long report one for all of a right section, so that what is wrong is seen."""
+        for section in self.sections:
+            checks = section.checks
+            if len(self.sections) > 6 and {check.verdict for check in checks} == {"right"}:
+                checks = (replace(max(checks, key=lambda check: check.relative), tensor=section.name),)
+            elif len(self.sections) > 1:
+                yield section.name, "", "", ""
+            for check in checks:
+                yield check.tensor, check.verdict, _number(check.relative), _number(check.ulp)
+
+    def summary(self) -> str:
+        """The verdict, and how much was compared."""
+        verdicts, found = [check.verdict for _, check in self._checks], [finding.verdict for finding in self.findings]
+        wrong, unchecked = verdicts.count("wrong"), verdicts.count("could not be checked")
+        tensors, faults = _count(len(verdicts), "tensor"), _count(found.count("wrong"), "fault")
+        said = {
+            "wrong": f"WRONG: {faults}; {wrong} of {tensors} differ{'s' * (wrong == 1)}",
+            "could not be checked": f"COULD NOT BE CHECKED: {unchecked} of {tensors}",
+            "right, but": f"RIGHT, BUT: {_count(found.count('right, but'), 'remark')}; {tensors} compared",
+            "convention": f"RIGHT, but for a convention: {tensors} compared",
+            "rounding": f"RIGHT, to the rounding of float32: {tensors} compared",
+            "right": f"RIGHT: {tensors} compared",
+        }[self.verdict]
+        took = "" if math.isnan(self.seconds) else f", in {self.seconds:.1f} s"
+        first = f" The first divergence is {self.first_divergence}." if self.first_divergence else ""
+        more = f" {unchecked} could not be checked." if unchecked and self.verdict == "wrong" else ""
+        return f"{said}{took}.{first}{more}"
 
 
 def timed(verify: Callable[P, Report]) -> Callable[P, Report]:
@@ -250,44 +279,31 @@ def compare(
     tensor: str, hand: Any, reference: NDArray[Any], tolerance: float, probe: str, verdict: Verdict = "wrong"
 ) -> TensorCheck:
     """The check of one tensor: right within ``tolerance`` (absolute), else ``verdict``."""
-    note, shape = "", reference.shape
-    if not isinstance(hand, np.ndarray | np.generic):
-        note = f"is a {type(hand).__name__}, expected an array of shape {reference.shape}"
-    elif hand.dtype.kind not in "biuf":
-        note = f"is an array of {hand.dtype}, expected real numbers"
-    elif hand.shape != reference.shape:
-        note, shape = f"has shape {hand.shape}, expected {reference.shape}", hand.shape
-    if note:
-        return TensorCheck(tensor, "wrong", math.inf, math.inf, shape=shape, probe=probe, note=note)
+    hand = np.asarray(hand)
+    if hand.shape != reference.shape:
+        note = f"has shape {hand.shape}, expected {reference.shape}"
+        return TensorCheck(tensor, "wrong", math.inf, math.inf, probe=probe, note=note)
     if hand.size == 0:
         return TensorCheck(tensor, "right", 0.0, 0.0, probe=probe)
     apart = np.nan_to_num(np.abs(hand.astype(np.float64) - reference), nan=np.inf, posinf=np.inf)
-    worst = tuple(int(i) for i in np.unravel_index(apart.argmax(), apart.shape))
+    worst = tuple(map(int, np.unravel_index(apart.argmax(), apart.shape)))
     largest, scale = float(apart[worst]), float(np.abs(reference).max())
-    dtype = hand.dtype if hand.dtype in (np.float32, np.float64) else np.dtype(np.float64)
-    relative, ulp = (largest / scale, largest / float(np.spacing(dtype.type(scale)))) if scale else (largest, math.inf)
+    ulp = float(np.spacing(np.float32(scale) if hand.dtype == np.float32 else scale))
     return TensorCheck(
-        tensor, "right" if largest <= tolerance else verdict, relative, ulp if largest else 0.0, worst,
-        float(hand[worst]), float(reference[worst]), hand.shape, int((apart > tolerance).sum()), probe,
+        tensor, "right" if largest <= tolerance else verdict, largest / (scale or 1.0), largest / ulp, worst,
+        float(hand[worst]), float(reference[worst]), int((apart > tolerance).sum()), probe,
     )  # fmt: skip
 
 
 def ratios(hand: ArrayLike, reference: ArrayLike) -> str:
     """In a phrase: the two where they differ most, and the range of their ratios; or the shapes where those differ."""
     hand, reference = np.asarray(hand), np.asarray(reference)
-    if hand.shape != reference.shape:
-        return f"yours has shape {hand.shape}, autograd's {reference.shape}"
-    if not np.isfinite(hand).all():
-        strange = hand[~np.isfinite(hand)]
-        return f"yours holds {strange[0]} in {strange.size:,} of {hand.size:,} elements"
-    known = np.isfinite(reference)
-    if not known.any():
-        return ""
-    apart = np.where(known, np.abs(hand - reference), 0)
-    index = tuple(int(i) for i in np.unravel_index(apart.argmax(), apart.shape))
-    where = f"at index {list(index)} " if index else ""
-    text = f"{where}yours is {hand[index]:.6g}, autograd's is {reference[index]:.6g}"
-    used = known & (np.abs(reference) > 1e-9 * (np.abs(reference[known]).max() or 1))
+    check = compare("", hand, reference, 0.0, "")
+    if check.note:
+        return f"yours {check.note}"
+    where = f"at index {list(check.worst)} " if check.worst else ""
+    text = f"{where}yours is {check.hand:.6g}, autograd's is {check.reference:.6g}"
+    used = np.isfinite(hand) & (np.abs(reference) > 1e-9 * np.abs(reference).max(initial=0))
     if used.sum() <= 1:
         return text
     r = hand[used] / reference[used]
@@ -295,20 +311,9 @@ def ratios(hand: ArrayLike, reference: ArrayLike) -> str:
     return f"{text}; yours/autograd's {f'is {low} everywhere' if low == high else f'from {low} to {high}'}"
 
 
-def symbols_in(report: Report) -> dict[str, str]:
-    """The symbols and words that need an explanation and stand in this very report, with what they mean."""
-    return symbols(report.blocks())
-
-
 def _count(n: int, thing: str) -> str:
     return f"{n:,} {thing}{'s' * (n != 1)}"
 
 
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _jsonable(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.2g}".replace("inf", "∞")
