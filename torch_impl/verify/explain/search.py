@@ -13,7 +13,7 @@ import numpy as np
 
 from torch_impl.verify.explain.trial import Trial
 from torch_impl.verify.explain.words import from_numbers, known, unknown
-from torch_impl.verify.mistakes.catalogue import EVERYWHERE, LATE, Hypothesis, Named, Rule, hypotheses
+from torch_impl.verify.mistakes.catalogue import CATALOGUE, EVERYWHERE, LATE, Hypothesis, Named, Rule, hypotheses
 from torch_impl.verify.mistakes.factors import name_factor
 from torch_impl.verify.mistakes.sites import Sites
 from torch_impl.verify.observe.observation import Observation
@@ -41,6 +41,11 @@ def explain(unit: Unit, observations: list[Observation], wrong: list[str]) -> li
         links, todo = search.follow([], backward_order(first.tape, todo), MOST_STARTS)
         found = [f for link in links for f in search.findings(link)]
         zero = backward_order(first.tape, zero)
+    twice = CATALOGUE["batch-mean-twice"]
+    if any(f.mistake == twice.name for f in found):
+        # A bias that is averaged beside weights that are averaged: one habit, not two mistakes.
+        said = {"mistake": twice.name, "explanation": f"In {unit.name}: {twice.what}.", "fix": twice.fix}
+        found = [replace(f, **said) if "averaged" in f.formula else f for f in found]  # type: ignore[arg-type]
     return found + unknown(unit, present, [*todo, *zero], together=not found)
 
 
