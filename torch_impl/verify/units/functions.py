@@ -235,12 +235,12 @@ class Pair:
         raise ValueError(self._said(result[1]))
 
     def _nearest(self, conventions: list[Convention]) -> Convention:
-        """Of those whose shapes fit alike, the one with most gradients that are slopes of the forward."""
+        """Of those whose shapes fit alike, the one with most slopes of the forward, then with most weights."""
         if len(conventions) == 1:
             return conventions[0]
         slopes: dict[Any, float] = {}
 
-        def agreeing(convention: Convention) -> int:
+        def agreeing(convention: Convention) -> tuple[int, int]:
             outputs, cache = self.forward({}, convention)
             upstream = _upstream(outputs, convention)
             found = self.backward(upstream, cache, convention)
@@ -258,7 +258,7 @@ class Pair:
                     )
                     slopes[key] = (ahead - behind) / (2 * STEP)
                 count += abs(slopes[key] - float(np.sum(gradient * direction))) < 1e-4 * max(1.0, abs(slopes[key]))
-            return count
+            return count, sum(map(roles.is_weight_name, (convention.gradients or {}).values()))
 
         return max(conventions, key=agreeing)
 
