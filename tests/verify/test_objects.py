@@ -782,3 +782,22 @@ def test_what_cannot_be_verified_is_named():
         verify_network(SoftmaxWithLoss(), x=X)
     with pytest.raises(TypeError, match="loss is a int, expected a function"):
         verify_network(Regression(), 3, x=X, y=Y)
+
+
+def test_what_a_layer_returns_that_is_no_gradient_of_x_is_refused(rng):
+    class Rated:
+        def __init__(self):
+            self.W = np.random.default_rng(0).standard_normal((4, 3))
+
+        def forward(self, x):
+            self.x = x
+            return x @ self.W
+
+        def backward(self, dout):
+            self.dW = self.x.T @ dout
+            return 0.1
+
+    with pytest.raises(
+        ValueError, match=r"returned a float, which is no gradient of x, expected one of shape \(7, 4\)"
+    ):
+        verify_network(Rated(), x=rng.standard_normal((7, 4)))

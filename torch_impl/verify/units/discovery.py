@@ -211,6 +211,14 @@ def _find_gradients(held: Held) -> None:
     asked = {} if held.places or held.updated == held.weights.keys() else weights
     found = matched(data, asked, given, there, fresh, held.updated | held.numbers, attributes)
     held.places |= {n: p for n, p in found.items() if n not in held.places}
+    unplaced = set(given) - set(held.places.values())
+    owed = not held.plan.ends_in_a_loss and "x" in float_arrays(held.data) and "x" not in held.places
+    if owed and returned is not None and (unplaced or not given):
+        came = " and ".join(f"an array of shape {given[p].shape}" for p in unplaced) or f"a {type(returned).__name__}"
+        raise ValueError(
+            f"backward of the {type(held.obj).__name__} returned {came}, which is no gradient of x, expected one of "
+            f"shape {held.data['x'].shape}, or None where there is none"
+        )
     held.notes += _unused(held, fresh)
     for name in held.numbers - held.places.keys() - held.updated:  # no weight, but a slope or a size
         del held.weights[name], held.values[name]
