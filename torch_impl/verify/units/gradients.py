@@ -63,6 +63,8 @@ def matched(
         wanted = {_words(map(_plain, path)) for path in paths}
         places = [p for p in everything if wanted & names[p]]
         same = [p for p in places if everything[p].shape == array.shape]
+        if not places:  # a dict beside the weights' with the very same keys
+            places = same = [p for p in fresh if _is_beside(p, paths) and everything[p].shape == array.shape]
         if places:
             found[name] = (same or places)[0]
     for path in given:
@@ -75,6 +77,10 @@ def matched(
         found |= dict(zip(["x"], places, strict=False))
     left = {n: a for n, a in left.items() if n not in found}
     return found | _by_shape(left, {p: a for p, a in new.items() if p not in found.values()})
+
+
+def _is_beside(place: Path, weight: Sequence[Path]) -> bool:
+    return any(len(place) == len(w) > 1 and place[-1] == w[-1] and isinstance(place[-1], str) for w in weight)
 
 
 def _in_order(data: Mapping[str, Array], weights: Mapping[str, Array], given: Mapping[Path, Array]) -> dict[str, Path]:

@@ -157,6 +157,8 @@ class Pair:
             _value_at(result if isinstance(result, tuple) else tuple(getattr(result, "values", lambda: (result,))()))
         with same_global_draws():
             result = call("forward", self.outputs, {}, None)
+        if not result[0] or any(o is None for o in result[0]):
+            raise ValueError("forward returned None, expected an array, or a tuple that begins with one")
         best: list[tuple[tuple[int, int, int], Convention]] = []
         first: Convention | None = None
         for n_out, arguments in dict.fromkeys(self._conventions(result[1])):
