@@ -9,7 +9,7 @@ from tests.helpers import ACTIVATIONS
 from tests.scratch.test_losses import LOSSES
 from torch_impl.counterparts import EXAMPLES
 from torch_impl.parity import every_loss
-from torch_impl.verify import random_parameters
+from torch_impl.verify.networks import random_parameters
 
 
 @pytest.mark.parametrize("loss_name", LOSSES)

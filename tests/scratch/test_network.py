@@ -35,7 +35,7 @@ from tests.helpers import ACTIVATIONS, assert_matches_autograd
 from tests.scratch.test_losses import LOSSES
 from torch_impl import twin
 from torch_impl.parity import every_loss, network_parity
-from torch_impl.verify import random_parameters
+from torch_impl.verify.networks import random_parameters
 
 
 @st.composite

@@ -604,3 +604,15 @@ def test_a_fault_with_one_probe_alone_is_no_transpose(rng):
 
     report = verify_function(forward, backward, x=rng.standard_normal((5, 5)))
     assert [f.mistake for f in report.findings] == ["unknown"]
+
+
+@pytest.mark.parametrize("w", [np.eye(5), np.zeros((5, 5)), np.ones((5, 5))], ids=["identity", "zeros", "ones"])
+def test_weights_as_a_training_may_begin_with_hide_no_transpose(w, rng):
+    def forward(x, w):
+        return x @ w, (x, w)
+
+    def backward(dout, cache):
+        x, w = cache
+        return dout @ w, x.T @ dout  # w.T is meant
+
+    assert not verify_function(forward, backward, x=rng.standard_normal((7, 5)), w=w).ok

@@ -32,7 +32,8 @@ def data_among(arrays: Mapping[str, Array], targets: Sequence[str] = ()) -> set[
     By what they are called and what they hold; the first if that tells nothing; and what has the shape of one of these.
     """
     kinds = {name: kind_of(value) for name, value in arrays.items()}
-    labels = {n for n, kind in kinds.items() if n in targets or kind in ("one-hot", "choice")}
+    labels = {n for n, kind in kinds.items() if kind in ("one-hot", "choice") and not is_weight_name(n)}
+    labels |= {name for name in arrays if name in targets}
     data = labels | {name for name in arrays if name.lower() in DATA}
     if not data - labels:
         data |= set(next(([name] for name in arrays if name not in labels), []))
@@ -58,6 +59,8 @@ def kind_of(value: Array, parameter: bool = False) -> Kind:
         return "fixed"
     low, high = value.min(), value.max()
     few = np.unique(value)
+    if parameter and value.dtype.kind == "f" and len(few) <= 3:
+        return "real"  # zeros, ones or the identity, which training begins with
     if value.dtype.kind != "f" or (len(few) <= 3 and len(few) > 1 and value.size > 3 and set(few) <= {-1, 0, 1}):
         return "one-hot" if _sums_to_one(value) is not None and set(few) <= {0, 1} else "choice"
     if value.ndim == 2 and len(value) > 1 and value.shape[0] == value.shape[1] and (value == value.T).all():
