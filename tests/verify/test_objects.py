@@ -767,7 +767,7 @@ def test_a_forgotten_gradient_is_not_right():
 
 def test_what_cannot_be_verified_is_named():
     with pytest.raises(
-        TypeError, match="network is a SimpleNamespace with no methods; expected a method called forward"
+        TypeError, match="network is a SimpleNamespace with no methods; expected an object with a method forward"
     ):
         verify_network(SimpleNamespace(W=W), x=X)
     with pytest.raises(TypeError, match="network is the class Attributes"):

@@ -616,3 +616,13 @@ def test_weights_as_a_training_may_begin_with_hide_no_transpose(w, rng):
         return dout @ w, x.T @ dout  # w.T is meant
 
     assert not verify_function(forward, backward, x=rng.standard_normal((7, 5)), w=w).ok
+
+
+def test_a_gradient_of_nan_is_said_to_be_one(affine):
+    def backward(dout, cache):
+        dx, dw, db = affine_backward(dout, cache)
+        return dx, dw, db / 0 * 0
+
+    (finding,) = verify_function(affine_forward, backward, **affine).findings
+    assert (finding.tensor, finding.mistake) == ("db", "unknown")
+    assert "the gradient holds NaN, and autograd's is finite" in finding.explanation

@@ -66,7 +66,12 @@ def _numbers(observations: list[Observation], name: str) -> tuple[str, str]:
     worst = max(observations, key=lambda o: o.residual(name, o.auto[name]) / max(o.tolerance[name], 1e-300))
     first = next(o for o in observations if o.differs(name))
     text = "the gradient differs from autograd's, and no mistake of the catalogue reproduces the numbers"
-    if not np.any(worst.hand[name]) and np.any(worst.auto[name]):
+    if first is observations[0] and np.isnan(first.hand[name]).any():
+        text, worst = (
+            "the gradient holds NaN, and autograd's is finite: look for 0/0, log(0) or what is not filled",
+            first,
+        )
+    elif not np.any(worst.hand[name]) and np.any(worst.auto[name]):
         text = "the gradient is zero everywhere, as if it had been forgotten"
     elif first.probe in SIZE_PROBES:
         worst = first

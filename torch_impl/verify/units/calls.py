@@ -148,7 +148,8 @@ class Plan:
         elif "y" in data:
             ahead = self._with_loss(ahead, loss)
         if ahead is None:
-            raise TypeError(f"{_said(obj)}; expected a method called forward (or {', '.join(FORWARDS[1:8])})")
+            other = f"an instance, {obj.__name__}(…)" if isinstance(obj, type) else "an object"
+            raise TypeError(f"{_said(obj)}; expected {other} with a method forward (or {', '.join(FORWARDS[1:8])})")
         if _takes_targets(ahead) and list(data) == ["x"]:
             raise ValueError(f"forward takes {', '.join(required(ahead))}; give the targets as y=…")
         wants = [role(n) for n in required(self.back)]
