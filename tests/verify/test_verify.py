@@ -126,6 +126,18 @@ def test_a_forward_that_overwrites_what_an_earlier_one_keeps_is_found():
     assert ["overwrites what an earlier one keeps" in f.explanation for f in report.findings] == [True]
 
 
+def test_one_cache_for_all_calls_is_right_and_said(affine):
+    kept = {}
+
+    def forward(x, w, b):
+        kept["x"], kept["w"] = x, w
+        return x @ w + b
+
+    report = verify_function(forward, lambda dout: affine_backward(dout, (kept["x"], kept["w"])), **affine)
+    assert (report.verdict, [f.mistake for f in report.findings]) == ("right, but", ["aliasing"])
+    assert "overwrites what an earlier one keeps" in report.findings[0].explanation
+
+
 class LeakyWithoutSlope(scratch.LeakyReLU):
     def backward(self, dy, cache):
         return dy * (cache > 0)
@@ -626,3 +638,20 @@ def test_a_gradient_of_nan_is_said_to_be_one(affine):
     (finding,) = verify_function(affine_forward, backward, **affine).findings
     assert (finding.tensor, finding.mistake) == ("db", "unknown")
     assert "the gradient holds NaN, and autograd's is finite" in finding.explanation
+
+
+def test_a_tensor_that_differs_at_kinks_alone_is_not_blamed_beside_a_wrong_one(rng):
+    def forward(x, w):
+        z = x if len(x) == 7 else x - x[0]  # with another batch size, the first row is at the kink
+        return np.maximum(z, 0) * w, (z, w)
+
+    def backward(dout, cache):
+        z, w = cache
+        dx = dout * w * (z >= 0)
+        if len(z) != 7:
+            dx[0] -= dx.sum(axis=0)
+        return dx, 2 * (dout * np.maximum(z, 0)).sum(axis=0)
+
+    report = verify_function(forward, backward, x=rng.standard_normal((7, 5)), w=rng.standard_normal(5))
+    assert [f.tensors for f in report.findings] == [("dw",)]
+    assert [check.verdict for check in report.sections[0].checks if check.tensor == "dx"] == ["right"]

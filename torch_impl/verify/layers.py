@@ -24,6 +24,7 @@ from torch_impl.verify.report import (
     merged,
     timed,
 )
+from torch_impl.verify.tolerances import THROUGH
 from torch_impl.verify.units.layers import counterpart, layer_unit, loss_unit, penalty_unit, random_untrained
 from torch_impl.verify.units.unit import Unit, UserCodeError, call
 
@@ -128,7 +129,9 @@ def tracking(layer: Layer, inputs: dict[str, Any]) -> Report:
         return could_not_be_checked(title, str(error))
     run(module, torch.from_numpy(x), np.random.default_rng(0))
     expected = {name: arrays_of(module)[name].numpy() for name in untrained}
-    rows = [compare(n, untrained[n], e, 1e-9 * float(np.abs(e).max()), "a training step") for n, e in expected.items()]
+    rows = [
+        compare(n, untrained[n], e, THROUGH * float(np.abs(e).max()), "a training step") for n, e in expected.items()
+    ]
     wrong = tuple(row.tensor for row in rows if row.verdict == "wrong")
     text = f"after a training step {' and '.join(wrong)} {'are' if len(wrong) > 1 else 'is'} not torch's"
     found = (finding(UNKNOWN, wrong, title, text=text),) if wrong else ()

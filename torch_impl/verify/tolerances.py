@@ -34,6 +34,7 @@ NOTHING = 1e-12  # a fitted number below it is zero
 TINY = 1e-15  # absolute: what rounding leaves of a step of nothing
 JUMP = 1e-6  # two slopes further apart than this are those of a kink
 BESIDE = 1e-9  # how far beside a kink its two slopes are taken
+AROUND, HULL = 1e-8, 1e-5  # how far around a tie its slopes are drawn, and the slack, relative, of what lies between
 CENTRED = 1e-7  # the largest mean of what a normalisation has centred
 SCALED = 0.05  # how far ε may keep the variance of what a normalisation has scaled from 1
 SLACK = 3  # times an observation's tolerance: what a prediction may be apart from the user's gradient

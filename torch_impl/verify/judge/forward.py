@@ -14,6 +14,7 @@ from torch_impl.verify.mistakes.softmax import with_second_softmax
 from torch_impl.verify.observe import probes
 from torch_impl.verify.observe.reference import own_reference
 from torch_impl.verify.report import UNKNOWN, Finding, TensorCheck, compare, finding, ratios
+from torch_impl.verify.tolerances import SAME
 from torch_impl.verify.trace.tape import line, packet_of
 from torch_impl.verify.units.unit import own
 
@@ -72,15 +73,15 @@ def _why_forward(unit: Unit, inputs: Inputs, reference: Reference, hand: Array, 
 
     if hand.shape == expected.shape and np.ndim(inputs[name]) > 0:
         twice = reference.outputs(inputs | {name: softmax(inputs[name])})[0]
-        if np.allclose(hand, twice, rtol=1e-9) or (hand.ndim and np.allclose(hand, softmax(expected), rtol=1e-9)):
+        if np.allclose(hand, twice, rtol=SAME) or (hand.ndim and np.allclose(hand, softmax(expected), rtol=SAME)):
             return "double-softmax", "L(softmax(z)); should be L(z)"
         tape = reference.tape(inputs)
         for other in with_second_softmax(tape) if tape is not None else ():
-            if np.allclose(hand, other.values[other.outputs[0]].numpy(), rtol=1e-9):
+            if np.allclose(hand, other.values[other.outputs[0]].numpy(), rtol=SAME):
                 return "double-softmax", "L(softmax(z)); should be L(z)"
         used = np.abs(expected) > 1e-12
         ratio = hand[used] / expected[used] if used.any() else np.zeros(1)
-        if "rng" in inputs and np.ptp(ratio) < 1e-9 * abs(ratio.flat[0]) and ratio.flat[0] != 1:
+        if "rng" in inputs and np.ptp(ratio) < SAME * abs(ratio.flat[0]) and ratio.flat[0] != 1:
             return "dropout-scale", f"y = {ratio.flat[0]:.4g} times what it should be on the kept units"
     return UNKNOWN, ""
 

@@ -10,6 +10,7 @@ import torch
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.observe.observation import tape_of
 from torch_impl.verify.report import Finding, finding
+from torch_impl.verify.tolerances import AROUND, BESIDE, HULL, JUMP
 from torch_impl.verify.trace.tape import packet_of, reshapes
 from torch_impl.verify.units.unit import float_arrays
 
@@ -88,8 +89,8 @@ def _one_sided(observation: Observation, reference: Reference) -> dict[str, Inpu
             at = tape.values[u]
             if not isinstance(at, torch.Tensor) or at.shape != value.shape:
                 continue
-            slopes = [tape.derivative(u, v, at + h) for h in (-1e-9, 1e-9)]
-            jump = (slopes[1] - slopes[0]).abs() > 1e-6
+            slopes = [tape.derivative(u, v, at + h) for h in (-BESIDE, BESIDE)]
+            jump = (slopes[1] - slopes[0]).abs() > JUMP
             if bool(jump.any()):
                 break
         else:
@@ -124,9 +125,9 @@ def _smooth_after_all(tape: Tape, rules: dict[str, dict[Any, list[Any]]]) -> Ite
         if not any(bends(tape, n) for n in between):
             continue
         at, here = tape.values[u], tape.derivative(u, v)
-        below, above = (tape.derivative(u, v, at + h) for h in (-1e-9, 1e-9))
+        below, above = (tape.derivative(u, v, at + h) for h in (-BESIDE, BESIDE))
         limit = (below + above) / 2
-        wrong = ((above - below).abs() <= 1e-6) & ((here - limit).abs() > 1e-6)
+        wrong = ((above - below).abs() <= JUMP) & ((here - limit).abs() > JUMP)
         if bool(wrong.any()):
             factor = torch.where(wrong, limit, here)
             for side in rules.values():
@@ -142,10 +143,10 @@ def _within_hull(observation: Observation, reference: Reference, name: str, rng:
     arrays = float_arrays(observation.inputs)
     around = []
     for _ in range(24):
-        moved = observation.inputs | {n: np.asarray(a + 1e-8 * rng.standard_normal(a.shape)) for n, a in arrays.items()}
-        around.append(reference.gradients(moved, observation.upstream)[name])
+        moved = {n: np.asarray(a + AROUND * rng.standard_normal(a.shape)) for n, a in arrays.items()}
+        around.append(reference.gradients(observation.inputs | moved, observation.upstream)[name])
     around.append(observation.auto[name])
-    slack = 1e-5 * observation.scale(name)
+    slack = HULL * observation.scale(name)
     low, high = np.min(around, axis=0), np.max(around, axis=0)
     return bool(((hand >= low - slack) & (hand <= high + slack)).all())
 

@@ -135,9 +135,11 @@ def _other_order(unit: Unit, inputs: Inputs, base: Observation, first: Inputs) -
         return []
     text = "a forward pass overwrites what an earlier one keeps for its backward; put that into the cache"
     evidence = "forward A, forward B, backward A: the gradient is not A's"
-    found = finding(UNKNOWN, [unit.title(stale[0])], unit.name, text=text, evidence=evidence)
+    if unit.into is not None:
+        return [finding(UNKNOWN, [unit.title(stale[0])], unit.name, text=text, evidence=evidence)]
     # Code that keeps one cache for all calls is common, and right as long as it is called in turn; a layer may not.
-    return [found if unit.into is not None else replace(found, mistake="one-cache", verdict="right, but")]
+    found = finding(CATALOGUE["aliasing"], [unit.title(stale[0])], unit.name, text=text, evidence=evidence)
+    return [replace(found, verdict="right, but")]
 
 
 def _bytes(value: Any) -> Any:

@@ -11,7 +11,7 @@ import torch
 
 from torch_impl.verify.observe import probes
 from torch_impl.verify.observe.reference import choose_reference
-from torch_impl.verify.tolerances import CANCELLED, NOISE, RIGHT, SAME, SAME_SMALL, SINGLE, STEP
+from torch_impl.verify.tolerances import CANCELLED, NOISE, RIGHT, SAME, SAME_SMALL, SINGLE, SLACK, STEP
 from torch_impl.verify.trace.recording import TraceError
 from torch_impl.verify.units.unit import UserCodeError, float_arrays, own
 
@@ -47,7 +47,7 @@ class Observation:
 
     def matches(self, name: str, predicted: Any) -> bool:
         """Whether ``predicted`` is the user's gradient, to rounding."""
-        return self.residual(name, predicted) <= 3 * self.tolerance[name] + RIGHT * self.scale(name)
+        return self.residual(name, predicted) <= SLACK * self.tolerance[name] + RIGHT * self.scale(name)
 
     def residual(self, name: str, predicted: Any) -> float:
         """The largest difference between the user's gradient and ``predicted``; infinite for other shapes."""
@@ -59,7 +59,7 @@ class Observation:
 
     def matches_each(self, name: str, a: Any, b: Any) -> bool:
         """Whether two predictions are the same, to rounding."""
-        return float(np.abs(np.asarray(a) - np.asarray(b)).max(initial=0)) <= 3 * self.tolerance[name]
+        return float(np.abs(np.asarray(a) - np.asarray(b)).max(initial=0)) <= SLACK * self.tolerance[name]
 
     def scale(self, name: str) -> float:
         """The largest element of the reference's gradient, or of the user's where that is larger."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from torch_impl.verify.tolerances import AGREE, DIFFERENCES, RIGHT, SINGLE, STEP
+from torch_impl.verify.tolerances import AGREE, DIFFERENCES, RIGHT, SAME, SINGLE, STEP
 from torch_impl.verify.trace.arrays import trace
 from torch_impl.verify.trace.recording import Recording, TraceError, record
 from torch_impl.verify.units.unit import UserCodeError, call, float_arrays, own, same_global_draws
@@ -104,7 +104,7 @@ def own_reference(unit: Unit, inputs: Inputs) -> tuple[Reference, list[str]]:
         tape = reference.tape(inputs)
         assert tape is not None  # of this kind
         for a, b in zip(reference.outputs(inputs), hand, strict=True):
-            relative = SINGLE if b.dtype == np.float32 else 1e-9
+            relative = SINGLE if b.dtype == np.float32 else SAME
             if a.shape != b.shape or not np.allclose(a, b, rtol=relative, atol=1e-3 * relative, equal_nan=True):
                 raise TraceError("what was traced gives other numbers than the forward itself")
         gradients = reference.gradients(inputs, tuple(np.ones_like(o, dtype=np.float64) for o in hand))

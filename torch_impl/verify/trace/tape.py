@@ -92,24 +92,14 @@ class Tape:
         self._local: dict[Node, tuple[list[Any], list[Node], list[torch.Tensor]]] = {}
         self._sources: dict[Node, frozenset[Node]] = {}
 
-    def rerun(
-        self,
-        leaves: Mapping[str, torch.Tensor] | None = None,
-        targets: Mapping[Node, Callable[..., Any]] | None = None,
-    ) -> Tape:
-        """The same operations with other leaves, or with other functions at some nodes."""
-        targets = self.targets | dict(targets or {})
-        values = dict(self.values)
-        values.update({self.leaves[name]: value for name, value in (leaves or {}).items()})
+    def with_targets(self, targets: Mapping[Node, Callable[..., Any]]) -> Tape:
+        """The same tape with other functions at some nodes, of the arguments that those have."""
+        targets, values = self.targets | dict(targets), dict(self.values)
         with torch.no_grad():
             for node in self.nodes:
                 if node.op == "call_function":
                     values[node] = _called(node, values, targets)
         return Tape(self.nodes, self.leaves, self.outputs, values, targets)
-
-    def with_targets(self, targets: Mapping[Node, Callable[..., Any]]) -> Tape:
-        """The same tape with other functions at some nodes, of the arguments that those have."""
-        return self.rerun(targets=targets)
 
     def gradients(
         self, seeds: Iterable[torch.Tensor], rounded: torch.Generator | None = None

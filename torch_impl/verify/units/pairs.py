@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from torch_impl.verify.tolerances import STEP
+from torch_impl.verify.tolerances import AGREE, STEP
 from torch_impl.verify.units import roles
+from torch_impl.verify.units.calls import parameters, required
 from torch_impl.verify.units.returned import assigned, is_place, targets_among
 from torch_impl.verify.units.trees import as_list, is_float_array, is_number, is_numeric, leaves, mapped
 from torch_impl.verify.units.unit import (
@@ -117,7 +118,7 @@ class Pair:
         found = self.parts(returned)
         gradients = convention.gradients
         if gradients is None:
-            gradients = next(assigned(self.parts(returned), self.candidates, self.targets))[0]
+            gradients = next(assigned(found, self.candidates, self.targets))[0]
         return {name: found[path] for path, name in gradients.items() if path in found}
 
     def returned(self, upstream: Outputs, cache: Any, convention: Convention) -> Any:
@@ -127,11 +128,11 @@ class Pair:
         given, outs, kept = cache
         values = iter(upstream)
         like = mapped(list(outs), lambda *_: next(values)) if self.functions["loss"] is None else []
-        sources: dict[str, Any] = {"upstream": like, "output": outs, "kept": kept, "input": given, "given": given}
+        sources: dict[str, Any] = {"upstream": like, "output": outs, "kept": kept, "input": given}
         backward = self.functions["backward"]
         names = required(backward)
         arguments = {n: sources[kind][key] for n, (kind, key) in zip(names, convention.arguments, strict=True)}
-        optional = {n for n in inspect.signature(backward).parameters if n not in names and n in given}
+        optional = {n for n in parameters(backward) if n not in names and n in given}
         positional = [arguments.pop(n) for n in names if _is_positional(backward, n)]
         return call("backward", backward, *positional, **arguments, **{n: given[n] for n in optional})
 
@@ -210,7 +211,7 @@ class Pair:
                         for moved in (self.forward({name: value + h * direction}, convention)[0] for h in (STEP, -STEP))
                     )
                     slopes[key] = (ahead - behind) / (2 * STEP)
-                count += abs(slopes[key] - float(np.sum(gradient * direction))) < 1e-4 * max(1.0, abs(slopes[key]))
+                count += abs(slopes[key] - float(np.sum(gradient * direction))) < AGREE * max(1.0, abs(slopes[key]))
             return count, sum(map(roles.is_weight_name, (convention.gradients or {}).values()))
 
         return max(conventions, key=agreeing)
@@ -289,14 +290,8 @@ def is_upstream(name: str) -> bool:
     )
 
 
-def required(function: Callable[..., Any]) -> list[str]:
-    """The names of the arguments that a function must be given."""
-    parameters = inspect.signature(function).parameters.values()
-    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.default is p.empty]
-
-
 def _is_positional(function: Callable[..., Any], name: str) -> bool:
-    return inspect.signature(function).parameters[name].kind is not inspect.Parameter.KEYWORD_ONLY
+    return parameters(function)[name].kind is not inspect.Parameter.KEYWORD_ONLY
 
 
 def _upstream(outputs: Outputs, convention: Convention) -> Outputs:

@@ -54,7 +54,7 @@ class Unit:
     kinks: tuple[float, ...] = ()
     takes_upstream: bool = True  # False: it ends in a loss, whose upstream gradient is 1
     updates_itself: bool = False  # its parameters are meant to change in backward
-    stateful: bool = False  # it remembers: a second backward on one cache may add to the gradients, or refuse
+    stateful: bool = False  # an object, whose backward owes the gradient of x as well
     notes: tuple[str, ...] = ()  # what a reader of the report should know of how it was found out
     into: Callable[[Outputs, Inputs, Any, float], Inputs] | None = None  # backward into arrays that hold this number
     widened: Callable[[], tuple[Unit, Inputs] | None] | None = None  # the same unit with other widths, and inputs
