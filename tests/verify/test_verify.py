@@ -11,7 +11,8 @@ from scratch import MSE, Adam, BatchNorm, CrossEntropy, Linear, Network, ReLU, T
 from scratch.activations import Activation
 from tests.torch_impl.trainings import NORMED, SEQUENCES
 from tests.verify.correct import CASES, CORRECT, random_network
-from torch_impl.verify import Model, verify_function, verify_layer, verify_loss, verify_network, verify_optimizer
+from torch_impl.verify import Model, check, verify_function, verify_layer, verify_loss, verify_network, verify_optimizer
+from torch_impl.verify.observe.observation import Observation
 
 
 def affine_forward(x, w, b):
@@ -640,18 +641,30 @@ def test_a_gradient_of_nan_is_said_to_be_one(affine):
     assert "the gradient holds NaN, and autograd's is finite" in finding.explanation
 
 
-def test_a_tensor_that_differs_at_kinks_alone_is_not_blamed_beside_a_wrong_one(rng):
-    def forward(x, w):
-        z = x if len(x) == 7 else x - x[0]  # with another batch size, the first row is at the kink
-        return np.maximum(z, 0) * w, (z, w)
+@pytest.mark.parametrize(("side", "apart"), [("below", ["x"]), ("", [])])
+def test_a_tensor_that_differs_at_kinks_alone_is_not_blamed_beside_a_wrong_one(side, apart, monkeypatch):
+    right, other = np.ones(3), np.zeros(3)
 
-    def backward(dout, cache):
-        z, w = cache
-        dx = dout * w * (z >= 0)
-        if len(z) != 7:
-            dx[0] -= dx.sum(axis=0)
-        return dx, 2 * (dout * np.maximum(z, 0)).sum(axis=0)
+    def observed(probe, x, w):
+        tolerance = {"x": 1e-9, "w": 1e-9}
+        return Observation(probe, None, {}, (), {"x": x, "w": w}, {"x": right, "w": right}, tolerance, {})
 
-    report = verify_function(forward, backward, x=rng.standard_normal((7, 5)), w=rng.standard_normal(5))
-    assert [f.tensors for f in report.findings] == [("dw",)]
-    assert [check.verdict for check in report.sections[0].checks if check.tensor == "dx"] == ["right"]
+    asked = []
+    monkeypatch.setattr(
+        check, "by_convention", lambda _, observations, *__: (asked.append(observations), (side, []))[1]
+    )
+    seen = check.Seen(None, [], [], [], [observed("as given", right, other), observed("other values", other, other)])
+    assert check._apart_at_kinks(None, seen, ["x", "w"], None) == apart
+    assert [list(o.auto) for o in asked[0]] == [["x"], ["x"]]
+
+
+def test_a_guard_of_the_loss_that_the_gradient_leaves_out_is_a_remark_and_a_larger_one_a_fault(rng):
+    def loss(z, t, eps):
+        p = 1 / (1 + np.exp(-z))
+        picked = np.where(t == 1, p, 1 - p)
+        return -np.sum(np.log(picked + eps)), p - t
+
+    inputs = {"z": rng.standard_normal(8), "t": rng.integers(0, 2, 8)}
+    small, large = (verify_function(lambda z, t, e=e: loss(z, t, e), None, inputs) for e in (1e-7, 1e-2))
+    assert (small.verdict, [f.mistake for f in small.findings]) == ("right, but", ["clipping-mismatch"])
+    assert large.verdict == "wrong"
