@@ -24,7 +24,7 @@ from rich.table import Table
 import scratch
 from scratch import optim
 from scratch.layers import takes
-from torch_impl.counterparts import EXAMPLES, LAYERS, LOSSES
+from torch_impl.counterparts import EXAMPLES
 from torch_impl.parity import every_loss, random_case
 from torch_impl.verify import verify_layer, verify_loss, verify_optimizer
 
@@ -205,7 +205,6 @@ def _of_layer(name: str, layer: Any) -> Iterator[Mutant]:
 
     for change, line, function in mutated(type(layer).backward):
         other = _with(layer, "backward", function)
-        LAYERS[type(other)] = LAYERS[type(layer)]
         yield Mutant(
             name,
             change,
@@ -218,7 +217,6 @@ def _of_layer(name: str, layer: Any) -> Iterator[Mutant]:
 def _of_loss(name: str, loss: Any, logits: Any, y: Any) -> Iterator[Mutant]:
     for change, line, function in mutated(type(loss).value_and_grad):
         other = _with(loss, "value_and_grad", function)
-        LOSSES[type(other)] = LOSSES[type(loss)]
 
         def outcome(other: Any = other) -> Any:
             (value, gradient), (right_value, right) = other(logits, y), loss(logits, y)
