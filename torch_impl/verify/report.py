@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from rich.console import ConsoleOptions, RenderableType
 
+    from torch_impl.verify.listing import Listing, Repair
     from torch_impl.verify.render import Row
 
 P = ParamSpec("P")
@@ -55,6 +56,9 @@ class TensorCheck:
     wrong_elements: int = 0
     probe: str = ""
     note: str = ""
+    # Where a wrong one is apart: |h − a| over the largest element of a, the largest of each cell of a grid of at most
+    # 24 by 24, the leading axes as rows.
+    heat: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ class Finding:
     ties: tuple[str, ...] = ()
     tensors: tuple[str, ...] = ()  # every tensor that this one fault made wrong
     fix: str = ""
+    repair: Repair | None = None  # the edit that mends it, where one was found
 
     @property
     def words(self) -> str:
@@ -124,10 +129,14 @@ def finding(
 
 @dataclass(frozen=True)
 class Section:
-    """The tensors of one function, layer, loss or optimizer, in backward order."""
+    """The tensors of one function, layer, loss or optimizer, in backward order.
+
+    ``listings`` are the functions of its backward pass, where something is wrong.
+    """
 
     name: str
     checks: tuple[TensorCheck, ...]
+    listings: tuple[Listing, ...] = ()
 
 
 @dataclass(frozen=True)
