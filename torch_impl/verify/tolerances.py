@@ -39,3 +39,6 @@ CENTRED = 1e-7  # the largest mean of what a normalisation has centred
 SCALED = 0.05  # how far ε may keep the variance of what a normalisation has scaled from 1
 SLACK = 3  # times an observation's tolerance: what a prediction may be apart from the user's gradient
 EPSILONS = tuple(10.0**-k for k in range(3, 17))  # what people add to the argument of a logarithm
+
+# Blame: relative, a value of a backward pass and what it is taken to be.
+MEANS = 1e-9

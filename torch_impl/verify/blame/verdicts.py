@@ -1,0 +1,252 @@
+"""A verdict for each line of the user's backward: right, first wrong, affected, or equal to nothing that is known."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from torch_impl.verify.blame.faults import Fault, Overrides, Seen, faults, places
+from torch_impl.verify.blame.meaning import Meanings, names_of
+from torch_impl.verify.blame.runs import right
+from torch_impl.verify.blame.watch import Watch
+from torch_impl.verify.listing import Line, LineVerdict, Listing
+from torch_impl.verify.observe.observation import close
+from torch_impl.verify.units.unit import UserCodeError
+
+if TYPE_CHECKING:
+    from torch_impl.verify.blame.meaning import Meaning
+    from torch_impl.verify.blame.runs import Subject
+    from torch_impl.verify.blame.watch import Step
+    from torch_impl.verify.limits import Limit
+    from torch_impl.verify.observe.observation import Observation
+    from torch_impl.verify.source.functions import Function
+
+MOST_SEEN = 3  # observations that are watched: what a value is, it is in all of them
+
+
+@dataclass(eq=False)
+class Blame:
+    """What the lines of a backward are, and which are the first wrong ones."""
+
+    subject: Subject
+    watch: Watch  # with the inputs as given
+    steps: dict[ast.stmt, list[Step]] = field(default_factory=dict)
+    said: dict[Step, str] = field(default_factory=dict)  # what a step's values are, where they are something known
+    exact: set[Step] = field(default_factory=set)  # those that are so without a factor
+    faults: list[Fault] = field(default_factory=list)
+    changed: set[Step] = field(default_factory=set)  # those that are other ones once the faults are mended
+
+    def listings(self) -> tuple[Listing, ...]:
+        """The functions with a verdict at each line that computed something; without helpers that tell nothing."""
+        made = [_listing(self, function) for function in self.subject.functions]
+        telling = [{line.verdict for line in listing.lines} - {"", "unmatched"} for listing in made]
+        return tuple(listing for listing, tells in zip(made, telling, strict=True) if tells)
+
+    def note_changes(self, mended: list[Step]) -> None:
+        """Keep which steps are other ones in a run in which all is right."""
+        after = {(step.node, step.count): step for step in mended}
+        for steps in self.steps.values():
+            for step in steps:
+                other = after.get((step.node, step.count))
+                if other is None or any(not close(v, other.values.get(n, np.nan)) for n, v in step.values.items()):
+                    self.changed.add(step)
+
+
+def blame(subject: Subject, observations: list[Observation], wrong: list[str], limit: Limit) -> Blame:
+    """Watch the backward, and find the first wrong statement of each fault.
+
+    Raises
+        UserCodeError: the code raises when it is watched
+    """
+    base = observations[0]
+    watch = Watch(subject.functions)
+    subject.run(base, watch)
+    found = Blame(subject, watch)
+    for step in watch.steps:
+        found.steps.setdefault(step.node, []).append(step)
+    seen = _seen(subject, observations, watch)
+    if seen:
+        _name(found, seen)
+    doubtful = {node for node, steps in found.steps.items() if not all(s in found.exact for s in steps)}
+    if seen:
+        found.faults = faults(subject, seen, wrong, doubtful, limit)
+    found.faults = (
+        _earlier(found, base, doubtful, limit) if found.faults else _suspects(found, base, wrong, doubtful, limit)
+    )
+    if seen:
+        overrides: Overrides = {}
+        for fault in found.faults:
+            overrides |= fault.overrides
+        mended = Watch(subject.functions, instead=overrides)
+        try:
+            subject.run(base, mended)
+            found.note_changes(mended.steps)
+        except UserCodeError:  # what is affected is then not known
+            pass
+    return found
+
+
+def _seen(subject: Subject, observations: list[Observation], watch: Watch) -> list[Seen]:
+    """Observations whose tapes are of one structure, watched, with what a value can be in each; none without a tape."""
+    base = observations[0]
+    if base.tape is None:
+        return []
+    ahead = watch if subject.phase == "forward" else Watch(subject.forward)
+    if ahead is not watch:
+        subject.run(base, ahead, "forward")
+    names = names_of(base.tape, ahead)
+    structure = [str(n.target) for n in base.tape.nodes]
+    seen = [Seen(base, watch.steps, Meanings(base, names))]
+    for o in observations[1:]:
+        if len(seen) == MOST_SEEN or o.probe in ("saturated", "at the kinks") or o.unit.name != base.unit.name:
+            continue
+        if o.tape is None or [str(n.target) for n in o.tape.nodes] != structure:
+            continue
+        other = Watch(subject.functions)
+        subject.run(o, other)
+        if len(other.steps) == len(watch.steps):
+            seen.append(Seen(o, other.steps, Meanings(o, names)))
+    return seen
+
+
+def _name(found: Blame, seen: list[Seen]) -> None:
+    """What each step's values are with every observation."""
+    for steps in zip(*(each.steps for each in seen), strict=True):
+        texts, exact = [], True
+        for name in steps[0].values:
+            first = seen[0].meanings.of(steps[0].values[name])
+            keys: Any = [
+                {m.key for m in each.meanings.of(step.values.get(name, np.nan))}
+                for each, step in zip(seen[1:], steps[1:], strict=True)
+            ]
+            kept = [m for m in first if all(m.key in k for k in keys)]
+            best = min(kept, key=_preference, default=None)
+            exact = exact and best is not None and best.key[-1] == "" and best.key[0] != "part"
+            texts += [best.said] if best is not None else []
+        if texts and len(texts) == len(steps[0].values):
+            found.said[steps[0]] = ", ".join(dict.fromkeys(texts))
+            if exact:
+                found.exact.add(steps[0])
+
+
+def _preference(meaning: Meaning) -> tuple[Any, ...]:
+    """Gradients before their pieces, values and slopes; the shortest name."""
+    kinds = ("∂", "value", "slope", "part")
+    return kinds.index(meaning.key[0]), "sum" in meaning.key, len(meaning.said)
+
+
+def _earlier(found: Blame, o: Observation, doubtful: set[ast.stmt], limit: Limit) -> list[Fault]:
+    """Where a returned gradient has only been found to be wrong itself: the first of what it alone is made of."""
+    kept: list[Fault] = []
+    for fault in found.faults:
+        before = set(itertools.takewhile(lambda node, last=fault.node: node is not last, found.steps))
+        suspects = _suspects(found, o, [*fault.tensors], doubtful & before, limit) if fault.is_leaf else []
+        kept += [s for s in suspects if s.node not in {k.node for k in kept}] if suspects else [fault]
+    return kept
+
+
+def _suspects(found: Blame, o: Observation, wrong: list[str], doubtful: set[ast.stmt], limit: Limit) -> list[Fault]:
+    """The first statement that equals nothing and reaches nothing but what is wrong, seen by moving its value."""
+    right_ones = {n for n in o.auto if n in o.hand and not o.differs(n)}
+    for node in (n for n in found.steps if n in doubtful and not limit.over):
+        moved: Overrides = {e: lambda _, v: _moved(v) for _, e in places(node)}
+        try:
+            gradients = found.subject.run(o, Watch(found.subject.functions, instead=moved))
+        except UserCodeError:
+            continue
+        reached = {n for n, g in gradients.items() if n in o.hand and not close(g, o.hand[n])}
+        if reached & set(wrong) and not reached & right_ones:
+            return [Fault(node, "", tuple(n for n in wrong if n in reached), {})]
+    return []
+
+
+def _moved(value: Any) -> Any:
+    return np.asarray(value) * 1.37 + 0.11 if np.asarray(value).dtype.kind == "f" else value
+
+
+def mends(fault: Fault, gradients: dict[str, Any], o: Observation) -> bool:
+    """Whether what a fault made wrong is right."""
+    return all(right(o, name, gradients.get(name)) for name in fault.tensors)
+
+
+# --- the listing ------------------------------------------------------------------------------------------------------
+
+
+def _listing(found: Blame, function: Function) -> Listing:
+    node, texts = function.node, function.file.lines
+    first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
+    marks: dict[int, tuple[LineVerdict, str]] = {}
+    order = {fault.node: i for i, fault in enumerate(found.faults)}
+    inside = set(ast.walk(node))
+    for statement, steps in found.steps.items():
+        if statement in inside:
+            verdict, said = _verdict(found, statement, steps, order)
+            if verdict:
+                marks.setdefault(statement.lineno, (verdict, said))
+    lines = [Line(n, texts[n - 1], *marks.get(n, ("", ""))) for n in range(first, (node.end_lineno or first) + 1)]
+    return Listing(function.file.name, function.name, tuple(lines))
+
+
+def _verdict(
+    found: Blame, statement: ast.stmt, steps: list[Step], order: dict[ast.stmt, int]
+) -> tuple[LineVerdict, str]:
+    """The verdict of a statement, and what is said of it; of one that runs in a loop, by its runs."""
+    right_ones = [s for s in steps if s in found.said and s not in found.changed]
+    when = _when(steps, right_ones)
+    if statement in order:
+        fault = found.faults[order[statement]]
+        should = f"should be {fault.said}" if fault.said else ""
+        words = "first wrong" if order[statement] == 0 else "wrong by itself"
+        return "wrong", "; ".join(filter(None, [words, when, should]))
+    if any(s in found.changed for s in steps):
+        return "affected", when
+    if all(_is_plain(s) for s in steps):
+        return "", ""
+    if len(right_ones) == len(steps):
+        said = list(dict.fromkeys(found.said[s] for s in steps))
+        if ", ".join(steps[0].values) == said[0] or _unpacks(statement):
+            return "", ""  # it is what it is called
+        return "right", said[0] if len(said) == 1 else f"{said[0].partition(' at ')[0]}, in every round"
+    return "unmatched", when
+
+
+def _is_plain(step: Step) -> bool:
+    """Whether a step leaves nothing to judge: no array, whole numbers, or nothing but zeros."""
+    arrays = [v for v in step.values.values() if v.dtype.kind == "f" and v.any()]
+    return not arrays or (_unpacks(step.node) and all(v.ndim == 0 for v in arrays))
+
+
+def _unpacks(node: ast.stmt) -> bool:
+    """Whether a statement only gives names to what a tuple holds."""
+    return isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Name)
+
+
+def _when(steps: list[Step], right_ones: list[Step]) -> str:
+    """In a loop: up to which of its rounds a statement is right."""
+    if len(steps) < 2 or not steps[0].loop or not right_ones or len(right_ones) == len(steps):
+        return ""
+    n = next(i for i, s in enumerate(steps) if s not in right_ones)
+    if n == 0 or any(s in right_ones for s in steps[n:]):
+        return f"right in {len(right_ones)} of {len(steps)} rounds"
+    varies = [k for k in steps[0].loop if len({s.loop.get(k) for s in steps}) > 1] or [*steps[0].loop]
+    ago, now = (", ".join(f"{k} = {s.loop[k]}" for k in varies) for s in (steps[n - 1], steps[n]))
+    return f"right at {ago}, wrong from {now} on"
+
+
+def by_distance(found: Blame) -> dict[ast.AST, int]:
+    """How many statements each node of the functions is from the nearest first wrong one: the order of a search."""
+    far: dict[ast.AST, int] = defaultdict(lambda: 99)
+    for function in found.subject.functions:
+        statements = [n for n in ast.walk(function.node) if isinstance(n, ast.stmt)]
+        statements.sort(key=lambda n: n.lineno)
+        places_of = [i for i, n in enumerate(statements) if n in {f.node for f in found.faults}]
+        for i, statement in enumerate(statements):
+            nearest = min((abs(i - k) for k in places_of), default=10)
+            for node in ast.walk(statement):
+                far[node] = min(far[node], nearest)
+    return far
