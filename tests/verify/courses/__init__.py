@@ -1,10 +1,12 @@
 """Right forward and backward passes in the styles of homework, lecture notes and blog posts."""
 
-from tests.verify.courses import activations, blocks, convolution, dense, norms, pooling
+from tests.verify.courses import activations, blocks, convolution, dense, losses, norms, pooling, recurrent
 from tests.verify.courses.course import CACHES, Course
 
 COURSES: list[Course] = [
-    course for module in (activations, blocks, convolution, dense, norms, pooling) for course in module.COURSES
+    course
+    for module in (activations, blocks, convolution, dense, losses, norms, pooling, recurrent)
+    for course in module.COURSES
 ]
 
 __all__ = ["CACHES", "COURSES", "Course"]

@@ -7,7 +7,7 @@ from tests.verify.courses.course import Course, draw
 
 def conv_naive_forward(x, w, b, stride=2, pad=1):
     """x (N, C, H, W), w (F, C, HH, WW), b (F,)."""
-    N, C, H, W = x.shape
+    N, _, H, W = x.shape
     F, _, HH, WW = w.shape
     H_out = 1 + (H + 2 * pad - HH) // stride
     W_out = 1 + (W + 2 * pad - WW) // stride
