@@ -1,12 +1,27 @@
 """Right forward and backward passes in the styles of homework, lecture notes and blog posts."""
 
-from tests.verify.courses import activations, blocks, convolution, dense, losses, norms, pooling, recurrent
+from tests.verify.courses import (
+    activations,
+    attention,
+    blocks,
+    convolution,
+    dense,
+    distances,
+    gated,
+    losses,
+    models,
+    norms,
+    pooling,
+    recurrent,
+    whole,
+)
 from tests.verify.courses.course import CACHES, Course
 
-COURSES: list[Course] = [
-    course
-    for module in (activations, blocks, convolution, dense, losses, norms, pooling, recurrent)
-    for course in module.COURSES
-]
+SUBJECTS = (
+    *(dense, blocks, activations, norms, convolution, pooling),
+    *(recurrent, gated, attention),
+    *(losses, distances, models, whole),
+)
+COURSES: list[Course] = [course for subject in SUBJECTS for course in subject.COURSES]
 
 __all__ = ["CACHES", "COURSES", "Course"]

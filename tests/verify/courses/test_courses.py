@@ -80,7 +80,13 @@ def test_gradients_match_central_differences(course):
         assert len(values) == 1
         assert np.ndim(values[0]) == 0
         upstream = [1.0]
-    found = gradients(course, {key: value.copy() for key, value in inputs.items()}, [np.copy(g) for g in upstream])
+    given = {key: value.copy() for key, value in inputs.items()}
+    taken = [np.copy(g) for g in upstream]
+    found = gradients(course, given, taken)
+    for name, value in inputs.items():
+        np.testing.assert_array_equal(given[name], value, err_msg=f"{name} was changed in place")
+    for before, after in zip(upstream, taken, strict=True):
+        np.testing.assert_array_equal(after, before, err_msg="an upstream gradient was changed in place")
     for name, grad in found.items():
         expected = numerical(course, inputs, name, upstream)
         assert np.shape(grad) == expected.shape, f"{name}: {np.shape(grad)} is not {expected.shape}"
