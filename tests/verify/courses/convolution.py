@@ -248,7 +248,7 @@ COURSES = [
         "conv_naive",
         conv_naive_forward,
         conv_naive_backward,
-        lambda: draw(1, x=(1, 2, 5, 4), w=(2, 2, 3, 2), b=(2,)),
+        lambda: draw(1, x=(1, 2, 5, 4), w=(4, 2, 3, 2), b=(4,)),
         (),
         NAMES,
     ),

@@ -296,7 +296,7 @@ COURSES = [
     Course("upsample_nearest", upsample_nearest, upsample_nearest_backward, lambda: draw(8, x=(2, 3, 4)), (), ("x",)),
     Course("upsample_linear", upsample_linear_forward, upsample_linear_backward, lambda: draw(9, x=(3, 4)), (), ("x",)),
     Course(
-        "pixel_shuffle", pixel_shuffle_forward, pixel_shuffle_backward, lambda: draw(10, x=(1, 4, 2, 3)), (), ("x",)
+        "pixel_shuffle", pixel_shuffle_forward, pixel_shuffle_backward, lambda: draw(10, x=(1, 4, 3, 5)), (), ("x",)
     ),
     Course("reflect_pad", reflect_pad_forward, reflect_pad_backward, lambda: draw(11, x=(3, 5)), (), ("x",)),
     Course(
