@@ -170,10 +170,10 @@ def conv1d_full(signal, kernel):
 
 
 def conv1d_full_backward(dout, signal, kernel):
-    dsignal = np.convolve(dout, kernel[::-1], mode="valid")
-    dkernel = np.convolve(dout, signal[::-1], mode="valid")
-    if len(kernel) > len(signal):
-        dsignal, dkernel = dkernel, dsignal
+    flipped_kernel = kernel[::-1]
+    flipped_signal = signal[::-1]
+    dsignal = np.convolve(dout, flipped_kernel, mode="valid")
+    dkernel = np.convolve(dout, flipped_signal, mode="valid")
     return dsignal, dkernel
 
 
