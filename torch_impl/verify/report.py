@@ -30,7 +30,7 @@ P = ParamSpec("P")
 # From the worst to the best. "right, but" is right in its numbers, and says something else that should be known.
 Verdict = Literal["wrong", "could not be checked", "right, but", "convention", "rounding", "right"]
 UNKNOWN = "unknown"
-_CODE = ("where: ", "formula: ", "numbers: ")  # labels of code and numbers; the other lines are sentences
+_CODE = ("where: ", "first wrong: ", "formula: ", "numbers: ")  # labels of code and numbers; the other lines are sentences
 
 
 class WrongGradientError(AssertionError):
@@ -82,6 +82,7 @@ class Finding:
     ties: tuple[str, ...] = ()
     tensors: tuple[str, ...] = ()  # every tensor that this one fault made wrong
     fix: str = ""
+    blamed: str = ""  # the line of the user's backward in which it began: "net.py, line 16: dz1 = da1 * sigmoid(a1)"
     repair: Repair | None = None  # the edit that mends it, where one was found
 
     @property
@@ -96,6 +97,7 @@ class Finding:
             ("", self.ties and f"(or {', '.join(self.ties)}: what was tried does not tell them apart)"),
             ("", self.explanation),
             ("where: ", "" if self.explanation.startswith(f"In {self.where}: ") else self.where),
+            ("first wrong: ", self.blamed),
             ("fix: ", self.fix),
             ("formula: ", self.formula),
             ("numbers: ", self.evidence),

@@ -19,6 +19,8 @@ from torch_impl.verify.observe.observation import close
 from torch_impl.verify.units.unit import UserCodeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from torch_impl.verify.blame.meaning import Meaning
     from torch_impl.verify.blame.runs import Subject
     from torch_impl.verify.blame.watch import Step
@@ -47,14 +49,19 @@ class Blame:
         telling = [{line.verdict for line in listing.lines} - {"", "unmatched"} for listing in made]
         return tuple(listing for listing, tells in zip(made, telling, strict=True) if tells)
 
-    def note_changes(self, mended: list[Step]) -> None:
-        """Keep which steps are other ones in a run in which all is right."""
-        after = {(step.node, step.count): step for step in mended}
-        for steps in self.steps.values():
-            for step in steps:
-                other = after.get((step.node, step.count))
-                if other is None or any(not close(v, other.values.get(n, np.nan)) for n, v in step.values.items()):
-                    self.changed.add(step)
+    def note_changes(self, mended: list[Step], old_line: Callable[[int], int] = lambda n: n) -> None:
+        """Keep which steps are other ones in a run in which all is right, whose lines were ``old_line`` before."""
+        after = {(old_line(step.node.lineno), *step.values, step.count): step for step in mended}
+        for step in itertools.chain(*self.steps.values()):
+            other = after.get((step.node.lineno, *step.values, step.count))
+            if other is None or any(not close(v, other.values[name]) for name, v in step.values.items()):
+                self.changed.add(step)
+
+    def settle(self, lines: Sequence[int]) -> None:
+        """Put the faults where edits have mended them, each at the statement in which its line lies."""
+        should = {fault.node: fault.said for fault in self.faults}
+        nodes = [max((n for n in self.steps if n.lineno <= line), key=lambda n: n.lineno, default=None) for line in lines]
+        self.faults = [Fault(n, should.get(n, ""), (), {}) for n in dict.fromkeys(nodes) if n is not None]
 
 
 def blame(subject: Subject, observations: list[Observation], wrong: list[str], limit: Limit) -> Blame:
@@ -152,14 +159,15 @@ def _earlier(found: Blame, o: Observation, doubtful: set[ast.stmt], limit: Limit
 
 def _suspects(found: Blame, o: Observation, wrong: list[str], doubtful: set[ast.stmt], limit: Limit) -> list[Fault]:
     """The first statement that equals nothing and reaches nothing but what is wrong, seen by moving its value."""
-    right_ones = {n for n in o.auto if n in o.hand and not o.differs(n)}
+    _, hand = found.subject.run(o)
+    right_ones = {n for n in o.auto if n in hand and n not in wrong and right(o, n, hand[n])}
     for node in (n for n in found.steps if n in doubtful and not limit.over):
         moved: Overrides = {e: lambda _, v: _moved(v) for _, e in places(node)}
         try:
-            gradients = found.subject.run(o, Watch(found.subject.functions, instead=moved))
+            _, gradients = found.subject.run(o, Watch(found.subject.functions, instead=moved))
         except UserCodeError:
             continue
-        reached = {n for n, g in gradients.items() if n in o.hand and not close(g, o.hand[n])}
+        reached = {n for n, g in gradients.items() if n in hand and not close(g, hand[n])}
         if reached & set(wrong) and not reached & right_ones:
             return [Fault(node, "", tuple(n for n in wrong if n in reached), {})]
     return []
@@ -167,11 +175,6 @@ def _suspects(found: Blame, o: Observation, wrong: list[str], doubtful: set[ast.
 
 def _moved(value: Any) -> Any:
     return np.asarray(value) * 1.37 + 0.11 if np.asarray(value).dtype.kind == "f" else value
-
-
-def mends(fault: Fault, gradients: dict[str, Any], o: Observation) -> bool:
-    """Whether what a fault made wrong is right."""
-    return all(right(o, name, gradients.get(name)) for name in fault.tensors)
 
 
 # --- the listing ------------------------------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ class Sources:
         if name not in self.files:
             self.files[name] = _read(name, functions[0].__globals__)
         file = self.files[name]
-        for path in _definitions(file.tree) if file is not None else ():
+        for path in definitions(file.tree) if file is not None else ():
             if not _defines(path[-1], code):
                 continue
             assert file is not None  # or it had no definitions
@@ -171,7 +171,7 @@ def _read(name: str, namespace: dict[str, Any]) -> File | None:
         return None
 
 
-def _definitions(tree: ast.Module) -> Iterator[tuple[ast.AST, ...]]:
+def definitions(tree: ast.Module) -> Iterator[tuple[ast.AST, ...]]:
     """The path of every definition in a file."""
     todo: list[tuple[ast.AST, ...]] = [(statement,) for statement in reversed(tree.body)]
     while todo:
