@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def verify_unit(unit: Unit, inputs: Inputs, seed: int = 0, upstream: Any = None) -> Report:
-    """Compare, explain, watch the state; the report of one section, with the place of a fault and the edit that mends it.
+    """Compare, explain, watch the state; where something is wrong, its line and the edit that mends it.
 
     ``upstream`` are the gradients to send in with the inputs as given; random ones else.
     """
@@ -47,9 +47,7 @@ def verify_unit(unit: Unit, inputs: Inputs, seed: int = 0, upstream: Any = None)
     return mended(unit, report, seen, wrong, lambda: _verified(unit, inputs, seed, upstream)[0].ok)
 
 
-def _verified(
-    unit: Unit, inputs: Inputs, seed: int, upstream: Any
-) -> tuple[Report, list[Observation], list[str]]:
+def _verified(unit: Unit, inputs: Inputs, seed: int, upstream: Any) -> tuple[Report, list[Observation], list[str]]:
     """The report, what was observed, and which tensors are wrong by themselves."""
     doubled = {n: v.astype(np.float64) if n in float_arrays(inputs) else v for n, v in inputs.items()}
     try:

@@ -30,7 +30,12 @@ P = ParamSpec("P")
 # From the worst to the best. "right, but" is right in its numbers, and says something else that should be known.
 Verdict = Literal["wrong", "could not be checked", "right, but", "convention", "rounding", "right"]
 UNKNOWN = "unknown"
-_CODE = ("where: ", "first wrong: ", "formula: ", "numbers: ")  # labels of code and numbers; the other lines are sentences
+_CODE = (
+    "where: ",
+    "first wrong: ",
+    "formula: ",
+    "numbers: ",
+)  # labels of code and numbers; the other lines are sentences
 
 
 class WrongGradientError(AssertionError):

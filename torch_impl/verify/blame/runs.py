@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -75,7 +75,8 @@ def subject_of(unit: Unit, o: Observation) -> Subject | None:
 
     forward = sources.called_in(ahead)
     backward = sources.called_in(lambda: unit.backward(sendable(o.upstream), inputs, kept["cache"]))
-    functions, phase = backward or forward, cast("Phase", "backward" if backward else "forward")
+    phase: Phase = "backward" if backward else "forward"
+    functions = backward or forward
     # What the forward pass uses as well comes last: a fault there would be seen in its outputs.
     nodes = {f.node for f in forward}
     functions = sorted(functions, key=lambda f: f.node in nodes) if backward else functions

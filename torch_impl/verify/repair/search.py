@@ -10,60 +10,45 @@ import ast
 import contextlib
 import io
 import warnings
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
-from torch_impl.verify.blame.runs import right
-from torch_impl.verify.blame.verdicts import blame, by_distance
-from torch_impl.verify.blame.watch import Watch
+from torch_impl.verify.blame.verdicts import by_distance
 from torch_impl.verify.listing import Repair
-from torch_impl.verify.observe.observation import close
 from torch_impl.verify.repair.edits import Seen, edits
 from torch_impl.verify.repair.text import edited_text
 from torch_impl.verify.source.functions import File, Function, definitions
 from torch_impl.verify.source.running import replaced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch_impl.verify.blame.runs import Subject
     from torch_impl.verify.blame.verdicts import Blame
-    from torch_impl.verify.blame.watch import Step
+    from torch_impl.verify.blame.watch import Step, Watch
     from torch_impl.verify.limits import Limit
-    from torch_impl.verify.observe.observation import Observation
     from torch_impl.verify.repair.edits import Edit
 
 FURTHER = 0.7  # what a statement more between an edit and the first wrong line costs, in the units of an edit's cost
 
 
-@dataclass(eq=False)
-class Case:
-    """What is to be mended: the tensors that are wrong and those that are right, and how the whole is judged."""
+class Case(Protocol):
+    """What is to be mended, and how it is judged as the code runs at the moment."""
 
-    subject: Subject
-    observations: list[Observation]
+    name: str
     wrong: list[str]
-    is_right: Callable[[], bool]  # the whole check once more, with all that is edited by then
-    outputs: list[Any] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.outputs = [self.subject.run(o)[0] for o in self.observations]
+    def title(self, name: str) -> str:
+        """What a report calls one of ``wrong``."""
 
     def mended(self, todo: list[str]) -> list[str]:
-        """Which of ``todo`` are right with every observation as the code runs now; none if anything else is spoilt."""
-        left = list(todo)
-        for o, before in zip(self.observations, self.outputs, strict=True):
-            outputs, gradients = self.subject.run(o)
-            if len(outputs) != len(before) or not all(map(close, outputs, before)):
-                return []
-            if not all(n in gradients for n in o.auto if n in o.hand):
-                return []
-            if not all(right(o, n, gradients[n]) for n in o.auto if n in o.hand and n not in todo):
-                return []
-            left = [n for n in left if n not in o.auto or n not in o.hand or right(o, n, gradients[n])]
-            if todo and not left:
-                return []
-        return left
+        """Which of ``todo`` are right now; none where anything else is not."""
+
+    def is_right(self) -> bool:
+        """The whole check once more."""
+
+    def blamed(self, functions: list[Function], todo: list[str], limit: Limit) -> Blame:
+        """Where ``todo`` went wrong, with the functions as they are now."""
+
+    def watched(self, functions: list[Function]) -> Watch:
+        """One run of the functions as they are now."""
 
 
 @dataclass(eq=False)
@@ -78,7 +63,7 @@ class Mended:
 def repairs(case: Case, found: Blame, limit: Limit) -> tuple[list[Repair], list[Step]]:
     """The edits that mend the case one after another, and the steps of a run with all of them; none where none does."""
     made: list[Repair] = []
-    todo, subject = list(case.wrong), case.subject
+    todo, functions = list(case.wrong), found.functions
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))  # what the code prints, it would print each time
         stack.enter_context(warnings.catch_warnings())
@@ -90,17 +75,15 @@ def repairs(case: Case, found: Blame, limit: Limit) -> tuple[list[Repair], list[
             file = best.function.file
             text = edited_text(file.text, file.tree, best.edit)
             todo = [n for n in todo if n not in best.names]
-            tensors = tuple(subject.unit.title(n) for n in best.names)
+            tensors = tuple(map(case.title, best.names))
             made.append(Repair(file.name, best.edit.line, best.edit.said, file.text, text, tensors, not todo))
-            subject = replace(subject, functions=_moved(subject.functions, file, text))
-            stack.enter_context(replaced({f: f.compiled() for f in subject.functions}))
+            functions = _moved(functions, file, text)
+            stack.enter_context(replaced({f: f.compiled() for f in functions}))
             if not todo:
                 break
-            found = blame(subject, case.observations, todo, limit.part(0.3))
-        watch = Watch(subject.functions)
-        if made:
-            subject.run(case.observations[0], watch)
-    return made, watch.steps
+            found = case.blamed(functions, todo, limit.part(0.3))
+        steps = case.watched(functions).steps if made else []
+    return made, steps
 
 
 def _best(case: Case, found: Blame, todo: list[str], limit: Limit) -> Mended | None:
@@ -110,7 +93,7 @@ def _best(case: Case, found: Blame, todo: list[str], limit: Limit) -> Mended | N
         if limit.over:
             break
         if tried % 50 == 0:
-            limit.progress(f"{case.subject.unit.name}: looking for an edit that mends it: {tried:,} tried")
+            limit.progress(f"{case.name}: looking for an edit that mends it: {tried:,} tried")
         with edit.applied():
             names = _with_edit(case, function, todo)
         if names is None or (todo and not names):
@@ -133,12 +116,12 @@ def _with_edit(case: Case, function: Function, todo: list[str]) -> list[str] | N
 
 
 def _ordered(found: Blame) -> list[tuple[float, Function, Edit]]:
-    far, functions = by_distance(found), found.subject.functions
-    called = frozenset(f.functions[0].__name__ for f in (*functions, *found.subject.forward))
+    far = by_distance(found)
+    called = frozenset(f.functions[0].__name__ for f in (*found.functions, *found.forward))
     seen = Seen(found.watch.values, found.watch.scope, called)
     listed = [
         (edit.cost + FURTHER * min(_far(edit, function, far), 8), function, edit)
-        for function in functions
+        for function in found.functions
         for edit in edits(function.node, seen)
     ]
     return sorted(listed, key=lambda each: each[0])

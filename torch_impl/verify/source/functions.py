@@ -150,11 +150,11 @@ def _called_in(run: Callable[[], Any]) -> dict[CodeType, tuple[FunctionType, ...
         run()
     finally:
         sys.setprofile(before)
-    owners = {
-        code: tuple(f for f in gc.get_referrers(code) if isinstance(f, FunctionType) and f.__code__ is code)
-        for code in codes
-    }
-    return {code: functions for code, functions in owners.items() if functions}
+    owners: dict[CodeType, list[FunctionType]] = {code: [] for code in codes}
+    for each in gc.get_referrers(*codes):
+        if isinstance(each, FunctionType) and each.__code__ in owners:
+            owners[each.__code__].append(each)
+    return {code: tuple(functions) for code, functions in owners.items() if functions}
 
 
 def _is_theirs(frame: FrameType) -> bool:
