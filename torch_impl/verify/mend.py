@@ -145,7 +145,7 @@ def _with_repairs(case: Case, findings: tuple[Finding, ...], found: Blame, made:
     """Each finding with its edit and its line; what has no name and was several faults as several findings."""
     wrong = [f for f in findings if f.verdict == "wrong"]
     mine: dict[int, list[Repair]] = {id(f): [] for f in wrong}
-    left = []
+    left: list[Repair] = []
     for r in made:
         shared = [f for f in wrong if set(r.tensors) & set(f.tensors or (f.tensor,))]
         takes = [f for f in shared or wrong if not mine[id(f)] or (f.mistake == UNKNOWN and f in shared)]
