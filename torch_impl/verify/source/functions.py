@@ -149,7 +149,7 @@ def _called_in(run: Callable[[], Any]) -> dict[CodeType, tuple[FunctionType, ...
     try:
         run()
     finally:
-        sys.setprofile(before)
+        sys.setprofile(before if callable(before) else None)  # cProfile's own cannot be put back
     owners: dict[CodeType, list[FunctionType]] = {code: [] for code in codes}
     for each in gc.get_referrers(*codes):
         if isinstance(each, FunctionType) and each.__code__ in owners:
