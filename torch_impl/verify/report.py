@@ -7,15 +7,18 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass, replace
-from functools import partial, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, get_args
 
 import numpy as np
 from rich.console import Console
-from rich.padding import Padding
-from rich.text import Text
 
-from torch_impl.verify.render import clean, code, escaped, in_terminal, legend, markdown_table, page, table
+from torch_impl.verify.heat import Heat, heat
+from torch_impl.verify.listing import MARKS, shown_path
+from torch_impl.verify.markdown import markdown
+from torch_impl.verify.page import fragment, page
+from torch_impl.verify.render import DIFF, Contents, clean, legend, printable
+from torch_impl.verify.terminal import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +33,6 @@ P = ParamSpec("P")
 # From the worst to the best. "right, but" is right in its numbers, and says something else that should be known.
 Verdict = Literal["wrong", "could not be checked", "right, but", "convention", "rounding", "right"]
 UNKNOWN = "unknown"
-_CODE = ("where: ", "formula: ", "numbers: ")  # labels of code and numbers; the other lines are sentences
 
 
 class WrongGradientError(AssertionError):
@@ -60,6 +62,12 @@ class TensorCheck:
     # 24 by 24, the leading axes as rows.
     heat: tuple[tuple[float, ...], ...] = ()
 
+    @property
+    def apart(self) -> str:
+        """How far it is apart, in words."""
+        elements = f"{_count(self.wrong_elements, 'element')} differ{'s' * (self.wrong_elements == 1)}"
+        return f"{elements}, by up to {_number(self.relative)}" + f" at index {list(self.worst)}" * bool(self.worst)
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -87,7 +95,8 @@ class Finding:
     @property
     def words(self) -> str:
         """What may hold symbols that need an explanation: no code, and after "In NAME: ", since a name is no symbol."""
-        return "\n".join([self.explanation.partition(": ")[2], self.fix, self.evidence, self.formula])
+        probes = "probe" if self.repair and self.repair.tensors else ""
+        return "\n".join([self.explanation.partition(": ")[2], self.fix, self.evidence, self.formula, probes])
 
     @property
     def lines(self) -> list[tuple[str, str]]:
@@ -97,14 +106,18 @@ class Finding:
             ("", self.explanation),
             ("where: ", "" if self.explanation.startswith(f"In {self.where}: ") else self.where),
             ("fix: ", self.fix),
+            ("repair: ", self.repair.sentence if self.repair else ""),
+            (DIFF, self.repair.diff if self.repair else ""),
             ("formula: ", self.formula),
             ("numbers: ", self.evidence),
         ]
         return [(label, text) for label, text in said if text]
 
     def __str__(self) -> str:
-        lines = [f"{self.tensor}: {self.mistake}", *map("".join, self.lines), *legend(self.words)]
-        return "\n   ".join(map(clean, lines))
+        lines = [clean(f"{self.tensor}: {self.mistake}")]
+        for label, text in self.lines:
+            lines += map(printable, text.splitlines()) if label == DIFF else [clean(label + text)]
+        return "\n   ".join([*lines, *legend(self.words)])
 
 
 def finding(
@@ -181,37 +194,42 @@ class Report:
         return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        """The summary comes last, where the end of what a terminal prints is in view."""
-        text = partial(in_terminal, options.encoding)
-        yield text(self.title.strip() or "Report", "title")
-        yield from (Text(), table([*self._rows()], text)) if self._checks else ()
-        for i, found in enumerate(self.findings, 1):
-            yield Text()
-            yield Text(" ").join([text(f"{i}. {found.tensor}:", "title"), text(found.mistake, found.verdict)])
-            yield from (Padding(text("".join(line)), (0, 0, 0, 3), expand=False) for line in found.lines)
-        for notes in (self._notes, legend(self._words)):
-            yield from (Text(), *map(text, notes)) if notes else ()
-        yield from (Text(), text(self.summary(), self.verdict))
+        return terminal(self._contents, options)
 
     def to_markdown(self) -> str:
-        """The findings and the table, to paste into an issue; the summary comes first."""
-        parts = [f"## {escaped(self.title) or 'Report'}", escaped(self.summary())]
-        for i, found in enumerate(self.findings, 1):
-            said = [f"- {label}{(code if label in _CODE else escaped)(text)}" for label, text in found.lines]
-            indent = "\n" + " " * len(f"{i}. ")
-            parts.append(indent.join([f"{i}. **{escaped(found.tensor)}**: {code(found.mistake)}", *said]))
-        parts += map(escaped, self._notes)
-        parts += [markdown_table([*self._rows()])] if self._checks else []
-        return "\n\n".join([*parts, *map(escaped, legend(self._words))]) + "\n"
+        """The findings, the code and the table, to paste into an issue."""
+        return markdown(self._contents)
 
     def to_html(self) -> str:
-        """A page of its own."""
-        return page(self.title, self.to_markdown())
+        """A page of its own: no scripts, no links, nothing to load."""
+        return page(self._contents)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return fragment(self._contents)
 
     def to_json(self) -> str:
-        """Everything, for machines; NaN and infinities, which JSON does not have, are strings."""
+        """Everything, for machines; NaN and infinities, which JSON does not have, are strings.
+
+        A repair has its ``diff`` in place of the whole file before and after it.
+        """
         said = {"verdict": self.verdict, "ok": self.ok, "first_divergence": self.first_divergence} | asdict(self)
+        for found, written in zip(self.findings, said["findings"], strict=True):
+            if found.repair:
+                del written["repair"]["before"], written["repair"]["after"]
+                written["repair"]["diff"] = found.repair.diff
         return json.dumps(json.loads(json.dumps(said), parse_constant=str), indent=2)
+
+    @property
+    def _contents(self) -> Contents:
+        several = len(self.sections) > 1
+        listings, heats = [], []
+        for section in self.sections:
+            of = f" ({section.name})" if several else ""
+            listings += [(f"{shown_path(x.file)}, {x.function}{of}", x) for x in section.listings if x.lines]
+            heats += [Heat(f"{x.tensor}{of}", x.apart, x.heat) for x in section.checks if x.heat]
+        shown = (listings, heats, [*self._rows()] if self._checks else [])
+        return Contents(self.title, self.verdict, self.summary(), self.findings, *shown, self._notes, self._words)
 
     @property
     def _checks(self) -> list[tuple[str, TensorCheck]]:
@@ -227,7 +245,10 @@ class Report:
         """All that may hold symbols that need an explanation."""
         numbers = "relative and ulp" if any(relative for _, _, relative, _ in self._rows()) else ""
         derivatives = [name for name, *_ in self._rows() if name.startswith("∂ ")]
-        return "\n".join([*(finding.words for finding in self.findings), *self._notes, numbers, *derivatives])
+        lines = [line for section in self.sections for shown in section.listings for line in shown.lines]
+        # Of what a line is said to be only this: the name after it is the user's.
+        marks = {MARKS[line.verdict] for line in lines} | {"∂L/∂" for line in lines if "∂L/∂" in line.said}
+        return "\n".join([*(finding.words for finding in self.findings), *self._notes, numbers, *derivatives, *marks])
 
     def _rows(self) -> Iterator[Row]:
         """A row for every tensor; in a long report one for all of a right section, so that what is wrong is seen."""
@@ -298,9 +319,10 @@ def compare(
     worst = tuple(map(int, np.unravel_index(apart.argmax(), apart.shape)))
     largest, scale = float(apart[worst]), float(np.abs(reference).max())
     ulp = float(np.spacing(np.float32(scale) if hand.dtype == np.float32 else scale))
+    judged: Verdict = "right" if largest <= tolerance else verdict
     return TensorCheck(
-        tensor, "right" if largest <= tolerance else verdict, largest / (scale or 1.0), largest / ulp, worst,
-        float(hand[worst]), float(reference[worst]), int((apart > tolerance).sum()), probe,
+        tensor, judged, largest / (scale or 1.0), largest / ulp, worst, float(hand[worst]), float(reference[worst]),
+        int((apart > tolerance).sum()), probe, heat=heat(apart, reference) if judged == "wrong" else (),
     )  # fmt: skip
 
 
