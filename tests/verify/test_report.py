@@ -298,6 +298,7 @@ def test_name_place_and_diff_stand_together(blamed):
     assert '<span class="add">+    dz1 = da1 * (1 - a1 * a1)</span>' in blamed.to_html()
     (block,) = [t for t in markdown_tokens(blamed) if t.type == "fence" and t.info == "diff"]
     assert block.content == repair().diff
+    assert [t.type for t in markdown_tokens(blamed)].count("bullet_list_open") == 1  # the diff is inside it
 
 
 def test_a_repair_says_that_another_fault_is_left():
