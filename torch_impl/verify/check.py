@@ -19,7 +19,8 @@ from torch_impl.verify.observe import probes
 from torch_impl.verify.observe.observation import observe, run, tape_of
 from torch_impl.verify.observe.probes import Probe
 from torch_impl.verify.observe.reference import choose_reference
-from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare, finding
+from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, finding
+from torch_impl.verify.tensor import TensorCheck, compare
 from torch_impl.verify.trace.recording import TraceError
 from torch_impl.verify.units.roles import is_owed
 from torch_impl.verify.units.unit import UserCodeError, float_arrays
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from torch_impl.verify.observe.observation import Observation
     from torch_impl.verify.observe.reference import Reference
-    from torch_impl.verify.report import Verdict
+    from torch_impl.verify.tensor import Verdict
     from torch_impl.verify.units.unit import Inputs, Unit
 
     Array = NDArray[Any]

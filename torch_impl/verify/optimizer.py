@@ -15,7 +15,8 @@ from torch_impl.counterparts import OPTIMIZERS
 from torch_impl.verify.mend import mended_run
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.mistakes.optimizers import Update, wrong_updates
-from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare, finding, ratios
+from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, finding
+from torch_impl.verify.tensor import TensorCheck, compare, ratios
 from torch_impl.verify.tolerances import SAME, SLACK, TINY
 from torch_impl.verify.units.unit import UserCodeError, call
 
