@@ -45,7 +45,12 @@ def verify_unit(unit: Unit, inputs: Inputs, seed: int = 0, upstream: Any = None)
     report, seen, wrong = _verified(unit, inputs, seed, upstream)
     if not any(f.verdict == "wrong" for f in report.findings) or not seen:
         return report
-    return mended(unit, report, seen, wrong, lambda: _verified(unit, inputs, seed, upstream)[0].ok)
+
+    def judged() -> tuple[bool, list[str]]:
+        again, _, still = _verified(unit, inputs, seed, upstream)
+        return again.ok, still
+
+    return mended(unit, report, seen, wrong, judged)
 
 
 def _verified(unit: Unit, inputs: Inputs, seed: int, upstream: Any) -> tuple[Report, list[Observation], list[str]]:

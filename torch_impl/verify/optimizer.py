@@ -70,7 +70,7 @@ def verify_optimizer(optimizer: Optimizer | Update, reference: Optimizer | None 
     def run() -> None:
         _by_hand(candidate, spec.lr, seed)
 
-    return mended_run(report, run, apart, lambda: _report(cases, name, seed).ok)
+    return mended_run(report, run, apart, lambda: (_report(cases, name, seed).ok, apart()))
 
 
 def _report(cases: list[Any], name: str, seed: int) -> Report:

@@ -60,7 +60,7 @@ def faults(subject: Subject, seen: list[Seen], wrong: list[str], doubtful: set[a
     todo = list(wrong)
     while todo and not limit.over:
         best: tuple[list[str], Fault, list[Overrides]] | None = None
-        for node in _in_order(seen[0], doubtful):
+        for node in _in_order(seen[0], doubtful - {fault.node for fault in found}):
             for said, leaf, overrides in _trials(node, seen):
                 if limit.over:
                     break

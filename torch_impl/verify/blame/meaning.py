@@ -129,6 +129,7 @@ class Meanings:
     def _name(self, node: Node) -> str:
         name = self.names.get(self.tape.index[node])
         if name is not None:
+            name = name.replace("self.", "")
             plain = name.partition(" at ")[0]
             return name if plain.isidentifier() or plain.endswith("]") else f"({name})"
         place = line(node).partition(":")[0]

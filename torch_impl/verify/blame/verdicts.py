@@ -64,7 +64,7 @@ class Blame:
 
     def settle(self, lines: Sequence[int]) -> None:
         """Put the faults where edits have mended them, each at the statement in which its line lies."""
-        should = {fault.node: fault.said for fault in self.faults}
+        should = {fault.node: fault.said for fault in reversed(self.faults)}
         nodes = [
             max((n for n in self.steps if n.lineno <= line), key=lambda n: n.lineno, default=None) for line in lines
         ]

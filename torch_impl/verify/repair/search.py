@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch_impl.verify.limits import Limit
     from torch_impl.verify.repair.edits import Edit
 
+_NONE: list[str] = []
 FURTHER = 0.7  # what a statement more between an edit and the first wrong line costs, in the units of an edit's cost
 
 
@@ -39,10 +40,10 @@ class Case(Protocol):
         """What a report calls one of ``wrong``."""
 
     def mended(self, todo: list[str]) -> list[str]:
-        """Which of ``todo`` are right now; none where anything else is not."""
+        """Which of ``todo`` seem right now, at a glance; none where anything else is not."""
 
-    def is_right(self) -> bool:
-        """The whole check once more."""
+    def judged(self) -> tuple[bool, list[str]]:
+        """The whole check once more: whether all is right, and which tensors are wrong."""
 
     def blamed(self, functions: list[Function], todo: list[str], limit: Limit) -> Blame:
         """Where ``todo`` went wrong, with the functions as they are now."""
@@ -95,24 +96,28 @@ def _best(case: Case, found: Blame, todo: list[str], limit: Limit) -> Mended | N
         if tried % 50 == 0:
             limit.progress(f"{case.name}: looking for an edit that mends it: {tried:,} tried")
         with edit.applied():
-            names = _with_edit(case, function, todo)
-        if names is None or (todo and not names):
-            continue
-        if len(names) == len(todo):
+            names = _with_edit(case, function, todo, 0 if best is None else len(best.names))
+        if len(names) == len(todo) and names is not _NONE:
             return Mended(function, edit, names)
-        if best is None or len(names) > len(best.names):
+        if names:
             best = Mended(function, edit, names)
     return best
 
 
-def _with_edit(case: Case, function: Function, todo: list[str]) -> list[str] | None:
-    """What is right with the tree as it stands; None where it cannot run or spoils something."""
+def _with_edit(case: Case, function: Function, todo: list[str], more_than: int) -> list[str]:
+    """What is right with the tree as it stands, if it is ``more_than`` so many; ``_NONE`` where it mends nothing."""
     try:
         with replaced({function: function.compiled()}):
             names = case.mended(todo)
-            return names if len(names) < len(todo) or case.is_right() else None
+            if todo and len(names) <= more_than:
+                return _NONE
+            ok, wrong = case.judged()
     except Exception:  # an edit may make code raise anything; it is none that mends
-        return None
+        return _NONE
+    if ok:
+        return list(todo)
+    names = [n for n in names if n not in wrong]
+    return names if len(names) > more_than and wrong and set(wrong) <= set(todo) else _NONE
 
 
 def _ordered(found: Blame) -> list[tuple[float, Function, Edit]]:
