@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -56,6 +57,6 @@ class Repair:
         """A unified diff, as ``patch`` takes it."""
         path = Path(self.file)
         name = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else Path(path.name)
-        old, new = (text.splitlines(keepends=True) for text in (self.before, self.after))
+        old, new = (io.StringIO(text).readlines() for text in (self.before, self.after))  # a form feed ends no line
         made = difflib.unified_diff(old, new, f"a/{name.as_posix()}", f"b/{name.as_posix()}")
         return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in made)
