@@ -62,8 +62,6 @@ def _written(place: Path, verified: bytes, repairs: Sequence[Repair]) -> list[st
     if not place.stat().st_mode & stat.S_IWUSR or not os.access(place, os.W_OK):
         raise ValueError("it is read-only, so allow writing or apply the edit yourself")
     after, left_out = combined(before, repairs)
-    if after == before:
-        raise ValueError("no edit begins at what it holds")
     data = rewritten(verified, after)
     copy = _copied(place, verified)
     doubt = []

@@ -26,11 +26,11 @@ def progress_line() -> Iterator[Show]:
     line = Live(console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
 
     def show(text: str) -> None:
-        if not text or not console.is_terminal:
-            line.stop()
-        else:
+        if text:
             line.update(Text(text, no_wrap=True, overflow="ellipsis"))
             line.start(refresh=True)
+        else:
+            line.stop()
 
     try:
         yield show

@@ -86,6 +86,12 @@ def test_a_repair_is_written_after_a_copy_and_its_diff_and_the_copy_are_said(min
     assert sorted(p.name for p in mine.parent.iterdir()) == ["mine.py", "mine.py.orig"]
 
 
+def test_a_form_feed_or_another_odd_space_ends_no_line_of_a_diff(mine):
+    text = WRONG.replace("    return 3", "    # \x0c \x1c \u2028\n    return 3")
+    mine.write_text(text, encoding="utf-8")
+    assert "\n     # \x0c \x1c \u2028\n-    return 3 * x * dout\n" in write(mine, [repair(mine, text, *SQUARE)])[1]
+
+
 def test_no_copy_is_ever_overwritten(mine):
     (mine.parent / "mine.py.orig").write_text("kept")
     (mine.parent / "mine.py.orig2").symlink_to("nowhere")
@@ -115,6 +121,14 @@ def test_one_repair_of_several_tensors_is_written_once(mine):
     made = repair(mine, WRONG, *SQUARE)
     _, said = write(mine, [made, dataclasses.replace(made, tensors=("dx",)), repair(mine, WRONG, *CUBE), made])
     assert mine.read_text() == RIGHT
+    assert "left out" not in said
+
+
+def test_a_chain_of_repairs_of_one_line_is_written_though_its_first_stands_there_twice(mine):
+    first = repair(mine, WRONG, 9, "4 * x * dout", "3 * x * dout")
+    made = [first, repair(mine, first.after, 9, "2 * x * dout", "4 * x * dout"), first]
+    _, said = write(mine, made)
+    assert mine.read_text() == made[1].after
     assert "left out" not in said
 
 
@@ -169,7 +183,7 @@ def test_every_other_byte_stays(held, read, mine):
     mine.write_bytes(held)
     encoding = fixing._encoding(held)
     text = held.decode(encoding)
-    before = re.sub("\r\n?", "\n", text) if read == "as text" else text
+    before = re.sub("\r\n?", "\n", text) if read == "as text" else held.decode(encoding.removesuffix("-sig"))
     written, said = write(mine, chain(mine, before, SQUARE, CUBE))
     assert written, said
     assert mine.read_bytes() == held.replace(SQUARE[2].encode(), SQUARE[1].encode()).replace(
@@ -178,10 +192,11 @@ def test_every_other_byte_stays(held, read, mine):
     assert (mine.parent / "mine.py.orig").read_bytes() == held
 
 
-def test_lines_that_are_put_in_end_as_those_of_the_file_do(mine):
+@pytest.mark.parametrize("last", [["    return slope * dout", "# the last"], ["    return slope * dout"], []])
+def test_lines_that_are_put_in_end_as_those_of_the_file_do(last, mine):
     held = WRONG.replace("\n", "\r\n").removesuffix("\r\n").encode()
     mine.write_bytes(held)
-    lines = [*lines_of(WRONG), "# the last"]
+    lines = [*lines_of(WRONG)[:-1], *last]
     lines.insert(8, "    # a comment")
     after = "\n".join([*lines, ""])
     assert write(mine, [Repair(str(mine), 9, "", WRONG, after)])[0]
