@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,10 +37,11 @@ _SLOT = "optimizer."
 _CHECKSUM = "sha256"
 
 
-def write_atomically(path: str | Path, data: bytes) -> None:
+def write_atomically(path: str | Path, data: bytes, like: Path | None = None) -> None:
     """Write a file so that at any moment, and after any crash, ``path`` is the whole old or the whole new one.
 
-    A crash may leave a ``.NAME.….part`` beside it, which nothing reads: see :func:`unfinished`.
+    A crash may leave a ``.NAME.….part`` beside it, which nothing reads: see :func:`unfinished`. The new one has the
+    mode and, where the system lets it, the owner of the file ``like``, if one is given.
 
     Raises
         FileNotFoundError: the folder is not there
@@ -54,6 +56,8 @@ def write_atomically(path: str | Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if like is not None:
+            _own_as(temporary, like.stat())
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):  # a disk that takes nothing may not give up anything either: see unfinished()
@@ -65,6 +69,12 @@ def write_atomically(path: str | Path, data: bytes) -> None:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot do this
             reason = error.strerror or error
             raise OSError(f"{path} is written, but may not outlive a power failure ({reason})") from error
+
+
+def _own_as(path: Path, like: os.stat_result) -> None:
+    with suppress(OSError, AttributeError):  # only root gives files away, and Windows has no owners
+        os.chown(path, like.st_uid, like.st_gid)
+    path.chmod(stat.S_IMODE(like.st_mode))
 
 
 def unfinished(folder: Path) -> list[Path]:

@@ -50,15 +50,34 @@ def verify_file(target: str, shapes: list[str], seed: int = 0, roles: Mapping[st
     Raises
         ValueError: no such file or name, or nothing to verify in it; a shape that is none
         KeyboardInterrupt: Ctrl-C; one that the file raises itself is reported
+        Stopped: Ctrl-C, after some of it was verified
+    """
+    file, wanted = file_and_name(target)
+    given, roles = arrays(shapes, np.random.default_rng(seed)), roles or {}
+    with noted_interrupts() as interrupts, as_program(file):
+        return _verified(file, wanted, given, seed, roles, interrupts)
+
+
+def file_and_name(target: str) -> tuple[Path, str]:
+    """The file of ``FILE.py`` or ``FILE.py:NAME``, and the name, which may be "".
+
+    Raises
+        ValueError: no such file
     """
     path, _, wanted = target.partition(".py:")
     file = Path(path + ".py" if wanted else target)
     if file.suffix != ".py" or not file.is_file():
         example = "such as layers.py or layers.py:affine"
         raise ValueError(f"target is {target!r}, expected a Python file that exists, {example}")
-    given, roles = arrays(shapes, np.random.default_rng(seed)), roles or {}
-    with noted_interrupts() as interrupts, as_program(file):
-        return _verified(file, wanted, given, seed, roles, interrupts)
+    return file, wanted
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C, with the report of what was verified before it."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self.report = report
 
 
 def _verified(
@@ -79,16 +98,22 @@ def _verified(
     for option, asked in {"shapes": given, **roles}.items():
         for name in asked:
             checks.choice(f"the name in {option}", name, names)
-    reports = []
+    title = f"{file.name}{':' + wanted if wanted else ''}"
+    reports: list[Report] = []
     for one in _asked(found, wanted):
-        report, problem = tried(partial(WAYS[one.kind], one, inputs))
+        try:
+            report, problem = tried(partial(WAYS[one.kind], one, inputs))
+        except KeyboardInterrupt as error:
+            if not reports:
+                raise
+            missing = could_not_be_checked(one.name, "Ctrl-C was pressed before it was verified")
+            raise Stopped(verify.merged(title, [*reports, missing], seconds=time.perf_counter() - start)) from error
         if problem and not (report is SKIPPED and not wanted):
             report = could_not_be_checked(one.name, problem)
         if isinstance(report, Report):
             reports.append(report)
     if not reports:
         raise ValueError(_nothing(file))
-    title = f"{file.name}{':' + wanted if wanted else ''}"
     return verify.merged(title, reports, seconds=time.perf_counter() - start)
 
 

@@ -61,8 +61,11 @@ def mended_run(
 def _searched(report: Report, case: Case, functions: list[Function]) -> Report:
     bounds = limit()
     bounds.progress(f"{case.name}: looking for the first wrong line")
-    found = case.blamed(functions, case.wrong, bounds.part(0.3))
-    made, steps = repairs(case, found, bounds)
+    try:
+        found = case.blamed(functions, case.wrong, bounds.part(0.3))
+        made, steps = repairs(case, found, bounds)
+    finally:
+        bounds.progress("")
     if made:
         origin = _lines_before(made)
         found.settle([origin(r.line) for r in made])

@@ -94,7 +94,8 @@ def _best(case: Case, found: Blame, todo: list[str], limit: Limit) -> Mended | N
         if limit.over:
             break
         if tried % 50 == 0:
-            limit.progress(f"{case.name}: looking for an edit that mends it: {tried:,} tried")
+            so_far = f"{tried:,} tried, {limit.spent:.0f} s of {limit.seconds:g}"
+            limit.progress(f"{case.name}: looking for an edit that mends it: {so_far}")
         with edit.applied():
             names = _with_edit(case, function, todo, 0 if best is None else len(best.names))
         if len(names) == len(todo) and names is not _NONE:
