@@ -261,11 +261,7 @@ def _handed_on(ground: Ground, loop: ast.For) -> Iterator[Edit]:
     first = ground.number[loop]
     for carry, node in used.items():
         value = values.get(carry)
-        if (
-            carry in set_here
-            or ground.bound.get(carry, first) >= first
-            or not (is_array(value) or is_number(value))
-        ):
+        if carry in set_here or ground.bound.get(carry, first) >= first or not (is_array(value) or is_number(value)):
             continue
         parent = ground.parent.get(node)
         summed: Any = ground.value(parent) if isinstance(parent, ast.BinOp) else value
