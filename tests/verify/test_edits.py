@@ -97,6 +97,7 @@ ONE_LINE = [  # kind, arguments, the wrong value, the right one, the values of t
     ("mask", "x, m", "x * m", "x * ~m", (X, Y > 0)),
     ("index", "x, t", "x[t]", "x[t - 1]", (X, 2)),
     ("index", "x, i, s", "x[i:i + 2]", "x[i * s : i * s + 2]", (np.arange(9.0), 2, 3)),
+    ("constant", "x", "x * math.sqrt(9)", "x * math.sqrt(8)", (X,)),
     ("shape", "x, v", "x * v", "x * v[:, None]", (X[:, :3], X[:, 0])),
 ]
 
@@ -104,7 +105,7 @@ ONE_LINE = [  # kind, arguments, the wrong value, the right one, the values of t
 @pytest.mark.parametrize(("kind", "arguments", "wrong", "right", "values"), ONE_LINE)
 def test_edit_of_a_value(kind: str, arguments: str, wrong: str, right: str, values: tuple[Any, ...]) -> None:
     first = "x = v" if arguments == "v, eps" else "pass"
-    source = f"import numpy as np\n\ndef f({arguments}):\n    {first}\n    return {{}}  # its value\n"
+    source = f"import math, numpy as np\n\ndef f({arguments}):\n    {first}\n    return {{}}  # its value\n"
     text, tree, all_edits = found(source.replace("{}", wrong), *values)
     texts = {edited_text(text, tree, e): e.kind for e in all_edits if e.line == 5}
     assert texts.get(source.replace("{}", right)) == kind

@@ -172,6 +172,8 @@ class Ground:
         base, last = dotted.split(".")[0], dotted.split(".")[-1]
         if base in _FORBIDDEN | _FORBIDDEN_MODULES:
             return False
+        if base == "math":
+            return True
         if isinstance(node.func, ast.Attribute) and last in METHODS | _CONTAINERS and base != self.numpy:
             return True
         return self.is_numpy(node.func) or dotted in _HARMLESS or self.was_called(dotted)
