@@ -40,7 +40,7 @@ def seen_in(tree: ast.Module, name: str, run: Callable[[dict[str, Any]], Any], c
     names: dict[str, Any] = {"_see": see, "_enter": enter}
     exec(compile(ast.fix_missing_locations(watched), "<watched>", "exec"), names)
     run(names)
-    return Seen(values, scope, frozenset(called.split()))
+    return Seen(values, scope, frozenset(called.split()), "np" if "np" in names else None)
 
 
 def _watch(function: Any, number: dict[int, int]) -> None:

@@ -53,7 +53,7 @@ REDUCTIONS = words("sum mean max min prod std var argmax argmin any all amax ami
 WITH_AXIS = REDUCTIONS | words("cumsum concatenate stack flip repeat expand_dims squeeze")
 
 
-def _base(ground: Ground, node: ast.Call) -> tuple[str, ast.expr | None]:
+def base_of(ground: Ground, node: ast.Call) -> tuple[str, ast.expr | None]:
     """The name of a function of NumPy or of arrays, and the array that it is called on."""
     if isinstance(node.func, ast.Attribute):
         if ground.is_numpy(node.func):
@@ -68,7 +68,7 @@ def functions(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
     """Another function of NumPy's, or of the user's that ran."""
     if not isinstance(node, ast.Call):
         return
-    of, _ = _base(ground, node)
+    of, _ = base_of(ground, node)
     if of and isinstance(node.func, ast.Attribute):
         is_method = not ground.is_numpy(node.func)
         for other, cost in OTHERS.get(of, {}).items():
@@ -90,7 +90,7 @@ def axes(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
     """Another axis, none, all; keepdims put in or taken out."""
     if not isinstance(node, ast.Call):
         return
-    of, array = _base(ground, node)
+    of, array = base_of(ground, node)
     by_name = {k.arg: k for k in node.keywords}
     at = 0 if array is not None and not ground.is_numpy(node.func) else 1
     positional = of in WITH_AXIS and len(node.args) > at
@@ -191,7 +191,7 @@ def unwrapped(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
     """``x`` for ``f(x)`` and for ``x.sum()``."""
     if not isinstance(node, ast.Call):
         return
-    of, array = _base(ground, node)
+    of, array = base_of(ground, node)
     if array is None and node.args and not isinstance(node.args[0], ast.Starred):
         dotted = dotted_name(node.func)
         if ground.was_called(dotted) or dotted in ("reversed", "abs"):
@@ -223,7 +223,7 @@ def wrapped(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
 def buffers(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
     """A buffer of integers made one of floats; a copy where two names would hold one array."""
     if isinstance(node, ast.Call):
-        of, array = _base(ground, node)
+        of, array = base_of(ground, node)
         made = ground.value(node)
         integers = made is MISSING or (is_array(made) and made.dtype.kind in "iub")
         if integers and array is not None and of in ("zeros_like", "ones_like", "empty_like", "zeros", "ones", "empty"):

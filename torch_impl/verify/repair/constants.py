@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch_impl.verify.repair.build import binary, number
+from torch_impl.verify.repair.calls import WITH_AXIS, base_of
 from torch_impl.verify.repair.factors import sizes
 from torch_impl.verify.repair.ground import MISSING, Ground
 from torch_impl.verify.repair.records import Candidate
@@ -18,7 +19,8 @@ def constants(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
     if not isinstance(node, ast.Constant) or not is_number(node.value):
         return
     now: Any = node.value
-    if isinstance(ground.parent[node], ast.keyword):
+    parent = ground.parent[node]
+    if isinstance(parent, ast.Call) and (node not in parent.args or base_of(ground, parent)[0] in WITH_AXIS):
         return
     others = {-now: 1.2, now + 1: 1.3, now - 1: 1.3, 2 * now: 1.4, now / 2: 1.4, now / 3: 1.6, 0: 1.5, 1: 1.5}
     done = {now}
@@ -27,7 +29,6 @@ def constants(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
         if tidy not in done and (isinstance(now, float) or isinstance(tidy, int) or abs(tidy) == 0.5):
             done.add(tidy)
             yield Candidate("constant", cost, f"`{tidy}` for `{now}`", number(tidy))
-    parent = ground.parent[node]
     if isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Mult | ast.Div):
         for piece in ground.pieces(node):
             if is_number(piece.value):
@@ -48,8 +49,9 @@ def other_sizes(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
     if not is_size or (value is not MISSING and not is_number(value)):
         return
     text = ground.text(node)
+    shape = text.rpartition("[")[0]  # another index of the same shape is edited as such
     for size in sizes(ground, node):
-        if size.text != text:
+        if size.text != text and not (shape and size.text.startswith(shape)):
             yield Candidate("constant", 1.2 + size.cost, f"`{size.text}` for `{text}`", size.node)
     if not isinstance(node, ast.Name):
         for piece in ground.pieces(node):

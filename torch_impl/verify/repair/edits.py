@@ -33,12 +33,17 @@ RESHAPED = 0.4  # the cost of a value of another shape
 def edits(function: Function, seen: Seen) -> Iterator[Edit]:
     """Every edit of ``function``, in the order of its lines; ``cost`` is the order in which to try them."""
     ground = Ground(function, seen)
+    done = set()
+    for edit in statements.of_statements(ground):
+        (container, place, new), *more = edit.changes
+        if not more and isinstance(new, ast.expr):  # what an iteration hands on, which is a term as well
+            done.add((id(container), place, ground.key(new)))
+        yield edit
     for node in ground.expressions:
-        yield from _of_expression(ground, node)
-    yield from statements.of_statements(ground)
+        yield from _of_expression(ground, node, done)
 
 
-def _of_expression(ground: Ground, node: ast.expr) -> Iterator[Edit]:
+def _of_expression(ground: Ground, node: ast.expr, done: set[Any]) -> Iterator[Edit]:
     families: tuple[Callable[[Ground, ast.expr], Iterator[Candidate]], ...] = FAMILIES
     if factors.is_value(ground, node):
         families = (*families, calls.wrapped)
@@ -55,7 +60,7 @@ def _of_expression(ground: Ground, node: ast.expr) -> Iterator[Edit]:
         fitting = [(candidate, _fits(ground, node, candidate)) for candidate in best.values()]
     container, place = ground.place[node]
     for candidate, more in fitting:
-        if more is not None:
+        if more is not None and (id(container), place, ground.key(candidate.new)) not in done:
             change = ((container, place, candidate.new),)
             yield Edit(candidate.kind, candidate.said, round(candidate.cost + more, 3), node.lineno, change)
 

@@ -80,7 +80,7 @@ def factors_in_reach(ground: Ground, node: ast.AST) -> list[Piece]:
 def _derived(ground: Ground, node: ast.AST) -> Iterator[Piece]:
     for piece in ground.pieces(node):
         yield piece
-        for new, more in _made_of(ground, piece):
+        for new, more in _made_of(ground, piece) if not _is_gradient(piece) else ():
             worth = _quiet(ground, new, node)
             if worth is not MISSING:
                 yield Piece(new, ast.unparse(new), worth, piece.cost + more, "derived")
@@ -117,6 +117,12 @@ def _made_of(ground: Ground, piece: Piece) -> Iterator[tuple[ast.expr, float]]:
             yield binary(number(1), "-", a), 0.2
     if isinstance(value, float | np.ndarray):
         yield _square(ground, a), 0.3
+
+
+def _is_gradient(piece: Piece) -> bool:
+    """By its name: gradients are summed and multiplied by other arrays, seldom by each other."""
+    last = piece.text.split(".")[-1]
+    return is_array(piece.value) and (last.startswith("grad") or (last[0] == "d" and len(last) > 1))
 
 
 def _square(ground: Ground, a: ast.expr) -> ast.expr:
@@ -156,20 +162,35 @@ def factors(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
     if not (whole or _is_operand(ground, node)) or not (is_array(value) or is_number(value)):
         return
     base, shape, parent = 2.0 if whole else 2.2, np.shape(value), ground.parent[node]
+    around = ground.around(node)
     product = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.MatMult)  # a number may as well stand outside
-    for piece in factors_in_reach(ground, node):
+    for piece in factors_in_reach(ground, node) if whole else _near(ground, node):
+        if piece.node in around or (isinstance(value, int) and not isinstance(piece.value, int)):
+            continue
         other = np.asarray(piece.value)
         if (product and other.ndim == 0) or not _broadcasts(other.shape, shape) or not (other != 1).any():
             continue
-        cost = base + piece.cost + 0.2 * (0 < other.ndim < len(shape)) + 0.3 * (piece.text[0] == "d")
+        cost = base + piece.cost + 0.2 * (0 < other.ndim < len(shape)) + 0.3 * _is_gradient(piece)
         yield _factor(node, piece, "*", cost + 0.3 * (piece.kind == "size"))
-        divides = piece.kind != "derived" or isinstance(piece.node, ast.Call)
+        divides = other.ndim == 0 or (whole and (piece.kind == "name" or isinstance(piece.node, ast.Call)))
+        divides = divides and not _is_gradient(piece) and not isinstance(value, int)
         if divides and other.dtype.kind != "b" and other.all():
             yield _factor(node, piece, "/", cost + 0.3 * (other.ndim > 0))
-    for constant, symbol in () if product else ((2, "*"), (2, "/"), (3, "*"), (3, "/")):
+    for constant, symbol in () if product or isinstance(value, int) else ((2, "*"), (2, "/"), (3, "*"), (3, "/")):
         made = binary(number(constant), "*", node) if symbol == "*" else binary(node, "/", number(constant))
         yield Candidate("factor", base - 0.2 + 0.3 * (constant > 2), f"`{symbol} {constant}` put in", made)
     yield from _of_functions(ground, node, base)
+
+
+def _near(ground: Ground, node: ast.AST) -> list[Piece]:
+    """What is put in within a product or a sum: no functions of what is in reach, and nothing long."""
+    plainly = (ast.Name, ast.Attribute, ast.BinOp, ast.Compare)
+    pool = factors_in_reach(ground, node)
+    return [
+        p
+        for p in pool
+        if p.kind == "size" or (p.kind != "written" and isinstance(p.node, plainly) and not _is_gradient(p))
+    ]
 
 
 def _factor(node: ast.expr, piece: Piece, symbol: str, cost: float) -> Candidate:
@@ -207,8 +228,10 @@ def terms(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
     if not (whole or factor or argument) or not (is_array(value) or is_number(value)):
         return
     base, shape = 2.2 if whole else 2.4, np.shape(value)
-    pool = factors_in_reach(ground, node) if whole else ground.pieces(node)
-    for piece in pool:
+    in_reach = factors_in_reach(ground, node) if whole else ground.pieces(node)
+    pool = [p for p in in_reach if p.kind in ("name", "written") and (whole or not _is_gradient(p))]
+    around = ground.around(node)
+    for piece in (p for p in pool if p.node not in around):
         other = np.asarray(piece.value)
         small = other.ndim == 0 and other.dtype.kind == "f" and piece.kind == "name"
         if (other.shape == shape or small) and other.dtype.kind != "b" and other.any():

@@ -10,7 +10,7 @@ import numpy as np
 
 from torch_impl.verify.repair.build import attribute, name
 from torch_impl.verify.repair.records import Seen
-from torch_impl.verify.repair.values import METHODS, UnknownValueError, evaluate, is_array, is_number, words
+from torch_impl.verify.repair.values import METHODS, Known, UnknownValueError, evaluate, is_array, is_number, words
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 MISSING: Any = object()
@@ -172,6 +172,8 @@ class Ground:
         base, last = dotted.split(".")[0], dotted.split(".")[-1]
         if base in _FORBIDDEN | _FORBIDDEN_MODULES:
             return False
+        if base == "math":
+            return True
         if isinstance(node.func, ast.Attribute) and last in METHODS | _CONTAINERS and base != self.numpy:
             return True
         return self.is_numpy(node.func) or dotted in _HARMLESS or self.was_called(dotted)
@@ -210,6 +212,14 @@ class Ground:
     def writes_powers(self) -> bool:
         """Whether the author writes ``x ** 2`` rather than ``x * x``."""
         return any(isinstance(n, ast.Pow) for n in ast.walk(self.function))
+
+    def around(self, node: ast.AST) -> set[ast.AST]:
+        """What holds a node: it can't be put into the node's place."""
+        found: set[ast.AST] = {node}
+        while node in self.parent:
+            node = self.parent[node]
+            found.add(node)
+        return found
 
     def value(self, node: Any) -> Any:
         """What was seen of it, or MISSING."""
@@ -285,7 +295,7 @@ class Ground:
         """The value of an expression that stands at ``at``, or MISSING; raises what the code would raise."""
         if given is None and new in self.seen.values:
             return self.seen.values[new]
-        known = _Known(given, self.seen.values) if given else self.seen.values
+        known = Known(given, self.seen.values) if given else self.seen.values
         try:
             return evaluate(new, known, self.names_once(at), self.numpy)
         except UnknownValueError:
@@ -296,20 +306,6 @@ class Ground:
         if key not in self._pieces:
             self._pieces[key] = self.names(at)  # type: ignore[assignment]
         return self._pieces[key]  # type: ignore[return-value]
-
-
-class _Known(dict[Any, Any]):
-    """Some values before others."""
-
-    def __init__(self, given: Mapping[Any, Any], rest: Mapping[Any, Any]) -> None:
-        super().__init__(given)
-        self.rest = rest
-
-    def __contains__(self, node: Any) -> bool:
-        return super().__contains__(node) or node in self.rest
-
-    def __missing__(self, node: Any) -> Any:
-        return self.rest[node]
 
 
 def dotted_name(node: ast.AST) -> str:

@@ -149,7 +149,7 @@ def signs(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
             yield Candidate("sign" if isinstance(node.op, ast.USub) else "mask", 1.0, said, node.operand)
     elif is_array(value) and value.dtype.kind == "b":
         yield Candidate("mask", 1.2, f"`~` put in before `{text}`", ast.UnaryOp(ast.Invert(), node))
-    elif not isinstance(node, ast.Constant | ast.Tuple) and (
+    elif not isinstance(node, ast.Constant | ast.Tuple | ast.Slice) and (
         not isinstance(ground.parent[node], ast.expr)
         or isinstance(ground.parent[node], ast.Call | ast.Tuple | ast.Dict)
     ):
@@ -160,7 +160,9 @@ def transposes(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
     """``.T`` put in or taken out; the operands of a product are turned in ``operands``."""
     inner, turned = _untransposed(node)
     if turned:
-        yield Candidate("transpose", 1.0, f"`{ground.text(node)[len(ground.text(inner)) :]}` taken out", inner)
+        yield Candidate(
+            "transpose", 1.0, f"`{'.T' if isinstance(node, ast.Attribute) else '.swapaxes'}` taken out", inner
+        )
         return
     parent, value = ground.parent[node], ground.value(node)
     if not is_array(value) or value.ndim < 2 or isinstance(parent, ast.Attribute | ast.Subscript | ast.Slice):

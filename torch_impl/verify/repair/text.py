@@ -103,6 +103,10 @@ class _Source:
         else:
             shown = self._operator_alone(old, new) if not bracketed else None
             shown = shown or self.shown(new, 0, bracketed > 1)
+            if isinstance(new, ast.Tuple) and not self.segment(old).startswith("("):
+                shown = shown.removeprefix("(").removesuffix(")")
+            of_matmul = _is_product(self.parents[old], "@") and _is_product(new, "*/")
+            bracketed = bracketed or of_matmul
             yield (*self.span(old), f"({shown})" if bracketed else shown)
 
     def _operator_alone(self, old: ast.AST, new: ast.AST) -> str | None:
@@ -141,6 +145,8 @@ class _Source:
             case ast.BinOp():
                 symbol = SYMBOLS[type(node.op)]
                 left, right = (own + 1, own - 1) if symbol == "**" else (own, own + 1)
+                if symbol == "@" and _is_product(node.left, "*/"):
+                    left += 1  # brackets that a reader wants
                 return f"{show(node.left, left)} {symbol} {show(node.right, right)}"
             case ast.UnaryOp():
                 return f"{SYMBOLS[type(node.op)]}{show(node.operand, own)}"
@@ -276,6 +282,10 @@ class _Source:
         indent = self._indent(statement)
         lines = ast.unparse(statement).splitlines()
         return start, end, (self.newline + indent).join(lines)
+
+
+def _is_product(node: ast.AST, symbols: str) -> bool:
+    return isinstance(node, ast.BinOp) and SYMBOLS[type(node.op)] in symbols
 
 
 def precedence(node: ast.AST) -> int:

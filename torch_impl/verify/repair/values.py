@@ -174,3 +174,17 @@ def same(a: Any, b: Any) -> bool:
         return bool(a == b) or (is_number(a) and is_number(b) and abs(a - b) <= 1e-12 * abs(a))
     except Exception:  # what the user's objects do when they are compared is theirs
         return False
+
+
+class Known(dict[Any, Any]):
+    """Some values before others."""
+
+    def __init__(self, given: Mapping[Any, Any], rest: Mapping[Any, Any]) -> None:
+        super().__init__(given)
+        self.rest = rest
+
+    def __contains__(self, node: Any) -> bool:
+        return super().__contains__(node) or node in self.rest
+
+    def __missing__(self, node: Any) -> Any:
+        return self.rest[node]
