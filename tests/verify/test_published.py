@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from tests.verify import wild
+from tests.verify.found.cases import normal
 from tests.verify.published import mutants
 from tests.verify.published.__main__ import load
 from tests.verify.published.cases import CASES
 from tests.verify.published.judging import report_of
-from torch_impl.verify import CATALOGUE, verify_function
+from torch_impl.verify import verify_function
 
 load()
 # What takes long is left to `python -m tests.verify.published`.
@@ -32,23 +32,6 @@ def test_mutants_are_found(seed):
     assert [r for r in results if r.status == "wrong"] != []
 
 
-@pytest.mark.parametrize("one", wild.WILD, ids=lambda one: one.where)
-def test_a_mistake_of_public_code_is_found(one):
-    report = one.run()
-    assert report.verdict == "wrong", str(report)
-    names = {f.mistake for f in report.findings}
-    assert names == {one.mistake} or (one.unnamed and names == {"unknown"}), str(report)
-
-
-@pytest.mark.parametrize("check", [wild.verify_rnn, wild.verify_lstm, wild.verify_attention])
-def test_without_the_mistake_it_is_right(check):
-    assert check().verdict == "right"
-
-
-def test_the_names_of_the_mistakes_are_those_of_the_catalogue():
-    assert {one.mistake for one in wild.WILD} <= {*CATALOGUE, "unknown"}
-
-
 # --- what the mutants found: where a guess would make a wrong gradient right ------------------------------------------
 
 
@@ -59,18 +42,18 @@ def test_a_gradient_with_the_wrong_sign_is_not_taken_for_that_of_the_targets():
     def gradient(y_true, y_pred):
         return 2 * (y_true - y_pred) / y_pred.size
 
-    report = verify_function(mse, gradient, {"y_true": wild.normal(5), "y_pred": wild.normal(5, seed=1)})
+    report = verify_function(mse, gradient, {"y_true": normal(5), "y_pred": normal(5, seed=1)})
     assert [f.mistake for f in report.findings] == ["wrong-sign"]
 
 
 def test_gradients_of_one_shape_are_taken_in_the_order_of_the_inputs():
-    inputs = {name: wild.normal(3, 4, seed=i) for i, name in enumerate("abc")}
+    inputs = {name: normal(3, 4, seed=i) for i, name in enumerate("abc")}
     report = verify_function(lambda a, b, c: a * b + c, lambda dout, a, b, c: (dout * b, dout, dout * a), inputs)
     assert report.verdict == "wrong"
 
 
 def test_the_gradient_of_a_bias_that_is_a_number_has_to_be_summed():
-    inputs = {"x": wild.normal(8, 3), "w": wild.normal(3, seed=1), "b": 0.3}
+    inputs = {"x": normal(8, 3), "w": normal(3, seed=1), "b": 0.3}
     report = verify_function(
         lambda x, w, b: x @ w + b, lambda dout, x, w, b: (np.outer(dout, w), x.T @ dout, dout), inputs
     )
@@ -87,7 +70,7 @@ def test_a_weight_in_a_list_for_which_there_is_no_gradient_is_seen(name):
         return [x.T @ (dout @ layers[1].T * (1 - np.tanh(x @ layers[0]) ** 2))]
 
     code = {"layers": forward, "weights": lambda x, weights: forward(x, weights)}
-    inputs = {"x": wild.normal(5, 4), name: [wild.normal(4, 6, seed=1), wild.normal(6, 2, seed=2)]}
+    inputs = {"x": normal(5, 4), name: [normal(4, 6, seed=1), normal(6, 2, seed=2)]}
     assert verify_function(code[name], backward, inputs).verdict == "could not be checked"
 
 
@@ -102,9 +85,9 @@ def test_lists_of_gradients_in_another_order_than_the_inputs_are_all_checked():
         return [d.sum(axis=0), dout.sum(axis=0)], [x.T @ d, factor * (h.T @ dout)]
 
     inputs = {
-        "x": wild.normal(5, 4),
-        "weights": [wild.normal(4, 6, seed=1), wild.normal(6, 2, seed=2)],
-        "biases": [wild.normal(6, seed=3), wild.normal(2, seed=4)],
+        "x": normal(5, 4),
+        "weights": [normal(4, 6, seed=1), normal(6, 2, seed=2)],
+        "biases": [normal(6, seed=3), normal(2, seed=4)],
     }
     right = verify_function(forward, backward, inputs)
     assert right.verdict == "right"

@@ -13,15 +13,8 @@ from torch_impl.verify.layers import verify_layer, verify_loss, verify_penalty
 from torch_impl.verify.mistakes.catalogue import CATALOGUE, Mistake
 from torch_impl.verify.networks import verify_network
 from torch_impl.verify.optimizer import verify_optimizer
-from torch_impl.verify.report import (
-    Finding,
-    Report,
-    Section,
-    TensorCheck,
-    WrongGradientError,
-    could_not_be_checked,
-    merged,
-)
+from torch_impl.verify.report import Finding, Report, Section, WrongGradientError, could_not_be_checked, merged
+from torch_impl.verify.tensor import TensorCheck
 from torch_impl.verify.units.models import Model
 
 __all__ = [

@@ -15,17 +15,8 @@ from scratch.layers import takes, trained_shapes
 from torch_impl.verify.check import verify_unit
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.observe.reference import choose_reference
-from torch_impl.verify.report import (
-    UNKNOWN,
-    Finding,
-    Report,
-    Section,
-    TensorCheck,
-    compare,
-    could_not_be_checked,
-    finding,
-    merged,
-)
+from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, could_not_be_checked, finding, merged
+from torch_impl.verify.tensor import TensorCheck, compare
 from torch_impl.verify.tolerances import THROUGH, THROUGH_SMALL
 from torch_impl.verify.units.layers import layer_unit, loss_unit
 from torch_impl.verify.units.unit import Unit, UserCodeError, call, float_arrays

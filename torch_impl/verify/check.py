@@ -14,11 +14,13 @@ from torch_impl.verify.judge.guards import guarded, softened
 from torch_impl.verify.judge.kinks import by_convention
 from torch_impl.verify.judge.single import in_float32, wrong_in_float32
 from torch_impl.verify.judge.state import added, check_repeatable, drawn_anew, remembers, resampled, watch_state
+from torch_impl.verify.mend import mended
 from torch_impl.verify.observe import probes
 from torch_impl.verify.observe.observation import observe, run, tape_of
 from torch_impl.verify.observe.probes import Probe
 from torch_impl.verify.observe.reference import choose_reference
-from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, TensorCheck, compare, finding
+from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, finding
+from torch_impl.verify.tensor import TensorCheck, compare
 from torch_impl.verify.trace.recording import TraceError
 from torch_impl.verify.units.roles import is_owed
 from torch_impl.verify.units.unit import UserCodeError, float_arrays
@@ -29,26 +31,34 @@ if TYPE_CHECKING:
 
     from torch_impl.verify.observe.observation import Observation
     from torch_impl.verify.observe.reference import Reference
-    from torch_impl.verify.report import Verdict
+    from torch_impl.verify.tensor import Verdict
     from torch_impl.verify.units.unit import Inputs, Unit
 
     Array = NDArray[Any]
 
 
 def verify_unit(unit: Unit, inputs: Inputs, seed: int = 0, upstream: Any = None) -> Report:
-    """Compare, explain, watch the state; the report of one section.
+    """Compare, explain, watch the state; where something is wrong, its line and the edit that mends it.
 
     ``upstream`` are the gradients to send in with the inputs as given; random ones else.
     """
+    report, seen, wrong = _verified(unit, inputs, seed, upstream)
+    if not any(f.verdict == "wrong" for f in report.findings) or not seen:
+        return report
+    return mended(unit, report, seen, wrong, lambda: _verified(unit, inputs, seed, upstream)[0].ok)
+
+
+def _verified(unit: Unit, inputs: Inputs, seed: int, upstream: Any) -> tuple[Report, list[Observation], list[str]]:
+    """The report, what was observed, and which tensors are wrong by themselves."""
     doubled = {n: v.astype(np.float64) if n in float_arrays(inputs) else v for n, v in inputs.items()}
     try:
         seen = _see(unit, doubled, seed, upstream)
     except UserCodeError as error:
-        return _raised(unit, doubled, error, seed)
+        return _raised(unit, doubled, error, seed), [], []
     if not seen.observations:
         text = "the outputs or the gradients of the reference are not finite with the inputs as given"
         section = Section(unit.name, (*seen.forward, _unchecked("gradients", text)))
-        return Report(unit.name, (section,), tuple(seen.findings), tuple(seen.notes))
+        return Report(unit.name, (section,), tuple(seen.findings), tuple(seen.notes)), [], []
     base = seen.observations[0]
     rng = np.random.default_rng([seed, 2])
     findings = list(seen.findings)
@@ -79,7 +89,8 @@ def verify_unit(unit: Unit, inputs: Inputs, seed: int = 0, upstream: Any = None)
         single = in_float32(unit, inputs, seen.reference, base)
         checks = [single.get(check.tensor, check) for check in checks]
         findings += [wrong_in_float32(unit, check) for check in single.values() if check.verdict == "wrong"]
-    return Report(unit.name, (Section(unit.name, (*seen.forward, *checks)),), tuple(findings), tuple(seen.notes))
+    report = Report(unit.name, (Section(unit.name, (*seen.forward, *checks)),), tuple(findings), tuple(seen.notes))
+    return report, seen.observations, wrong
 
 
 def _apart_at_kinks(unit: Unit, seen: Seen, wrong: list[str], rng: Generator) -> list[str]:

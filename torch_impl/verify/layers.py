@@ -13,17 +13,8 @@ from scratch.layers import Layer, takes, trained_shapes
 from torch_impl.convert import arrays_of
 from torch_impl.counterparts import run
 from torch_impl.verify.check import verify_unit
-from torch_impl.verify.report import (
-    UNKNOWN,
-    Finding,
-    Report,
-    Section,
-    compare,
-    could_not_be_checked,
-    finding,
-    merged,
-    timed,
-)
+from torch_impl.verify.report import UNKNOWN, Finding, Report, Section, could_not_be_checked, finding, merged, timed
+from torch_impl.verify.tensor import compare
 from torch_impl.verify.tolerances import THROUGH
 from torch_impl.verify.units.layers import counterpart, layer_unit, loss_unit, penalty_unit, random_untrained
 from torch_impl.verify.units.unit import Unit, UserCodeError, call

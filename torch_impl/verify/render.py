@@ -1,30 +1,33 @@
-"""What a report's texts, table and symbols look like in a terminal, as Markdown and as a page of HTML.
+"""What a report holds for a reader, whatever its form: texts, rows, code, and the symbols that need an explanation.
 
-Names come from the user's code. In no form do they act as markup: all text passes ``in_terminal``, ``escaped`` or
-``code``, and the page is made of the Markdown.
+Names and code come from the user. In no form do they act as markup: all text passes ``clean`` or ``printable``, and
+what its form (``terminal.py``, ``markdown.py``, ``page.py``) needs beside that.
 """
 
 from __future__ import annotations
 
-import html
 import re
-from typing import TYPE_CHECKING
-
-from markdown_it import MarkdownIt
-from rich import box
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-Row = tuple[str, str, str, str]  # as in _HEAD; one without a verdict is the heading of those below it
-_HEAD = ("tensor", "verdict", "relative", "ulp")
-_STYLES = {"": "", "title": "bold", "right": "green", "wrong": "bold red", "could not be checked": "magenta"}
+    from torch_impl.verify.heat import Heat
+    from torch_impl.verify.listing import Listing
+
+Row = tuple[str, str, str, str]  # as in HEAD; one without a verdict is the heading of those below it
+HEAD = ("tensor", "verdict", "relative", "ulp")
+DIFF = "diff: "  # the label of a unified diff, which has lines
+CODE = (
+    "where: ",
+    "first wrong: ",
+    "formula: ",
+    "numbers: ",
+)  # labels of code and numbers; the others are those of sentences
 SYMBOLS = {  # how each is recognised, and what it means
-    "h": (r"\bh (=|is|has|holds)", "your gradient"),
-    "a": (r"\bh (=|has|holds)|= a$", "autograd's"),
+    "h": (r"\bh (=|is|has|holds)|\|h − a\|", "your gradient"),
+    "a": (r"\bh (=|has|holds)|= a$|\|h − a\|", "autograd's"),
     "δ": ("δ", "the upstream gradient (from the loss's side)"),
     "upstream": ("upstream gradient", "the gradient that arrives from the loss's side"),
     "dy": (r"\bdy\b", "the gradient that arrives at y"),
@@ -47,25 +50,40 @@ SYMBOLS = {  # how each is recognised, and what it means
     "m in dy m": (r"\bdy m", "the mask of the dropout"),
     "λ": ("λ", "the factor of the penalty or decay"),
     "Σ": ("Σ", "short for “the sum of”"),
-    "∂": ("∂", "short for “the gradient of the loss with respect to”"),
+    "∂": (r"(?<!/)∂(?!L/)", "short for “the gradient of the loss with respect to”"),
     "∝": ("∝", "short for “is proportional to”"),
     "[z > 0]": (r"\[z > 0\]", "1 where z > 0 and 0 elsewhere"),
     "probe": (r"\bprobes?\b", "a set of inputs that was tried"),
     "kink": (r"\bkinks?\b", "a point where the derivatives from the left and from the right differ"),
+    "∂L/∂z": ("∂L/∂", "the gradient of the loss with respect to z"),
+    "✓": ("^✓", "a value that equals what stands beside it"),
+    "✗": ("^✗", "the first value that is wrong"),
+    "“affected”": ("^affected", "a value that something wrong went into"),
+    "“matches nothing”": ("^matches nothing", "a value that equals no gradient that is known"),
     "relative": (r"\brelative\b", "the largest difference over the largest element of what torch computes"),
     "ulp": (r"\bulp\b", "that difference in units in the last place"),
 }
 
 
+def symbols(text: str) -> list[tuple[str, str]]:
+    """The symbols and words that need an explanation and stand in the text, each with what it is."""
+    return [(name, what) for name, (how, what) in SYMBOLS.items() if re.search(how, text, re.MULTILINE)]
+
+
 def legend(text: str) -> list[str]:
-    """A sentence that says what the symbols and words mean that need it and stand in the text; none for none."""
-    said = [f"{name} is {what}" for name, (how, what) in SYMBOLS.items() if re.search(how, text, re.MULTILINE)]
+    """The symbols of the text in a sentence; none for none."""
+    said = [f"{name} is {what}" for name, what in symbols(text)]
     return [", ".join(said) + "."] if said else []
 
 
+def printable(text: str) -> str:
+    """The text with every character that is neither printable nor a tab, as an escape is, written as in Python."""
+    return "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in text)
+
+
 def clean(text: str) -> str:
-    """The text on one line, with every character that is not printable, as an escape is, written as in Python."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+    """The text on one line, printable."""
+    return printable(" ".join(text.split()))
 
 
 _ASCII = {
@@ -73,6 +91,7 @@ _ASCII = {
     "←": "<-", "→": "->", "≥": ">=", "≤": "<=", "≠": "!=", "≈": "~=", "±": "+-", "∝": "~", "∞": "inf", "√": "sqrt",
     "²": "^2", "³": "^3", "ᵀ": "^T", "ᵗ": "^t", "₁": "1", "₂": "2", "½": "1/2", "\u0302": "_hat", "∂": "d", "Σ": "sum",
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "d", "ε": "eps", "λ": "lambda", "μ": "mu", "σ": "sigma",
+    "✓": "ok", "✗": "x",
 }  # fmt: skip
 
 
@@ -82,62 +101,29 @@ def as_ascii(text: str, encoding: str = "ascii") -> str:
     return "".join(c if c.encode(encoding, "ignore") else _ASCII.get(c) or ascii(c)[1:-1] for c in text)
 
 
-def in_terminal(encoding: str, text: str, style: str = "") -> Text:
-    """The text for a terminal; the style is "title" or a verdict, of which those without an error are yellow."""
-    return Text(as_ascii(clean(text), encoding), _STYLES.get(style, "yellow"))
+class Found(Protocol):
+    """A finding: its heading, and labels with texts below it."""
+
+    @property
+    def tensor(self) -> str: ...
+    @property
+    def mistake(self) -> str: ...
+    @property
+    def verdict(self) -> str: ...
+    @property
+    def lines(self) -> list[tuple[str, str]]: ...
 
 
-def table(rows: list[Row], text: Callable[..., Text]) -> Table:
-    """The rows for a terminal of any width, each text of which is made with ``text``."""
-    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for i, name in enumerate(_HEAD):
-        grid.add_column(name, justify="right" if i > 1 else "left", no_wrap=i > 1, overflow="fold")
-    indent = 0 if all(verdict for _, verdict, *_ in rows) else 2
-    for name, verdict, *numbers in rows:
-        first = Padding(text(name), (0, 0, 0, indent)) if verdict else text(name, "title")
-        grid.add_row(first, text(verdict, verdict), *map(text, numbers))
-    return grid
+@dataclass(frozen=True)
+class Contents:
+    """A report as its forms show it; ``words`` is all that may hold symbols that need an explanation."""
 
-
-def markdown_table(rows: list[Row]) -> str:
-    """The rows in GitHub's Markdown."""
-    lines = [" | ".join(_HEAD), "--- | --- | ---: | ---:"]
-    for name, verdict, *numbers in rows:
-        first = escaped(name.replace("|", "∣"))  # a sign that looks alike and does not end a cell
-        marked = f"**{verdict}**" if verdict in ("wrong", "could not be checked") else verdict
-        lines.append(" | ".join([first if verdict else f"**{first}**", marked, *numbers]))
-    return "\n".join(f"| {line} |" for line in lines)
-
-
-def escaped(text: str) -> str:
-    """Text that Markdown shows as it is, wherever a line does not begin with it."""
-    if re.search(r"@|\$|://|www\.|:[\w+-]+:|#\d", text):  # links, formulas, people, emojis: no backslash stops those
-        return code(text)
-    return re.sub(r"[\\`*\[<|&~#]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", clean(text))  # not _ inside a word
-
-
-def code(text: str) -> str:
-    """Text as code; a sign that looks alike stands for the one that would end it."""
-    return f"`{clean(text).replace('`', 'ˋ') or ' '}`"
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }} h2 + p {{ font-weight: bold; }}
-body {{ max-width: 50rem; margin: auto; padding: 1rem; overflow-wrap: anywhere; font: 1rem/1.5 system-ui, sans-serif; }}
-ul {{ list-style: none; padding: 0; }} ol > li {{ margin: 1rem 0; }} li p {{ margin: 0; }}
-table {{ width: 100%; border-collapse: collapse; }} tr {{ border-bottom: 1px solid #8888; text-align: left; }}
-td + td, th {{ overflow-wrap: normal; }} td + td strong {{ color: light-dark(#b3261e, #ff8a80); }}
-</style>
-{body}</html>
-"""
-
-
-def page(title: str, markdown: str) -> str:
-    """The Markdown as a page of its own: no scripts, no links, nothing to load."""
-    body = MarkdownIt("js-default").render(markdown)  # with this preset, HTML in the text is text
-    return _PAGE.format(title=html.escape(clean(title)), body=body)
+    title: str
+    verdict: str
+    summary: str
+    findings: Sequence[Found]
+    listings: Sequence[tuple[str, Listing]]
+    heats: Sequence[Heat]
+    rows: Sequence[Row]
+    notes: Sequence[str]
+    words: str

@@ -7,58 +7,33 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass, replace
-from functools import partial, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, get_args
 
-import numpy as np
 from rich.console import Console
-from rich.padding import Padding
-from rich.text import Text
 
-from torch_impl.verify.render import clean, code, escaped, in_terminal, legend, markdown_table, page, table
+from torch_impl.verify.heat import Heat
+from torch_impl.verify.listing import MARKS, shown_path
+from torch_impl.verify.markdown import markdown
+from torch_impl.verify.page import fragment, page
+from torch_impl.verify.render import DIFF, Contents, clean, legend, printable
+from torch_impl.verify.tensor import TensorCheck, Verdict, counted, shortened
+from torch_impl.verify.terminal import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
     from rich.console import ConsoleOptions, RenderableType
 
     from torch_impl.verify.listing import Listing, Repair
     from torch_impl.verify.render import Row
 
 P = ParamSpec("P")
-# From the worst to the best. "right, but" is right in its numbers, and says something else that should be known.
-Verdict = Literal["wrong", "could not be checked", "right, but", "convention", "rounding", "right"]
 UNKNOWN = "unknown"
-_CODE = ("where: ", "formula: ", "numbers: ")  # labels of code and numbers; the other lines are sentences
 
 
 class WrongGradientError(AssertionError):
     """Raised by :meth:`Report.raise_if_wrong`; its text is the report."""
-
-
-@dataclass(frozen=True)
-class TensorCheck:
-    """One tensor beside the reference.
-
-    ``relative`` is the largest difference of an element over the largest element of the reference, ``ulp`` the same
-    difference in units in the last place of that largest element, ``worst`` the index of that element. ``probe`` names
-    the inputs with which the difference was largest.
-    """
-
-    tensor: str
-    verdict: Verdict
-    relative: float = math.nan
-    ulp: float = math.nan
-    worst: tuple[int, ...] = ()
-    hand: float = math.nan
-    reference: float = math.nan
-    wrong_elements: int = 0
-    probe: str = ""
-    note: str = ""
-    # Where a wrong one is apart: |h − a| over the largest element of a, the largest of each cell of a grid of at most
-    # 24 by 24, the leading axes as rows.
-    heat: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,12 +57,14 @@ class Finding:
     ties: tuple[str, ...] = ()
     tensors: tuple[str, ...] = ()  # every tensor that this one fault made wrong
     fix: str = ""
+    blamed: str = ""  # the line of the user's backward in which it began: "net.py, line 16: dz1 = da1 * sigmoid(a1)"
     repair: Repair | None = None  # the edit that mends it, where one was found
 
     @property
     def words(self) -> str:
         """What may hold symbols that need an explanation: no code, and after "In NAME: ", since a name is no symbol."""
-        return "\n".join([self.explanation.partition(": ")[2], self.fix, self.evidence, self.formula])
+        probes = "probe" if self.repair and self.repair.tensors else ""
+        return "\n".join([self.explanation.partition(": ")[2], self.fix, self.evidence, self.formula, probes])
 
     @property
     def lines(self) -> list[tuple[str, str]]:
@@ -96,15 +73,20 @@ class Finding:
             ("", self.ties and f"(or {', '.join(self.ties)}: what was tried does not tell them apart)"),
             ("", self.explanation),
             ("where: ", "" if self.explanation.startswith(f"In {self.where}: ") else self.where),
+            ("first wrong: ", self.blamed),
             ("fix: ", self.fix),
+            ("repair: ", self.repair.sentence if self.repair else ""),
+            (DIFF, self.repair.diff if self.repair else ""),
             ("formula: ", self.formula),
             ("numbers: ", self.evidence),
         ]
         return [(label, text) for label, text in said if text]
 
     def __str__(self) -> str:
-        lines = [f"{self.tensor}: {self.mistake}", *map("".join, self.lines), *legend(self.words)]
-        return "\n   ".join(map(clean, lines))
+        lines = [clean(f"{self.tensor}: {self.mistake}")]
+        for label, text in self.lines:
+            lines += map(printable, text.splitlines()) if label == DIFF else [clean(label + text)]
+        return "\n   ".join([*lines, *legend(self.words)])
 
 
 def finding(
@@ -181,37 +163,42 @@ class Report:
         return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        """The summary comes last, where the end of what a terminal prints is in view."""
-        text = partial(in_terminal, options.encoding)
-        yield text(self.title.strip() or "Report", "title")
-        yield from (Text(), table([*self._rows()], text)) if self._checks else ()
-        for i, found in enumerate(self.findings, 1):
-            yield Text()
-            yield Text(" ").join([text(f"{i}. {found.tensor}:", "title"), text(found.mistake, found.verdict)])
-            yield from (Padding(text("".join(line)), (0, 0, 0, 3), expand=False) for line in found.lines)
-        for notes in (self._notes, legend(self._words)):
-            yield from (Text(), *map(text, notes)) if notes else ()
-        yield from (Text(), text(self.summary(), self.verdict))
+        return terminal(self._contents, options)
 
     def to_markdown(self) -> str:
-        """The findings and the table, to paste into an issue; the summary comes first."""
-        parts = [f"## {escaped(self.title) or 'Report'}", escaped(self.summary())]
-        for i, found in enumerate(self.findings, 1):
-            said = [f"- {label}{(code if label in _CODE else escaped)(text)}" for label, text in found.lines]
-            indent = "\n" + " " * len(f"{i}. ")
-            parts.append(indent.join([f"{i}. **{escaped(found.tensor)}**: {code(found.mistake)}", *said]))
-        parts += map(escaped, self._notes)
-        parts += [markdown_table([*self._rows()])] if self._checks else []
-        return "\n\n".join([*parts, *map(escaped, legend(self._words))]) + "\n"
+        """The findings, the code and the table, to paste into an issue."""
+        return markdown(self._contents)
 
     def to_html(self) -> str:
-        """A page of its own."""
-        return page(self.title, self.to_markdown())
+        """A page of its own: no scripts, no links, nothing to load."""
+        return page(self._contents)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return fragment(self._contents)
 
     def to_json(self) -> str:
-        """Everything, for machines; NaN and infinities, which JSON does not have, are strings."""
+        """Everything, for machines; NaN and infinities, which JSON does not have, are strings.
+
+        A repair has its ``diff`` in place of the whole file before and after it.
+        """
         said = {"verdict": self.verdict, "ok": self.ok, "first_divergence": self.first_divergence} | asdict(self)
+        for found, written in zip(self.findings, said["findings"], strict=True):
+            if found.repair:
+                del written["repair"]["before"], written["repair"]["after"]
+                written["repair"]["diff"] = found.repair.diff
         return json.dumps(json.loads(json.dumps(said), parse_constant=str), indent=2)
+
+    @property
+    def _contents(self) -> Contents:
+        several = len(self.sections) > 1
+        listings, heats = [], []
+        for section in self.sections:
+            of = f" ({section.name})" if several else ""
+            listings += [(f"{shown_path(x.file)}, {x.function}{of}", x) for x in section.listings if x.lines]
+            heats += [Heat(f"{x.tensor}{of}", x.apart, x.heat) for x in section.checks if x.heat]
+        shown = (listings, heats, [*self._rows()] if self._checks else [])
+        return Contents(self.title, self.verdict, self.summary(), self.findings, *shown, self._notes, self._words)
 
     @property
     def _checks(self) -> list[tuple[str, TensorCheck]]:
@@ -227,7 +214,10 @@ class Report:
         """All that may hold symbols that need an explanation."""
         numbers = "relative and ulp" if any(relative for _, _, relative, _ in self._rows()) else ""
         derivatives = [name for name, *_ in self._rows() if name.startswith("∂ ")]
-        return "\n".join([*(finding.words for finding in self.findings), *self._notes, numbers, *derivatives])
+        lines = [line for section in self.sections for shown in section.listings for line in shown.lines]
+        # Of what a line is said to be only this: the name after it is the user's.
+        marks = {MARKS[line.verdict] for line in lines} | {"∂L/∂" for line in lines if "∂L/∂" in line.said}
+        return "\n".join([*(finding.words for finding in self.findings), *self._notes, numbers, *derivatives, *marks])
 
     def _rows(self) -> Iterator[Row]:
         """A row for every tensor; in a long report one for all of a right section, so that what is wrong is seen."""
@@ -238,17 +228,17 @@ class Report:
             elif len(self.sections) > 1:
                 yield section.name, "", "", ""
             for check in checks:
-                yield check.tensor, check.verdict, _number(check.relative), _number(check.ulp)
+                yield check.tensor, check.verdict, shortened(check.relative), shortened(check.ulp)
 
     def summary(self) -> str:
         """The verdict, and how much was compared."""
         verdicts, found = [check.verdict for _, check in self._checks], [finding.verdict for finding in self.findings]
         wrong, unchecked = verdicts.count("wrong"), verdicts.count("could not be checked")
-        tensors, faults = _count(len(verdicts), "tensor"), _count(found.count("wrong"), "fault")
+        tensors, faults = counted(len(verdicts), "tensor"), counted(found.count("wrong"), "fault")
         said = {
             "wrong": f"WRONG: {faults}; {wrong} of {tensors} differ{'s' * (wrong == 1)}",
             "could not be checked": f"COULD NOT BE CHECKED: {unchecked} of {tensors}",
-            "right, but": f"RIGHT, BUT: {_count(found.count('right, but'), 'remark')}; {tensors} compared",
+            "right, but": f"RIGHT, BUT: {counted(found.count('right, but'), 'remark')}; {tensors} compared",
             "convention": f"RIGHT, but for a convention: {tensors} compared",
             "rounding": f"RIGHT, to the rounding of float32: {tensors} compared",
             "right": f"RIGHT: {tensors} compared",
@@ -282,47 +272,3 @@ def merged(title: str, reports: Iterable[Report], notes: Iterable[str] = (), sec
     findings = tuple(finding for report in reports for finding in report.findings)
     notes = dict.fromkeys([*notes, *(note for report in reports for note in report.notes)])
     return Report(title, sections, findings, tuple(notes), seconds)
-
-
-def compare(
-    tensor: str, hand: Any, reference: NDArray[Any], tolerance: float, probe: str, verdict: Verdict = "wrong"
-) -> TensorCheck:
-    """The check of one tensor: right within ``tolerance`` (absolute), else ``verdict``."""
-    hand = np.asarray(hand)
-    if hand.shape != reference.shape:
-        note = f"has shape {hand.shape}, expected {reference.shape}"
-        return TensorCheck(tensor, "wrong", math.inf, math.inf, probe=probe, note=note)
-    if hand.size == 0:
-        return TensorCheck(tensor, "right", 0.0, 0.0, probe=probe)
-    apart = np.nan_to_num(np.abs(hand.astype(np.float64) - reference), nan=np.inf, posinf=np.inf)
-    worst = tuple(map(int, np.unravel_index(apart.argmax(), apart.shape)))
-    largest, scale = float(apart[worst]), float(np.abs(reference).max())
-    ulp = float(np.spacing(np.float32(scale) if hand.dtype == np.float32 else scale))
-    return TensorCheck(
-        tensor, "right" if largest <= tolerance else verdict, largest / (scale or 1.0), largest / ulp, worst,
-        float(hand[worst]), float(reference[worst]), int((apart > tolerance).sum()), probe,
-    )  # fmt: skip
-
-
-def ratios(hand: ArrayLike, reference: ArrayLike) -> str:
-    """In a phrase: the two where they differ most, and the range of their ratios; or the shapes where those differ."""
-    hand, reference = np.asarray(hand), np.asarray(reference)
-    check = compare("", hand, reference, 0.0, "")
-    if check.note:
-        return f"yours {check.note}"
-    where = f"at index {list(check.worst)} " if check.worst else ""
-    text = f"{where}yours is {check.hand:.6g}, autograd's is {check.reference:.6g}"
-    used = np.isfinite(hand) & (np.abs(reference) > 1e-9 * np.abs(reference).max(initial=0))
-    if used.sum() <= 1:
-        return text
-    r = hand[used] / reference[used]
-    low, high = f"{r.min():.4g}", f"{r.max():.4g}"
-    return f"{text}; yours/autograd's {f'is {low} everywhere' if low == high else f'from {low} to {high}'}"
-
-
-def _count(n: int, thing: str) -> str:
-    return f"{n:,} {thing}{'s' * (n != 1)}"
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.2g}".replace("inf", "∞")

@@ -89,7 +89,7 @@ def _mended(subject: Subject, seen: Seen, overrides: Overrides, names: list[str]
     """Which of ``names`` are right with other values in some places; none if what is right without would not be."""
     o, watch = seen.observation, Watch(subject.functions, instead=overrides)
     try:
-        gradients = subject.run(o, watch)
+        _, gradients = subject.run(o, watch)
     except UserCodeError:
         return []
     others = [n for n in o.auto if n not in wrong and n in o.hand and not o.differs(n)]

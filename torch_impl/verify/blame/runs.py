@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch_impl.verify.blame.watch import Watch
     from torch_impl.verify.observe.observation import Observation
-    from torch_impl.verify.units.unit import Unit
+    from torch_impl.verify.units.unit import Outputs, Unit
 
 Phase = Literal["forward", "backward"]
 
@@ -35,10 +35,11 @@ class Subject:
     functions: list[Function]
     forward: list[Function]
     phase: Phase
-    sources: Sources = field(default_factory=Sources)
 
-    def run(self, o: Observation, watch: Watch | None = None, phase: Phase | None = None) -> dict[str, Any]:
-        """The gradients, with ``watch`` looking on in one phase, by default in that of the gradients.
+    def run(
+        self, o: Observation, watch: Watch | None = None, phase: Phase | None = None
+    ) -> tuple[Outputs, dict[str, Any]]:
+        """Outputs and gradients, with ``watch`` looking on in one phase, by default in that of the gradients.
 
         Raises
             UserCodeError: the code raises
@@ -46,9 +47,9 @@ class Subject:
         inputs, phase = own(o.inputs), phase or self.phase
         with _watching(watch, phase == "forward"):
             outputs, cache = o.unit.forward(inputs)
-        self.outputs = outputs
+            outputs = tuple(np.array(each) for each in outputs)
         with _watching(watch, phase == "backward"):
-            return copies(o.unit.backward(sendable(o.upstream), inputs, cache))
+            return outputs, copies(o.unit.backward(sendable(o.upstream), inputs, cache))
 
 
 @contextmanager
@@ -74,11 +75,12 @@ def subject_of(unit: Unit, o: Observation) -> Subject | None:
 
     forward = sources.called_in(ahead)
     backward = sources.called_in(lambda: unit.backward(sendable(o.upstream), inputs, kept["cache"]))
-    functions, phase = (backward, "backward") if backward else (forward, "forward")
+    phase: Phase = "backward" if backward else "forward"
+    functions = backward or forward
     # What the forward pass uses as well comes last: a fault there would be seen in its outputs.
     nodes = {f.node for f in forward}
     functions = sorted(functions, key=lambda f: f.node in nodes) if backward else functions
-    return Subject(unit, functions, forward, phase, sources) if functions else None  # type: ignore[arg-type]
+    return Subject(unit, functions, forward, phase) if functions else None
 
 
 def right(o: Observation, name: str, gradient: Any) -> bool:

@@ -19,6 +19,8 @@ from torch_impl.verify.observe.observation import close
 from torch_impl.verify.units.unit import UserCodeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from torch_impl.verify.blame.meaning import Meaning
     from torch_impl.verify.blame.runs import Subject
     from torch_impl.verify.blame.watch import Step
@@ -33,7 +35,8 @@ MOST_SEEN = 3  # observations that are watched: what a value is, it is in all of
 class Blame:
     """What the lines of a backward are, and which are the first wrong ones."""
 
-    subject: Subject
+    functions: list[Function]  # in which the gradients are computed
+    forward: list[Function]
     watch: Watch  # with the inputs as given
     steps: dict[ast.stmt, list[Step]] = field(default_factory=dict)
     said: dict[Step, str] = field(default_factory=dict)  # what a step's values are, where they are something known
@@ -41,20 +44,31 @@ class Blame:
     faults: list[Fault] = field(default_factory=list)
     changed: set[Step] = field(default_factory=set)  # those that are other ones once the faults are mended
 
+    def __post_init__(self) -> None:
+        for step in self.watch.steps:
+            self.steps.setdefault(step.node, []).append(step)
+
     def listings(self) -> tuple[Listing, ...]:
         """The functions with a verdict at each line that computed something; without helpers that tell nothing."""
-        made = [_listing(self, function) for function in self.subject.functions]
+        made = [_listing(self, function) for function in self.functions]
         telling = [{line.verdict for line in listing.lines} - {"", "unmatched"} for listing in made]
         return tuple(listing for listing, tells in zip(made, telling, strict=True) if tells)
 
-    def note_changes(self, mended: list[Step]) -> None:
-        """Keep which steps are other ones in a run in which all is right."""
-        after = {(step.node, step.count): step for step in mended}
-        for steps in self.steps.values():
-            for step in steps:
-                other = after.get((step.node, step.count))
-                if other is None or any(not close(v, other.values.get(n, np.nan)) for n, v in step.values.items()):
-                    self.changed.add(step)
+    def note_changes(self, mended: list[Step], old_line: Callable[[int], int] = lambda n: n) -> None:
+        """Keep which steps are other ones in a run in which all is right, whose lines were ``old_line`` before."""
+        after = {(old_line(step.node.lineno), *step.values, step.count): step for step in mended}
+        for step in itertools.chain(*self.steps.values()):
+            other = after.get((step.node.lineno, *step.values, step.count))
+            if other is None or any(not close(v, other.values[name]) for name, v in step.values.items()):
+                self.changed.add(step)
+
+    def settle(self, lines: Sequence[int]) -> None:
+        """Put the faults where edits have mended them, each at the statement in which its line lies."""
+        should = {fault.node: fault.said for fault in self.faults}
+        nodes = [
+            max((n for n in self.steps if n.lineno <= line), key=lambda n: n.lineno, default=None) for line in lines
+        ]
+        self.faults = [Fault(n, should.get(n, ""), (), {}) for n in dict.fromkeys(nodes) if n is not None]
 
 
 def blame(subject: Subject, observations: list[Observation], wrong: list[str], limit: Limit) -> Blame:
@@ -66,9 +80,7 @@ def blame(subject: Subject, observations: list[Observation], wrong: list[str], l
     base = observations[0]
     watch = Watch(subject.functions)
     subject.run(base, watch)
-    found = Blame(subject, watch)
-    for step in watch.steps:
-        found.steps.setdefault(step.node, []).append(step)
+    found = Blame(subject.functions, subject.forward, watch)
     seen = _seen(subject, observations, watch)
     if seen:
         _name(found, seen)
@@ -76,7 +88,9 @@ def blame(subject: Subject, observations: list[Observation], wrong: list[str], l
     if seen:
         found.faults = faults(subject, seen, wrong, doubtful, limit)
     found.faults = (
-        _earlier(found, base, doubtful, limit) if found.faults else _suspects(found, base, wrong, doubtful, limit)
+        _earlier(subject, found, base, doubtful, limit)
+        if found.faults
+        else _suspects(subject, found, base, wrong, doubtful, limit)
     )
     if seen:
         overrides: Overrides = {}
@@ -140,26 +154,29 @@ def _preference(meaning: Meaning) -> tuple[Any, ...]:
     return kinds.index(meaning.key[0]), "sum" in meaning.key, len(meaning.said)
 
 
-def _earlier(found: Blame, o: Observation, doubtful: set[ast.stmt], limit: Limit) -> list[Fault]:
+def _earlier(subject: Subject, found: Blame, o: Observation, doubtful: set[ast.stmt], limit: Limit) -> list[Fault]:
     """Where a returned gradient has only been found to be wrong itself: the first of what it alone is made of."""
     kept: list[Fault] = []
     for fault in found.faults:
         before = set(itertools.takewhile(lambda node, last=fault.node: node is not last, found.steps))
-        suspects = _suspects(found, o, [*fault.tensors], doubtful & before, limit) if fault.is_leaf else []
+        suspects = _suspects(subject, found, o, [*fault.tensors], doubtful & before, limit) if fault.is_leaf else []
         kept += [s for s in suspects if s.node not in {k.node for k in kept}] if suspects else [fault]
     return kept
 
 
-def _suspects(found: Blame, o: Observation, wrong: list[str], doubtful: set[ast.stmt], limit: Limit) -> list[Fault]:
+def _suspects(
+    subject: Subject, found: Blame, o: Observation, wrong: list[str], doubtful: set[ast.stmt], limit: Limit
+) -> list[Fault]:
     """The first statement that equals nothing and reaches nothing but what is wrong, seen by moving its value."""
-    right_ones = {n for n in o.auto if n in o.hand and not o.differs(n)}
+    _, hand = subject.run(o)
+    right_ones = {n for n in o.auto if n in hand and n not in wrong and right(o, n, hand[n])}
     for node in (n for n in found.steps if n in doubtful and not limit.over):
         moved: Overrides = {e: lambda _, v: _moved(v) for _, e in places(node)}
         try:
-            gradients = found.subject.run(o, Watch(found.subject.functions, instead=moved))
+            _, gradients = subject.run(o, Watch(subject.functions, instead=moved))
         except UserCodeError:
             continue
-        reached = {n for n, g in gradients.items() if n in o.hand and not close(g, o.hand[n])}
+        reached = {n for n, g in gradients.items() if n in hand and not close(g, hand[n])}
         if reached & set(wrong) and not reached & right_ones:
             return [Fault(node, "", tuple(n for n in wrong if n in reached), {})]
     return []
@@ -167,11 +184,6 @@ def _suspects(found: Blame, o: Observation, wrong: list[str], doubtful: set[ast.
 
 def _moved(value: Any) -> Any:
     return np.asarray(value) * 1.37 + 0.11 if np.asarray(value).dtype.kind == "f" else value
-
-
-def mends(fault: Fault, gradients: dict[str, Any], o: Observation) -> bool:
-    """Whether what a fault made wrong is right."""
-    return all(right(o, name, gradients.get(name)) for name in fault.tensors)
 
 
 # --- the listing ------------------------------------------------------------------------------------------------------
@@ -241,7 +253,7 @@ def _when(steps: list[Step], right_ones: list[Step]) -> str:
 def by_distance(found: Blame) -> dict[ast.AST, int]:
     """How many statements each node of the functions is from the nearest first wrong one: the order of a search."""
     far: dict[ast.AST, int] = defaultdict(lambda: 99)
-    for function in found.subject.functions:
+    for function in found.functions:
         statements = [n for n in ast.walk(function.node) if isinstance(n, ast.stmt)]
         statements.sort(key=lambda n: n.lineno)
         places_of = [i for i, n in enumerate(statements) if n in {f.node for f in found.faults}]

@@ -244,8 +244,9 @@ def _targets(statement: ast.stmt) -> list[ast.expr]:
         return [statement.target]
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         out = [k.value for k in statement.value.keywords if k.arg == "out"]
-        written: list[ast.expr] = [*out, *statement.value.args[:1]]
-        return [a for a in written if isinstance(a, ast.Name | ast.Attribute | ast.Subscript)][:1]
+        written = [*out, *statement.value.args[:1]]
+        places: list[ast.expr] = [a for a in written if isinstance(a, ast.Name | ast.Attribute | ast.Subscript)]
+        return places[:1]
     return []
 
 

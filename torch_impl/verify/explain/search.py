@@ -17,7 +17,8 @@ from torch_impl.verify.mistakes.catalogue import CATALOGUE, EVERYWHERE, LATE, Hy
 from torch_impl.verify.mistakes.factors import name_factor
 from torch_impl.verify.mistakes.sites import Sites
 from torch_impl.verify.observe.observation import Observation
-from torch_impl.verify.report import Finding, ratios
+from torch_impl.verify.report import Finding
+from torch_impl.verify.tensor import ratios
 from torch_impl.verify.trace.tape import Node, Tape, reshapes
 from torch_impl.verify.units.unit import Unit
 

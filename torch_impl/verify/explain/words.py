@@ -8,7 +8,8 @@ import numpy as np
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.mistakes.factors import name_factor
 from torch_impl.verify.observe.observation import Observation
-from torch_impl.verify.report import UNKNOWN, Finding, finding, ratios
+from torch_impl.verify.report import UNKNOWN, Finding, finding
+from torch_impl.verify.tensor import ratios
 from torch_impl.verify.tolerances import SLACK
 from torch_impl.verify.units.unit import Unit
 

@@ -13,7 +13,8 @@ from torch_impl.verify.mistakes.sites import Sites
 from torch_impl.verify.mistakes.softmax import with_second_softmax
 from torch_impl.verify.observe import probes
 from torch_impl.verify.observe.reference import own_reference
-from torch_impl.verify.report import UNKNOWN, Finding, TensorCheck, compare, finding, ratios
+from torch_impl.verify.report import UNKNOWN, Finding, finding
+from torch_impl.verify.tensor import TensorCheck, compare, ratios
 from torch_impl.verify.tolerances import SAME
 from torch_impl.verify.trace.tape import line, packet_of
 from torch_impl.verify.units.unit import own

@@ -9,7 +9,8 @@ import numpy as np
 
 from torch_impl.verify.observe import probes
 from torch_impl.verify.observe.observation import run
-from torch_impl.verify.report import UNKNOWN, Finding, TensorCheck, compare, finding
+from torch_impl.verify.report import UNKNOWN, Finding, finding
+from torch_impl.verify.tensor import TensorCheck, compare
 from torch_impl.verify.tolerances import ROUNDING_32
 from torch_impl.verify.units.unit import float_arrays
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.observe.observation import call_backward, close, copies, sendable
-from torch_impl.verify.report import UNKNOWN, Finding, finding, ratios
+from torch_impl.verify.report import UNKNOWN, Finding, finding
+from torch_impl.verify.tensor import ratios
 from torch_impl.verify.units.unit import BACKWARD_SEED, FORWARD_SEED, UserCodeError, float_arrays, own
 
 if TYPE_CHECKING:

@@ -123,7 +123,7 @@ class Sources:
         if name not in self.files:
             self.files[name] = _read(name, functions[0].__globals__)
         file = self.files[name]
-        for path in _definitions(file.tree) if file is not None else ():
+        for path in definitions(file.tree) if file is not None else ():
             if not _defines(path[-1], code):
                 continue
             assert file is not None  # or it had no definitions
@@ -149,12 +149,12 @@ def _called_in(run: Callable[[], Any]) -> dict[CodeType, tuple[FunctionType, ...
     try:
         run()
     finally:
-        sys.setprofile(before)
-    owners = {
-        code: tuple(f for f in gc.get_referrers(code) if isinstance(f, FunctionType) and f.__code__ is code)
-        for code in codes
-    }
-    return {code: functions for code, functions in owners.items() if functions}
+        sys.setprofile(before if callable(before) else None)  # cProfile's own cannot be put back
+    owners: dict[CodeType, list[FunctionType]] = {code: [] for code in codes}
+    for each in gc.get_referrers(*codes):
+        if isinstance(each, FunctionType) and each.__code__ in owners:
+            owners[each.__code__].append(each)
+    return {code: tuple(functions) for code, functions in owners.items() if functions}
 
 
 def _is_theirs(frame: FrameType) -> bool:
@@ -171,7 +171,7 @@ def _read(name: str, namespace: dict[str, Any]) -> File | None:
         return None
 
 
-def _definitions(tree: ast.Module) -> Iterator[tuple[ast.AST, ...]]:
+def definitions(tree: ast.Module) -> Iterator[tuple[ast.AST, ...]]:
     """The path of every definition in a file."""
     todo: list[tuple[ast.AST, ...]] = [(statement,) for statement in reversed(tree.body)]
     while todo:

@@ -1,0 +1,175 @@
+"""A report with the place of each fault in the user's own source, and with the edits that mend it."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch_impl.verify.blame.runs import right, subject_of
+from torch_impl.verify.blame.verdicts import Blame, blame
+from torch_impl.verify.blame.watch import Watch
+from torch_impl.verify.limits import limit
+from torch_impl.verify.observe.observation import close
+from torch_impl.verify.repair.search import repairs
+from torch_impl.verify.report import UNKNOWN, Finding, Report, finding
+from torch_impl.verify.source.functions import Function, Sources
+from torch_impl.verify.units.unit import UserCodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch_impl.verify.blame.runs import Subject
+    from torch_impl.verify.limits import Limit
+    from torch_impl.verify.listing import Repair
+    from torch_impl.verify.observe.observation import Observation
+    from torch_impl.verify.repair.search import Case
+    from torch_impl.verify.units.unit import Unit
+
+
+def mended(
+    unit: Unit, report: Report, observations: list[Observation], wrong: list[str], is_right: Callable[[], bool]
+) -> Report:
+    """The report with blame and repairs; as it is where there is no source, or no time to look.
+
+    ``is_right`` does the whole check once more, with the code as it runs then.
+    """
+    base = observations[0]
+    subject = subject_of(unit, base) if limit().seconds > 0 else None
+    if subject is None:
+        return report
+    try:
+        _, hand = subject.run(base)
+        if not all(close(hand[n], base.hand[n]) for n in base.hand):
+            return report  # it remembers what was called before: what it gives when it is changed tells nothing
+        return _searched(report, _UnitCase(subject, observations, wrong, is_right), subject.functions)
+    except UserCodeError:  # watching changes nothing that code may see, except how deep a recursion may go
+        return report
+
+
+def mended_run(
+    report: Report, run: Callable[[], object], wrong: Callable[[], list[str]], is_right: Callable[[], bool]
+) -> Report:
+    """The same for what is no pair: ``run`` calls the user's code, ``wrong`` says what of it is wrong."""
+    functions = Sources().called_in(run) if limit().seconds > 0 else []
+    return _searched(report, _RunCase(report.title, run, wrong, is_right), functions) if functions else report
+
+
+def _searched(report: Report, case: Case, functions: list[Function]) -> Report:
+    bounds = limit()
+    bounds.progress(f"{case.name}: looking for the first wrong line")
+    found = case.blamed(functions, case.wrong, bounds.part(0.3))
+    made, steps = repairs(case, found, bounds)
+    if made:
+        origin = _lines_before(made)
+        found.settle([origin(r.line) for r in made])
+        if made[-1].mends_all:
+            found.changed.clear()
+            found.note_changes(steps, origin)
+    sections = tuple(replace(s, listings=found.listings()) for s in report.sections)
+    return replace(report, sections=sections, findings=_with_repairs(case, report.findings, found, made))
+
+
+class _UnitCase:
+    """A pair of forward and backward, judged by what its gradients are with every observation."""
+
+    def __init__(
+        self, subject: Subject, observations: list[Observation], wrong: list[str], is_right: Callable[[], bool]
+    ) -> None:
+        self.subject, self.observations, self.wrong, self.is_right = subject, observations, wrong, is_right
+        self.name, self.title = subject.unit.name, subject.unit.title
+        self.outputs = [subject.run(o)[0] for o in observations]
+
+    def mended(self, todo: list[str]) -> list[str]:
+        left = list(todo)
+        for o, before in zip(self.observations, self.outputs, strict=True):
+            outputs, gradients = self.subject.run(o)
+            if len(outputs) != len(before) or not all(map(close, outputs, before)):
+                return []  # a function that the forward uses too must do there what it did
+            names = [n for n in o.auto if n in o.hand]
+            if not all(n in gradients and (n in todo or right(o, n, gradients[n])) for n in names):
+                return []
+            left = [n for n in left if n not in names or right(o, n, gradients[n])]
+            if todo and not left:
+                return []
+        return left
+
+    def blamed(self, functions: list[Function], todo: list[str], limit: Limit) -> Blame:
+        return blame(replace(self.subject, functions=functions), self.observations, todo, limit)
+
+    def watched(self, functions: list[Function]) -> Watch:
+        watch = Watch(functions)
+        self.subject.run(self.observations[0], watch)
+        return watch
+
+
+class _RunCase:
+    """Code that is run as a whole, such as an optimizer's steps: nothing is known of what lies between."""
+
+    def __init__(
+        self, name: str, run: Callable[[], object], wrong: Callable[[], list[str]], is_right: Callable[[], bool]
+    ) -> None:
+        self.name, self.run, self.now_wrong, self.is_right = name, run, wrong, is_right
+        self.wrong = wrong()
+
+    def title(self, name: str) -> str:
+        return name
+
+    def mended(self, todo: list[str]) -> list[str]:
+        wrong = self.now_wrong()
+        return [n for n in todo if n not in wrong] if set(wrong) <= set(todo) else []
+
+    def blamed(self, functions: list[Function], todo: list[str], limit: Limit) -> Blame:  # noqa: ARG002
+        return Blame(functions, [], self.watched(functions))
+
+    def watched(self, functions: list[Function]) -> Watch:
+        watch = Watch(functions)
+        with watch.watching():
+            watch.active = True
+            self.run()
+            watch.active = False
+        return watch
+
+
+def _lines_before(made: list[Repair]) -> Callable[[int], int]:
+    """Which line of the text before all repairs a line of the text after them was."""
+    was: dict[int, int] = {}
+    before, after = made[0].before.splitlines(), made[-1].after.splitlines()
+    for _, i, i_end, j, j_end in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        was |= {n + 1: min(i + n - j, max(i, i_end - 1)) + 1 for n in range(j, j_end)}
+    return lambda line: was.get(line, line)
+
+
+def _with_repairs(case: Case, findings: tuple[Finding, ...], found: Blame, made: list[Repair]) -> tuple[Finding, ...]:
+    """Each finding with its edit and its line; what has no name and was several faults as several findings."""
+    wrong = [f for f in findings if f.verdict == "wrong"]
+    mine: dict[int, list[Repair]] = {id(f): [] for f in wrong}
+    left: list[Repair] = []
+    for r in made:
+        shared = [f for f in wrong if set(r.tensors) & set(f.tensors or (f.tensor,))]
+        takes = [f for f in shared or wrong if not mine[id(f)] or (f.mistake == UNKNOWN and f in shared)]
+        (mine[id(takes[0])] if takes else left).append(r)
+    done: list[Finding] = []
+    for each in findings:
+        own = mine.get(id(each), [])
+        several = [replace(each, tensor=r.tensors[0], tensors=r.tensors, repair=r) for r in own]
+        done += several if len(own) > 1 else [replace(each, repair=own[0]) if own else each]
+    text = "beside it is another fault, which the edit shows"
+    done += [replace(finding(UNKNOWN, r.tensors, case.name, text=text), repair=r) for r in left]
+    lines = iter(fault.node.lineno for fault in found.faults)
+    return tuple(_placed(each, found, next(lines, None)) if each.verdict == "wrong" else each for each in done)
+
+
+def _placed(each: Finding, found: Blame, line: int | None) -> Finding:
+    """A finding with the line of the user's backward in which it began."""
+    if each.repair is not None:
+        was = each.repair.before.splitlines()
+        line, file = each.repair.line, each.repair.file
+        text = was[line - 1].strip() if line <= len(was) else ""
+    elif line is not None:
+        of = found.functions[0].file
+        file, text = of.name, of.lines[line - 1].strip()
+    else:
+        return each
+    return replace(each, blamed=f"{Path(file).name}, line {line}: {text}")

@@ -1,0 +1,311 @@
+"""A factor or a term put in: what is in reach, and what is commonly made of it."""
+
+import ast
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from torch_impl.verify.repair.build import SYMBOLS, attribute, binary, call, compare, item, method, name, number
+from torch_impl.verify.repair.ground import MISSING, Ground, Piece
+from torch_impl.verify.repair.records import Candidate
+from torch_impl.verify.repair.values import is_array, is_number, plain
+
+LONGEST, MOST = 30, 30  # characters of an expression of the author's that is put in elsewhere; how many of them
+
+
+def is_value(ground: Ground, node: ast.expr) -> bool:
+    """Whether it is assigned, added, returned, or an element of what is."""
+    parent = ground.parent[node]
+    if isinstance(node, ast.Tuple | ast.Dict | ast.List | ast.Lambda):
+        return False
+    while isinstance(parent, ast.Tuple | ast.Dict | ast.List):
+        node, parent = parent, ground.parent[parent]
+    if isinstance(parent, ast.Call):
+        return isinstance(parent.func, ast.Attribute) and parent.func.attr in ("append", "insert", "at")
+    return isinstance(parent, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Return | ast.Lambda)
+
+
+def _is_operand(ground: Ground, node: ast.expr) -> bool:
+    """Whether a factor here is not one of the whole value."""
+    parent = ground.parent[node]
+    if isinstance(parent, ast.BinOp):
+        return isinstance(parent.op, ast.Add | ast.Sub | ast.MatMult)
+    if isinstance(parent, ast.Call) and not isinstance(node, ast.Constant | ast.Tuple):
+        return node in parent.args and ast.unparse(parent.func) not in ("range", "len", "float", "int", "reversed")
+    return False
+
+
+# --- the pool ---------------------------------------------------------------------------------------------------------
+
+
+def sizes(ground: Ground, node: ast.AST) -> list[Piece]:
+    """``len(x)``, ``x.shape[i]``, ``x.size``: of each number the three that read best."""
+    known: Any = ("sizes", ground.statement.get(node, node), ground.inner.get(node, ()))
+    if known in ground._pieces:
+        return ground._pieces[known]
+    found: list[Piece] = []
+    for piece in (p for p in ground.pieces(node) if is_array(p.value)):
+        of = piece.text.split(".")[0]
+        early = piece.cost + 0.02 * min(ground.bound.get(of, 0) + 1, 10)  # a person asks what was given for its size
+        shape = attribute(piece.node, "shape")
+        for i, size in enumerate(piece.value.shape):
+            made, cost = item(shape, number(i)), 0.1 + 0.1 * i
+            if i == 0 and not ground.writes_shapes:
+                made, cost = call(name("len"), piece.node), 0.05  # type: ignore[assignment]
+            found.append(Piece(made, ast.unparse(made), size, early + cost, "size"))
+        if piece.value.ndim > 1:
+            whole = attribute(piece.node, "size")
+            found.append(Piece(whole, f"{piece.text}.size", piece.value.size, early + 0.25, "size"))
+    kept: list[Piece] = []
+    for piece in sorted(found, key=lambda piece: piece.cost):
+        if sum(p.value == piece.value for p in kept) < 2:
+            kept.append(piece)
+    ground._pieces[known] = kept
+    return kept
+
+
+def factors_in_reach(ground: Ground, node: ast.AST) -> list[Piece]:
+    """Every factor that may be put in near ``node``, cheapest first."""
+    known: Any = ("factors", ground.statement.get(node, node), ground.inner.get(node, ()))
+    if known not in ground._pieces:
+        pool: dict[str, Piece] = {}
+        for piece in (*_derived(ground, node), *_written(ground, node)):
+            if plain(piece.value) and piece.text not in pool:
+                pool[piece.text] = piece
+        ground._pieces[known] = sorted(pool.values(), key=lambda piece: piece.cost)
+    return ground._pieces[known]
+
+
+def _derived(ground: Ground, node: ast.AST) -> Iterator[Piece]:
+    for piece in ground.pieces(node):
+        yield piece
+        for new, more in _made_of(ground, piece):
+            worth = _quiet(ground, new, node)
+            if worth is not MISSING:
+                yield Piece(new, ast.unparse(new), worth, piece.cost + more, "derived")
+    for size in sizes(ground, node):
+        yield size
+        if ground.numpy and "shape" in size.text:
+            root = call(attribute(name(ground.numpy), "sqrt"), size.node)
+            yield Piece(root, ast.unparse(root), np.sqrt(size.value), size.cost + 0.2, "size")
+
+
+def _made_of(ground: Ground, piece: Piece) -> Iterator[tuple[ast.expr, float]]:
+    """(expression, cost) of what is commonly made of an array or a number with such values."""
+    a, value = piece.node, piece.value
+    function = attribute(name(ground.numpy), "") if ground.numpy else None
+
+    def numpy(of: str) -> ast.expr:
+        return call(attribute(name(str(ground.numpy)), of), a)
+
+    if is_array(value) and value.dtype.kind == "f" and value.size:
+        least, most = value.min(), value.max()
+        if -1 <= least <= most <= 1:
+            yield binary(number(1), "-", _square(ground, a)), 0.1
+        if 0 <= least <= most <= 1:
+            yield binary(a, "*", binary(number(1), "-", a)), 0.1
+            yield binary(number(1), "-", a), 0.15
+        if least <= 0 <= most:
+            yield compare(a, ">", number(0)), 0.1
+        for of in () if function is None else ("exp", "tanh", "cos", "sign") if least < 0 else ("sqrt", "exp"):
+            yield numpy(of), 0.4
+    elif is_number(value):
+        if function is not None and value > 0:
+            yield numpy("sqrt"), 0.2
+        if not isinstance(value, int):
+            yield binary(number(1), "-", a), 0.2
+    if isinstance(value, float | np.ndarray):
+        yield _square(ground, a), 0.3
+
+
+def _square(ground: Ground, a: ast.expr) -> ast.expr:
+    """As the author writes squares."""
+    return binary(a, "**", number(2)) if ground.writes_powers else binary(a, "*", a)
+
+
+def _quiet(ground: Ground, new: ast.expr, at: ast.AST) -> Any:
+    try:
+        return ground.worth(new, at)
+    except Exception:  # what raises here would raise in the user's code
+        return MISSING
+
+
+def _written(ground: Ground, node: ast.AST) -> Iterator[Piece]:
+    """What the author wrote elsewhere of the same names."""
+    names, count = ground.names_once(node), 0
+    for other in ground.expressions:
+        fits = isinstance(other, ast.BinOp | ast.Call | ast.Compare | ast.Subscript) and other is not node
+        if not fits or count == MOST or not plain(ground.value(other)) or ground.inner.get(other):
+            continue
+        text = ground.text(other)
+        used = {n.id for n in ast.walk(other) if isinstance(n, ast.Name)}
+        reach = used <= names.keys() | {ground.numpy, "len", "float"} | ground.seen.called
+        if len(text) <= LONGEST and reach:
+            count += 1
+            yield Piece(other, text, ground.value(other), 0.3 + 0.01 * len(text))
+
+
+# --- what is put in ---------------------------------------------------------------------------------------------------
+
+
+def factors(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
+    """``value * factor``, ``value / factor``."""
+    whole = is_value(ground, node)
+    value = ground.value(node)
+    if not (whole or _is_operand(ground, node)) or not (is_array(value) or is_number(value)):
+        return
+    base, shape, parent = 2.0 if whole else 2.2, np.shape(value), ground.parent[node]
+    product = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.MatMult)  # a number may as well stand outside
+    for piece in factors_in_reach(ground, node):
+        other = np.asarray(piece.value)
+        if (product and other.ndim == 0) or not _broadcasts(other.shape, shape) or not (other != 1).any():
+            continue
+        cost = base + piece.cost + 0.2 * (0 < other.ndim < len(shape)) + 0.3 * (piece.text[0] == "d")
+        yield _factor(node, piece, "*", cost + 0.3 * (piece.kind == "size"))
+        divides = piece.kind != "derived" or isinstance(piece.node, ast.Call)
+        if divides and other.dtype.kind != "b" and other.all():
+            yield _factor(node, piece, "/", cost + 0.3 * (other.ndim > 0))
+    for constant, symbol in () if product else ((2, "*"), (2, "/"), (3, "*"), (3, "/")):
+        made = binary(number(constant), "*", node) if symbol == "*" else binary(node, "/", number(constant))
+        yield Candidate("factor", base - 0.2 + 0.3 * (constant > 2), f"`{symbol} {constant}` put in", made)
+    yield from _of_functions(ground, node, base)
+
+
+def _factor(node: ast.expr, piece: Piece, symbol: str, cost: float) -> Candidate:
+    shown = f"({piece.text})" if isinstance(piece.node, ast.BinOp | ast.Compare) else piece.text
+    words = f"the factor `{shown}` put in" if symbol == "*" else f"the divisor `{shown}` put in"
+    return Candidate("factor", cost, words, binary(node, symbol, piece.node))
+
+
+def _of_functions(ground: Ground, node: ast.expr, base: float) -> Iterator[Candidate]:
+    """``f(x)``, ``1 - f(x) ** 2`` and ``f(x) * (1 - f(x))`` of the user's own functions that ran."""
+    own = getattr(ground.function, "name", "")
+    of = sorted(n for n in ground.seen.called if "." not in n and n != own)
+    shape = np.shape(ground.value(node))
+    for function in of[:6] if is_value(ground, node) else []:
+        for piece in ground.pieces(node):
+            if is_array(piece.value) and piece.value.shape == shape:
+                f = call(name(function), piece.node)
+                text = f"{function}({piece.text})"
+                yield Candidate("factor", base + 0.4 + piece.cost, f"the factor `{text}` put in", binary(node, "*", f))
+                if isinstance(node, ast.Name | ast.BinOp):
+                    slope = binary(f, "*", binary(number(1), "-", f))
+                    said = f"the factor `{text} * (1 - {text})` put in"
+                    yield Candidate("factor", base + 0.7 + piece.cost, said, binary(node, "*", slope))
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    return len(shape) <= len(to) and all(a in (1, b) for a, b in zip(shape[::-1], to[::-1], strict=False))
+
+
+def terms(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
+    """``value + term``, ``value - term``."""
+    whole, value, parent = is_value(ground, node), ground.value(node), ground.parent[node]
+    factor = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Mult | ast.Div | ast.MatMult)
+    argument = isinstance(parent, ast.Call) and len(parent.args) == 1
+    if not (whole or factor or argument) or not (is_array(value) or is_number(value)):
+        return
+    base, shape = 2.2 if whole else 2.4, np.shape(value)
+    pool = factors_in_reach(ground, node) if whole else ground.pieces(node)
+    for piece in pool:
+        other = np.asarray(piece.value)
+        small = other.ndim == 0 and other.dtype.kind == "f" and piece.kind == "name"
+        if (other.shape == shape or small) and other.dtype.kind != "b" and other.any():
+            for symbol in "+-":
+                cost = base + piece.cost + 0.2 * (small and shape != ())
+                said = f"`{symbol} {piece.text}` put in"
+                yield Candidate("term", cost, said, binary(node, symbol, piece.node))
+    linear = isinstance(node, ast.Call | ast.Attribute) or ground.text(node).count("@")
+    if (factor or whole) and not linear and isinstance(value, np.ndarray | float | np.floating):
+        yield Candidate(
+            "term", 1.8, f"`1 - {ground.text(node)}` for `{ground.text(node)}`", binary(number(1), "-", node)
+        )
+        yield Candidate(
+            "term", 2.0, f"`1 + {ground.text(node)}` for `{ground.text(node)}`", binary(number(1), "+", node)
+        )
+    if whole and is_array(value) and value.ndim == 2:
+        yield from _products(ground, node, shape)
+    if whole and is_array(value):
+        yield from _penalties(ground, node, shape)
+
+
+def _products(ground: Ground, node: ast.expr, shape: tuple[int, ...]) -> Iterator[Candidate]:
+    """``+ a @ b.T``: a path that was forgotten."""
+    matrices = [p for p in ground.pieces(node) if is_array(p.value) and p.value.ndim == 2 and p.value.dtype.kind == "f"]
+    for a in matrices:
+        for b in matrices:
+            for turned in ("", "a", "b"):
+                (n, k), (m, out) = (
+                    (*p.value.shape[::-1],) if turned == w else p.value.shape for p, w in ((a, "a"), (b, "b"))
+                )
+                if a is not b and k == m and (n, out) == shape:
+                    left, right = (attribute(p.node, "T") if turned == w else p.node for p, w in ((a, "a"), (b, "b")))
+                    new = binary(left, "@", right)
+                    said = f"`+ {ast.unparse(new)}` put in"
+                    cost = 2.9 + a.cost + b.cost + 0.1 * bool(turned)
+                    yield Candidate("term", cost, said, binary(node, "+", new))
+
+
+def _penalties(ground: Ground, node: ast.expr, shape: tuple[int, ...]) -> Iterator[Candidate]:
+    """``+ c * W``."""
+    pieces = ground.pieces(node)
+    for c in pieces:
+        for w in pieces:
+            if is_number(c.value) and not isinstance(c.value, int) and c.value and np.shape(w.value) == shape:
+                new = binary(c.node, "*", w.node)
+                said = f"`+ {c.text} * {w.text}` put in"
+                yield Candidate("term", 2.8 + c.cost + w.cost, said, binary(node, "+", new))
+
+
+def templates(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
+    """Jacobians that mix the elements of a row: softmax's ``p * (d - (d * p).sum(...))``, and a mean taken off."""
+    value = ground.value(node)
+    if not is_value(ground, node) or not is_array(value) or value.ndim == 0:
+        return
+    axes = dict.fromkeys([value.ndim - 1, 0, *range(value.ndim)])
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        for p, d in _softmax_like(ground, node):
+            for axis in axes:
+                shown = -1 if axis == value.ndim - 1 else axis
+                total = method(binary(d, "*", p), "sum", axis=shown, keepdims=True)
+                new = binary(p, "*", binary(d, "-", total))
+                yield Candidate("template", 2.5 + 0.1 * (shown != -1), f"the whole Jacobian: `{ast.unparse(new)}`", new)
+    if isinstance(node, ast.Constant):
+        return
+    for axis in axes if value.ndim > 1 else []:
+        keep = {"keepdims": True} if axis else {}
+        mean = method(node, "mean", axis=axis, **keep)
+        text = ast.unparse(mean)
+        yield Candidate("template", 2.2 + 0.1 * (axis != 0), f"`- {text}` put in", binary(node, "-", mean))
+        for piece in ground.pieces(node) if isinstance(node, ast.Name) or len(ground.text(node)) <= LONGEST else []:
+            if is_array(piece.value) and piece.value.shape == value.shape and piece.text != ground.text(node):
+                mean = method(binary(node, "*", piece.node), "mean", axis=axis, **keep)
+                along = binary(node, "-", binary(piece.node, "*", mean))
+                said = f"what lies along `{piece.text}` taken off"
+                yield Candidate("template", 2.8 + piece.cost, said, along)
+
+
+def _softmax_like(ground: Ground, node: ast.BinOp) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """(p, d) of ``p * d`` and of ``p * (1 - p) * d``, in any order."""
+    parts: list[ast.expr] = []
+    rest: ast.expr = node
+    while isinstance(rest, ast.BinOp) and isinstance(rest.op, ast.Mult):
+        parts.insert(0, rest.right)
+        rest = rest.left
+    parts.insert(0, rest)
+    for p in parts:
+        complement = f"1 - {ground.text(p)}"
+        others = [d for d in parts if d is not p and ground.text(d) != complement]
+        if len(others) == 1 and is_array(ground.value(p)) and is_array(ground.value(others[0])):
+            yield p, others[0]
+
+
+def complements(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
+    """``x * x`` for ``x`` and the reverse, ``1 - x`` and ``x``."""
+    value = ground.value(node)
+    operand = isinstance(node, ast.Name | ast.Attribute) and isinstance(ground.parent[node], ast.BinOp)
+    if operand and is_array(value) and value.dtype.kind == "f":
+        yield Candidate("operand", 1.6, f"`{ground.text(node)}` squared", _square(ground, node))
+    if isinstance(node, ast.BinOp) and SYMBOLS[type(node.op)] == "**" and isinstance(node.left, ast.Name):
+        yield Candidate("operand", 1.2, f"`{ground.text(node.left)}` not squared", node.left)

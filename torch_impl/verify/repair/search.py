@@ -1,0 +1,144 @@
+"""Edits of the user's backward, one after another, until one makes the whole of it right with every probe.
+
+The nearest to the first wrong line come first, and of those the ones that read most like a slip. Where no edit mends
+everything, the one that mends most is kept, and the search goes on from there: two faults are mended in turn.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch_impl.verify.blame.verdicts import by_distance
+from torch_impl.verify.listing import Repair
+from torch_impl.verify.repair.edits import Seen, edits
+from torch_impl.verify.repair.text import edited_text
+from torch_impl.verify.source.functions import File, Function, definitions
+from torch_impl.verify.source.running import replaced
+
+if TYPE_CHECKING:
+    from torch_impl.verify.blame.verdicts import Blame
+    from torch_impl.verify.blame.watch import Step, Watch
+    from torch_impl.verify.limits import Limit
+    from torch_impl.verify.repair.edits import Edit
+
+FURTHER = 0.7  # what a statement more between an edit and the first wrong line costs, in the units of an edit's cost
+
+
+class Case(Protocol):
+    """What is to be mended, and how it is judged as the code runs at the moment."""
+
+    name: str
+    wrong: list[str]
+
+    def title(self, name: str) -> str:
+        """What a report calls one of ``wrong``."""
+
+    def mended(self, todo: list[str]) -> list[str]:
+        """Which of ``todo`` are right now; none where anything else is not."""
+
+    def is_right(self) -> bool:
+        """The whole check once more."""
+
+    def blamed(self, functions: list[Function], todo: list[str], limit: Limit) -> Blame:
+        """Where ``todo`` went wrong, with the functions as they are now."""
+
+    def watched(self, functions: list[Function]) -> Watch:
+        """One run of the functions as they are now."""
+
+
+@dataclass(eq=False)
+class Mended:
+    """An edit, the function in which it is made, and what is right with it."""
+
+    function: Function
+    edit: Edit
+    names: list[str]
+
+
+def repairs(case: Case, found: Blame, limit: Limit) -> tuple[list[Repair], list[Step]]:
+    """The edits that mend the case one after another, and the steps of a run with all of them; none where none does."""
+    made: list[Repair] = []
+    todo, functions = list(case.wrong), found.functions
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))  # what the code prints, it would print each time
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        while not limit.over:
+            best = _best(case, found, todo, limit)
+            if best is None:
+                break
+            file = best.function.file
+            text = edited_text(file.text, file.tree, best.edit)
+            todo = [n for n in todo if n not in best.names]
+            tensors = tuple(map(case.title, best.names))
+            made.append(Repair(file.name, best.edit.line, best.edit.said, file.text, text, tensors, not todo))
+            functions = _moved(functions, file, text)
+            stack.enter_context(replaced({f: f.compiled() for f in functions}))
+            if not todo:
+                break
+            found = case.blamed(functions, todo, limit.part(0.3))
+        steps = case.watched(functions).steps if made else []
+    return made, steps
+
+
+def _best(case: Case, found: Blame, todo: list[str], limit: Limit) -> Mended | None:
+    """The first edit that mends everything; else of those that mend something the one that mends most."""
+    best: Mended | None = None
+    for tried, (_, function, edit) in enumerate(_ordered(found)):
+        if limit.over:
+            break
+        if tried % 50 == 0:
+            limit.progress(f"{case.name}: looking for an edit that mends it: {tried:,} tried")
+        with edit.applied():
+            names = _with_edit(case, function, todo)
+        if names is None or (todo and not names):
+            continue
+        if len(names) == len(todo):
+            return Mended(function, edit, names)
+        if best is None or len(names) > len(best.names):
+            best = Mended(function, edit, names)
+    return best
+
+
+def _with_edit(case: Case, function: Function, todo: list[str]) -> list[str] | None:
+    """What is right with the tree as it stands; None where it cannot run or spoils something."""
+    try:
+        with replaced({function: function.compiled()}):
+            names = case.mended(todo)
+            return names if len(names) < len(todo) or case.is_right() else None
+    except Exception:  # an edit may make code raise anything; it is none that mends
+        return None
+
+
+def _ordered(found: Blame) -> list[tuple[float, Function, Edit]]:
+    far = by_distance(found)
+    called = frozenset(f.functions[0].__name__ for f in (*found.functions, *found.forward))
+    seen = Seen(found.watch.values, found.watch.scope, called)
+    listed = [
+        (edit.cost + FURTHER * min(_far(edit, function, far), 8), function, edit)
+        for function in found.functions
+        for edit in edits(function.node, seen)
+    ]
+    return sorted(listed, key=lambda each: each[0])
+
+
+def _moved(functions: list[Function], file: File, text: str) -> list[Function]:
+    """The same functions in a file whose text has changed."""
+    after = File(file.name, text, ast.parse(text))
+    old, new = ([*definitions(each.tree)] for each in (file, after))
+    return [
+        replace(f, file=after, path=new[[path[-1] for path in old].index(f.node)]) if f.file is file else f
+        for f in functions
+    ]
+
+
+def _far(edit: Edit, function: Function, far: Any) -> int:
+    """How many statements an edit is from the nearest first wrong one."""
+    lines = {n.lineno: far[n] for n in ast.walk(function.node) if isinstance(n, ast.stmt)}
+    before = [line for line in lines if line <= edit.line]
+    return lines[max(before)] if before else 9
