@@ -263,7 +263,7 @@ def _table(results: Sequence[Result]) -> Table:
         wrong = sum(map(has_wrong_name, found))
         named = sum(NAMED.get(r.name) in r.mistakes and not has_wrong_name(r) for r in found)
         equivalent = sum(r.status == "equivalent" for r in mine)
-        missed = sum(r.status in ("MISSED", "FALSE ALARM") for r in mine)
+        missed = sum(r.status in ("MISSED", "FALSE ALARM", "CRASH") for r in mine)
         counts = (len(mine), equivalent, len(found), named, len(found) - named - wrong, wrong, missed)
         table.add_row(owner, *map(str, counts), end_section=owner != "all" and owner == results[-1].owner)
     return table

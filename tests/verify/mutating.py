@@ -17,6 +17,7 @@ import multiprocessing
 import signal
 import textwrap
 import time
+import traceback
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -338,8 +339,9 @@ class Mutant:
 class Result:
     """What the verifier says of a mutant.
 
-    ``status`` is "raises", "another forward", "equivalent", "found", "MISSED" or "FALSE ALARM". ``right`` is what the
-    verifier says of the mended function, and ``equal`` whether it computes what the function did before it was mutated.
+    ``status`` is "raises", "another forward", "equivalent", "found", "MISSED", "FALSE ALARM", or "CRASH" where
+    the verifier raised. ``right`` is what the verifier says of the mended function, and ``equal`` whether it computes
+    what the function did before it was mutated.
     """
 
     name: str
@@ -358,7 +360,7 @@ class Result:
     def is_bad(self) -> bool:
         """What must not be: missed, a false alarm, a repair of what is right or that is none."""
         offered = self.repaired and not (self.status == "found" and self.right)
-        return self.status in ("MISSED", "FALSE ALARM") or offered
+        return self.status in ("MISSED", "FALSE ALARM", "CRASH") or offered
 
 
 def tried(mutant: Mutant) -> str:
@@ -406,8 +408,13 @@ def judge(mutant: Mutant, seconds: float = 0.0) -> Result:
         if status in ("raises", "another forward"):
             return replace(result, status=status)
         start = time.perf_counter()
-        with limited(seconds):
-            report = owner.report(subject)
+        try:
+            with limited(seconds):
+                report = owner.report(subject)
+        except Exception as error:  # the fault is the verifier's, and the table of the others is wanted
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            said = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+            return replace(result, status="CRASH", said=said)
         took, file = time.perf_counter() - start, function.__code__.co_filename
     mistakes = tuple(f.mistake for f in report.findings)
     found = bool(mistakes) or not report.ok
@@ -502,7 +509,7 @@ def table_by(column: str, results: Sequence[Result]) -> Table:
     table = Table(title=f"Wrong mutants, by {column}", title_justify="left")
     for header in ("", "wrong", "found", "blamed", "repaired", "right", "equal", "median s", "95 % s", "raise"):
         table.add_column(header, justify="right" if header else "left")
-    wrong = [r for r in results if r.status in ("found", "MISSED")]
+    wrong = [r for r in results if r.status in ("found", "MISSED", "CRASH")]
     raised = Counter(getattr(r, column) for r in results if r.status == "raises")
     groups = (
         sorted({getattr(r, column) for r in wrong}) if column == "kind" else [*dict.fromkeys(r.owner for r in wrong)]

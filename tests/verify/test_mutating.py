@@ -149,6 +149,14 @@ def test_what_is_not_found_is_missed():
     assert wrong_three(found=False).status == "MISSED"
 
 
+def test_a_verifier_that_raises_is_bad_and_says_where():
+    (mutant,) = [m for m in played() if m.mutation.said == "3 → 4"]
+    mutant.owner.report = lambda function: [][0]
+    result = judge(mutant)
+    assert (result.status, result.is_bad) == ("CRASH", True)
+    assert result.said.startswith("IndexError: list index out of range (test_mutating.py, line")
+
+
 def test_what_is_right_and_found_is_a_false_alarm_and_to_mend_it_is_bad():
     (mutant,) = [m for m in played(repaired=RIGHT) if m.mutation.said == "3 → 4"]
     same = replace(mutant, mutation=replace(mutant.mutation, text=RIGHT.replace("3 *", "1.5 * 2 *")))
