@@ -1,20 +1,21 @@
 """Faults that nobody chose: every backward of scratch with one operator, operand, axis, index or constant changed.
 
-    python -m tests.verify.mutants
+    python -m tests.verify.mutants [--seconds S] [--one-in N] [--jobs K] [--list] [WORD …]
 
-prints, for every backward, how many mutants there are, how many the verifier finds, and what it calls them. A mutant
-that computes the same numbers as the original is none, and is counted as equivalent. Names were judged one by one:
-those in NAMED are true descriptions of the mutant; any other name is a wrong one.
+prints, for every backward, how many mutants there are, how many the verifier finds, and what it calls them; and for
+every kind of change, how many wrong ones are blamed at the changed line and how many are mended. A mutant that computes
+the same numbers as the original is none, and is counted as equivalent. Names were judged one by one: those in NAMED are
+true descriptions of the mutant; any other name is a wrong one.
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
 import sys
-import textwrap
 import time
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import fields
+from functools import partial
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,12 +25,15 @@ from rich.table import Table
 import scratch
 from scratch import optim
 from scratch.layers import takes
+from tests.verify import mutating
+from tests.verify.mutating import Mutant, Owner, Result, mutated
 from torch_impl.counterparts import EXAMPLES
 from torch_impl.parity import every_loss, random_case
 from torch_impl.verify import verify_layer, verify_loss, verify_optimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from torch_impl.verify import Report
 
@@ -44,225 +48,123 @@ OPTIMIZERS = {
     "AdaGrad": scratch.AdaGrad(),
     "RMSprop": scratch.RMSprop(momentum=0.9),
     "AdamW": scratch.AdamW(),
+    "Adam": scratch.Adam(),
 }
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """One change in one method: ``line`` as it is now."""
-
-    owner: str
-    change: str
-    line: str
-    report: Callable[[], Report]
-    outcome: Callable[[], Any]  # what it computes, to be compared with the original's
-
-    @property
-    def name(self) -> str:
-        return f"{self.owner} | {self.change} | {self.line}"
-
-
-# --- changing one thing -----------------------------------------------------------------------------------------------
-
-
-# Functions of NumPy, and what may stand in their place.
-_OTHERS: dict[str, tuple[str, ...]] = {
-    "np.sum": ("np.mean", "np.max"),
-    "np.exp": ("np.tanh",),
-    "np.sqrt": ("np.square",),
-    "np.sign": ("np.abs",),
-}
-
-
-def changes(node: ast.AST, names: set[str]) -> Iterator[tuple[str, ast.AST]]:
-    """Every way to change one node: a description, and the new node."""
-    swaps: dict[type, tuple[type, ...]] = {
-        ast.Add: (ast.Sub, ast.Mult),
-        ast.Sub: (ast.Add,),
-        ast.Mult: (ast.Div, ast.Add),
-        ast.Div: (ast.Mult,),
-        ast.Gt: (ast.GtE, ast.Lt),
-    }
-    if isinstance(node, ast.BinOp):
-        for other in swaps.get(type(node.op), ()):
-            yield f"{_op(node.op)} → {_op(other())}", ast.BinOp(node.left, other(), node.right)
-        if isinstance(node.op, ast.MatMult | ast.Sub | ast.Div):
-            yield f"operands of {_op(node.op)} swapped", ast.BinOp(node.right, node.op, node.left)
-        if isinstance(node.op, ast.Mult):
-            yield "left factor dropped", node.right
-            yield "right factor dropped", node.left
-    elif isinstance(node, ast.AugAssign):
-        for other in swaps.get(type(node.op), ()):
-            yield f"{_op(node.op)}= → {_op(other())}=", ast.AugAssign(node.target, other(), node.value)
-    elif isinstance(node, ast.Compare) and len(node.ops) == 1:
-        for other in swaps.get(type(node.ops[0]), ()):
-            yield f"{_op(node.ops[0])} → {_op(other())}", ast.Compare(node.left, [other()], node.comparators)
-    elif isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
-        for value in {node.value + 1, -node.value, 0 if node.value == -1 else node.value * 3} - {node.value}:
-            yield f"{node.value} → {value}", ast.Constant(value)
-    elif isinstance(node, ast.Attribute) and node.attr == "T":
-        yield ".T dropped", node.value
-    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names:
-        for other in sorted(names - {node.id}):
-            yield f"{node.id} → {other}", ast.Name(other, ast.Load())
-    elif isinstance(node, ast.Call):
-        function = ast.unparse(node.func)
-        for other in _OTHERS.get(function, ()):
-            yield f"{function} → {other}", ast.Call(ast.parse(other, mode="eval").body, node.args, node.keywords)
-        if function == "np.where":
-            yield "branches of np.where swapped", ast.Call(node.func, [node.args[0], node.args[2], node.args[1]], [])
-
-
-def _op(op: ast.AST) -> str:
-    return {"Add": "+", "Sub": "−", "Mult": "·", "Div": "/", "MatMult": "@", "Gt": ">", "GtE": "≥", "Lt": "<"}[
-        type(op).__name__
-    ]
-
-
-def mutated(function: Any) -> Iterator[tuple[str, str, Any]]:
-    """(change, line, function) for every change of one thing in the body of ``function``."""
-    source = textwrap.dedent(inspect.getsource(function))
-    tree = ast.parse(source)
-    definition = tree.body[0]
-    assert isinstance(definition, ast.FunctionDef)
-    definition.returns = None
-    arguments = definition.args
-    for a in arguments.args:
-        a.annotation = None
-    stored = {n.id for n in ast.walk(definition) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    names = (stored | {a.arg for a in arguments.args}) - {"self", "cache", "need_dx", "slots", "t", "rows"}
-    nodes = [n for statement in definition.body for n in ast.walk(statement)]
-    places, in_checks = _places(definition), _in_checks(nodes)
-    original = ast.unparse(tree).splitlines()
-    for node in nodes:
-        if node in in_checks:
-            continue
-        for change, new in changes(node, names):
-            _put(new, places[node])
-            ast.fix_missing_locations(tree)
-            lines = zip(original, ast.unparse(tree).splitlines(), strict=True)
-            line = next((after.strip() for before, after in lines if before != after), "")
-            scope: dict[str, Any] = {}
-            exec(compile(tree, f"<{change}>", "exec"), function.__globals__, scope)
-            _put(node, places[node])
-            yield change, line, scope[definition.name]
-
-
-def _in_checks(nodes: list[ast.AST]) -> set[ast.AST]:
-    """What stands in a call of scratch.checks."""
-    calls = (n for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func).startswith("checks."))
-    return {node for call in calls for node in ast.walk(call)}
-
-
-def _places(tree: ast.AST) -> dict[ast.AST, tuple[Any, Any]]:
-    """Where each node of the tree stands: the list and the index in it, or the node's fields and a name."""
-    places: dict[ast.AST, tuple[Any, Any]] = {}
-    for parent in ast.walk(tree):
-        for field, value in ast.iter_fields(parent):
-            held = enumerate(value) if isinstance(value, list) else [(field, value)]
-            container = value if isinstance(value, list) else vars(parent)
-            places |= {node: (container, key) for key, node in held if isinstance(node, ast.AST)}
-    return places
-
-
-def _put(node: ast.AST, place: tuple[Any, Any]) -> None:
-    container, key = place
-    container[key] = node
-
-
-# --- the mutants of scratch -------------------------------------------------------------------------------------------
+def owners() -> Iterator[Owner]:
+    """The layers, losses and optimizers."""
+    for name, (layer, _) in EXAMPLES.items():
+        if name in LAYERS_MEASURED:
+            yield _layer(name, layer)
+    logits = np.random.default_rng(1).standard_normal((7, 5))
+    for name, (loss, y) in every_loss(logits, np.random.default_rng(2)).items():
+        yield _loss(name, loss, logits, y)
+    for name, optimizer in OPTIMIZERS.items():
+        yield _optimizer(name, optimizer)
 
 
 def mutants() -> Iterator[Mutant]:
     """Every mutant, equivalent ones among them."""
-    for name, (layer, _) in EXAMPLES.items():
-        if name in LAYERS_MEASURED:
-            yield from _of_layer(name, layer)
-    logits = np.random.default_rng(1).standard_normal((7, 5))
-    for name, (loss, y) in every_loss(logits, np.random.default_rng(2)).items():
-        yield from _of_loss(name, loss, logits, y)
-    for name, optimizer in OPTIMIZERS.items():
-        yield from _of_optimizer(name, optimizer)
-    yield from _of_adam()
+    for owner in owners():
+        for mutation in mutated(owner.function):
+            yield Mutant(owner, mutation)
 
 
-def _with(record: Any, method: str, function: Any) -> Any:
+def _others(record: Any, **sizes: int) -> Any:
+    """The same kind of record with other numbers: those that are 0 stay, since 0 turns something off."""
+    values = {f.name: getattr(record, f.name) for f in fields(record)}
+    values |= {name: 0.8 * value for name, value in values.items() if isinstance(value, float)}
+    values |= {name: tuple(0.97 * v for v in value) for name, value in values.items() if isinstance(value, tuple)}
+    return type(record)(**values | {name: size for name, size in sizes.items() if name in values})
+
+
+@contextmanager
+def _with(record: Any, method: str, function: Any) -> Iterator[Any]:
     """The same record, of a subclass with this method."""
     cls = type(record)
-    return type(cls.__name__, (cls,), {method: function, "__module__": cls.__module__})(**vars(record))
+    yield type(cls.__name__, (cls,), {method: function, "__module__": cls.__module__})(**vars(record))
 
 
-def _of_layer(name: str, layer: Any) -> Iterator[Mutant]:
-    def gradients(layer: Any) -> Any:
+def _layer(name: str, layer: Any) -> Owner:
+    def gradients(layer: Any, width: int, batch: int, seed: int) -> list[Any]:
+        params, x, dy = random_case(layer, (width,), np.random.default_rng(seed), batch)
+        stochastic = {"training": np.random.default_rng(0)} if takes(layer.forward, "training") else {}
+        _, cache = layer.forward(x, *params.values(), **stochastic)
+        grads = [np.full_like(p, np.nan) for p in params.values()]
+        return [layer.backward(dy, cache, *grads), *grads]
+
+    def outcome(layer: Any) -> tuple[list[Any], list[Any]]:
+        return [], [g for batch in (1, 7) for g in gradients(layer, 5, batch, seed=batch)]
+
+    def fresh(layer: Any) -> list[Any]:
+        sizes = [(7, 5), (3, 4), (1, 6), (9, 2), (4, 8), (2, 1)]
+        others = [(_others(layer, n_in=width, n_out=batch + 2), width, batch) for batch, width in sizes]
+        return [g for seed, other in enumerate(others, 100) for g in gradients(*other, seed)]
+
+    using = partial(_with, layer, "backward")
+    return Owner(name, type(layer).backward, using, lambda layer: verify_layer(layer, (7, 5)), outcome, fresh)
+
+
+def _loss(name: str, loss: Any, logits: Any, y: Any) -> Owner:
+    def outcome(loss: Any) -> tuple[list[Any], list[Any]]:
+        value, gradient = loss(logits.copy(), y.copy())  # a mutant may write into them
+        return [value], [gradient, loss(_kink(logits, y), y.copy())[1]]
+
+    def fresh(loss: Any) -> list[Any]:
         found = []
-        for batch in (1, 7):
-            params, x, dy = random_case(layer, (5,), np.random.default_rng(batch), batch)
-            stochastic = {"training": np.random.default_rng(0)} if takes(layer.forward, "training") else {}
-            _, cache = layer.forward(x, *params.values(), **stochastic)
-            grads = [np.full_like(p, np.nan) for p in params.values()]
-            found += [layer.backward(dy, cache, *grads), *grads]
+        for seed, shape in enumerate([(7, 5), (3, 4), (1, 6), (9, 2), (4, 8), (2, 3)], 100):
+            z = (1 + seed % 3) * np.random.default_rng(seed).standard_normal(shape)
+            _, targets = every_loss(z, np.random.default_rng(seed))[name]
+            for given in (z, _kink(z, targets)):
+                found += _others(loss)(given.copy(), targets.copy())
         return found
 
-    for change, line, function in mutated(type(layer).backward):
-        other = _with(layer, "backward", function)
-        yield Mutant(
-            name,
-            change,
-            line,
-            lambda o=other: verify_layer(o, (7, 5)),
-            lambda o=other: (gradients(o), gradients(layer)),
-        )
+    def verify(loss: Any) -> Report:
+        return verify_loss(loss, logits.copy(), y.copy())
+
+    using = partial(_with, loss, "value_and_grad")
+    return Owner(name, type(loss).value_and_grad, using, verify, outcome, fresh)
 
 
-def _of_loss(name: str, loss: Any, logits: Any, y: Any) -> Iterator[Mutant]:
-    for change, line, function in mutated(type(loss).value_and_grad):
-        other = _with(loss, "value_and_grad", function)
-
-        def outcome(other: Any = other) -> Any:
-            (value, gradient), (right_value, right) = other(logits, y), loss(logits, y)
-            if not np.isclose(value, right_value, rtol=1e-12):
-                return None  # the forward is another one: no mutant of the backward
-            kink = logits.copy()
-            kink[0] = y[0] if np.ndim(y) == 2 else 0
-            return (gradient, other(kink, y)[1]), (right, loss(kink, y)[1])
-
-        yield Mutant(name, change, line, lambda o=other: verify_loss(o, logits, y), outcome)
+def _kink(logits: Any, y: Any) -> Any:
+    """Logits whose first row is at the targets, or is all zeros."""
+    kink = logits.copy()
+    kink[0] = y[0] if np.ndim(y) == 2 else 0
+    return kink
 
 
-def _of_optimizer(name: str, optimizer: Any) -> Iterator[Mutant]:
-    for change, line, function in mutated(type(optimizer).update):
-        other = _with(optimizer, "update", function)
-        yield Mutant(
-            name, change, line, lambda o=other: verify_optimizer(o), lambda o=other: (_path(o), _path(optimizer))
-        )
+def _optimizer(name: str, optimizer: Any) -> Owner:
+    def outcome(optimizer: Any) -> tuple[list[Any], list[Any]]:
+        return [], _path(optimizer, 9, seed=3)
+
+    def fresh(optimizer: Any) -> list[Any]:
+        return [w for seed, n in enumerate((9, 4, 1, 12, 6), 100) for w in _path(_others(optimizer), n, seed)]
+
+    function, using = type(optimizer).update, partial(_with, optimizer, "update")
+    if name == "Adam":  # its step is a function of its own
+        function, using = optim._adam_step, partial(_with_step, optimizer)
+    return Owner(name, function, using, verify_optimizer, outcome, fresh)
 
 
-def _path(optimizer: Any) -> list[Any]:
-    """The weights after each of five steps, without and with weight decay."""
+def _with_step(adam: Any, step: Any) -> AbstractContextManager[Any]:
+    """Adam with another step, in its own code."""
+    update = FunctionType(scratch.Adam.update.__code__, vars(optim) | {"_adam_step": step})
+    return _with(adam, "update", update)
+
+
+def _path(optimizer: Any, n: int, seed: int) -> list[Any]:
+    """The n weights after each of five steps, without and with weight decay."""
     found = []
     for decay in (optimizer.weight_decay, 0.1):
-        rng = np.random.default_rng(3)
+        rng = np.random.default_rng(seed)
         record = type(optimizer)(**{**vars(optimizer), "weight_decay": decay})
-        w = rng.standard_normal(9)
+        w = rng.standard_normal(n)
         slots = record.slots(w)
         for t in range(1, 6):
-            record.update(w, rng.standard_normal(9) * [1e-9, *[1] * 8], slots, record.lr * (1 + t % 2), t)
+            record.update(w, rng.standard_normal(n) * [1e-9, *[1] * (n - 1)], slots, record.lr * (1 + t % 2), t)
             found.append(w.copy())
     return found
-
-
-def _of_adam() -> Iterator[Mutant]:
-    """Adam's step is a function of its own."""
-    original = scratch.Adam()
-    for change, line, step in mutated(optim._adam_step):
-
-        def update(self: Any, w: Any, g: Any, slots: Any, lr: float, t: int, step: Any = step) -> None:
-            step(w, g + self.weight_decay * w, slots, lr, t, self.betas, self.eps)
-
-        other = _with(original, "update", update)
-        yield Mutant(
-            "Adam", change, line, lambda o=other: verify_optimizer(o), lambda o=other: (_path(o), _path(original))
-        )
 
 
 # Mutants whose name is a true one, judged by hand: the mutant, and the name.
@@ -292,6 +194,9 @@ NAMED: dict[str, str] = {
             ("operands of − swapped", "(t - p * t.sum(axis=1, keepdims=True)) / n", "wrong-sign"),
         )
     },
+    # These write into an argument, beside what else they do.
+    "CrossEntropy, classes | p → logits | logits[rows, y] -= 1 - eps": "aliasing",
+    "CrossEntropy, smoothed classes | p → logits | logits[rows, y] -= 1 - eps": "aliasing",
     "BCEWithLogits | operands of − swapped | return (value, (y - p) / z.size)": "wrong-sign",
     "BCEWithLogits | z → value | return (value, (p - y) / value.size)": "wrong-divisor",
     "MSE | operands of − swapped | r = y - logits": "wrong-sign",
@@ -314,67 +219,55 @@ NAMED: dict[str, str] = {
     "Adam | −= → += | w += u": "wrong-sign",
     "Adam | right factor dropped | u += eps": "adam-eps-placement",
     "Adam | operands of − swapped | u *= lr * root / (beta1 ** t - 1)": "wrong-sign",
+    "Adam | u → g | np.multiply(g, g, out=g)": "aliasing",
+    "Adam | u → g | np.sqrt(v, out=g)": "aliasing",
+    "Adam | u → g | np.divide(m, u, out=g)": "aliasing",
     "Adam | beta1 → eps | u *= lr * root / (1 - eps ** t)": "adam-no-bias-correction",
 }
 
 
-@dataclass(frozen=True)
-class Result:
-    mutant: Mutant
-    status: str  # "equivalent", "found", "MISSED", "FALSE ALARM"
-    mistakes: tuple[str, ...]
-
-    @property
-    def wrong_name(self) -> bool:
-        return any(m not in ("unknown", NAMED.get(self.mutant.name)) for m in self.mistakes)
-
-
-def judge(mutant: Mutant) -> Result | None:
+def judge(mutant: Mutant, seconds: float = 0.0) -> Result | None:
     """What the verifier says of a mutant; None if it changes the forward, or raises: no verifier is needed for that."""
-    try:
-        with np.errstate(all="ignore"):
-            outcome = mutant.outcome()
-    except Exception:  # a mutant may raise anything
-        return None
-    if outcome is None:
-        return None
-    same = all(_same(a, b) for a, b in zip(*outcome, strict=True))
-    with np.errstate(all="ignore"):
-        report = mutant.report()
-    mistakes = tuple(f.mistake for f in report.findings)
-    if same:
-        return Result(mutant, "equivalent" if report.ok and not mistakes else "FALSE ALARM", mistakes)
-    return Result(mutant, "found" if mistakes or not report.ok else "MISSED", mistakes)
+    result = mutating.judge(mutant, seconds)
+    return None if result.status in ("raises", "another forward") else result
 
 
-def _same(a: Any, b: Any) -> bool:
-    return np.shape(a) == np.shape(b) and bool(np.allclose(a, b, rtol=1e-11, atol=1e-15))
+def has_wrong_name(result: Result) -> bool:
+    return any(m not in ("unknown", NAMED.get(result.name)) for m in result.mistakes)
 
 
-def main() -> int:
-    """Print the table; 1 if a mutant is missed or has a wrong name."""
+def main(arguments: Sequence[str]) -> int:
+    """Print the tables; 1 if a mutant is missed or has a wrong name, or a repair is offered that is none."""
+    options = mutating.parser(__doc__.splitlines()[0]).parse_args(arguments)
     start, console = time.perf_counter(), Console(width=110, highlight=False)
-    results = [r for r in map(judge, mutants()) if r is not None]
+    chosen = [m for m in mutants() if not options.words or any(word in m.name for word in options.words)]
+    results = [*mutating.judge_all(chosen[:: options.one_in], options.seconds, options.jobs)]
+    judged = [r for r in results if r.status not in ("raises", "another forward")]
+    console.print(_table(judged))
+    console.print(mutating.table_by("kind", judged))
+    for r in filter(has_wrong_name, judged):
+        console.print(f"a wrong name: {r.name} {r.mistakes}", soft_wrap=True, markup=False)
+    mutating.print_lists(console, judged, options.list)
+    console.print(f"{len(judged)} mutants in {time.perf_counter() - start:.0f} s")
+    return 1 if any(r.is_bad or has_wrong_name(r) for r in judged) else 0
+
+
+def _table(results: Sequence[Result]) -> Table:
     table = Table(title="Mutants of every backward in scratch", title_justify="left")
     columns = ("mutants", "equivalent", "found", "a true name", "unknown", "a wrong name", "missed")
     for column in ("", *columns):
         table.add_column(column, justify="left" if not column else "right")
-    for owner in [*dict.fromkeys(r.mutant.owner for r in results), "all"]:
-        mine = [r for r in results if owner in (r.mutant.owner, "all")]
+    for owner in [*dict.fromkeys(r.owner for r in results), "all"]:
+        mine = [r for r in results if owner in (r.owner, "all")]
         found = [r for r in mine if r.status == "found"]
-        wrong = sum(r.wrong_name for r in found)
-        named = sum(r.mutant.name in NAMED and NAMED[r.mutant.name] in r.mistakes and not r.wrong_name for r in found)
+        wrong = sum(map(has_wrong_name, found))
+        named = sum(NAMED.get(r.name) in r.mistakes and not has_wrong_name(r) for r in found)
         equivalent = sum(r.status == "equivalent" for r in mine)
-        missed = sum(r.status in ("MISSED", "FALSE ALARM") for r in mine)
+        missed = sum(r.status in ("MISSED", "FALSE ALARM", "CRASH") for r in mine)
         counts = (len(mine), equivalent, len(found), named, len(found) - named - wrong, wrong, missed)
-        table.add_row(owner, *map(str, counts), end_section=owner != "all" and owner == results[-1].mutant.owner)
-    console.print(table)
-    bad = [r for r in results if r.status in ("MISSED", "FALSE ALARM") or r.wrong_name]
-    for r in bad:
-        console.print(f"{r.status}: {r.mutant.name} {r.mistakes}", soft_wrap=True, markup=False)
-    console.print(f"{len(results)} mutants in {time.perf_counter() - start:.0f} s")
-    return 1 if bad else 0
+        table.add_row(owner, *map(str, counts), end_section=owner != "all" and owner == results[-1].owner)
+    return table
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

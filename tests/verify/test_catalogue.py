@@ -41,8 +41,8 @@ def test_mutants_are_found_and_none_has_a_wrong_name(first):
     # One in five here, all of them in `python -m tests.verify.mutants`.
     results = [r for r in map(mutants.judge, every_mutant()[first::25]) if r is not None]
     found = [r for r in results if r.status == "found"]
-    assert [r.mutant.name for r in results if r.status in ("MISSED", "FALSE ALARM")] == []
-    assert [(r.mutant.name, r.mistakes) for r in found if r.wrong_name] == []
+    assert [(r.name, r.said) for r in results if r.is_bad] == []
+    assert [(r.name, r.mistakes) for r in found if mutants.has_wrong_name(r)] == []
     assert len([r for r in found if set(r.mistakes) == {"unknown"}]) >= 20
 
 

@@ -28,7 +28,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tests.verify.mutants import _places, _put, changes
+from tests.verify.mutating import changes, places, put
 from tests.verify.published import differences
 from tests.verify.published.__main__ import load
 from tests.verify.published.cases import CASES
@@ -73,7 +73,7 @@ class Result:
 def parsed(filename):
     """The tree of a file, where each of its nodes stands, and the codes of its functions in their order."""
     tree = ast.parse(Path(filename).read_text())
-    return tree, _places(tree), codes_in(compile(tree, filename, "exec", dont_inherit=True))
+    return tree, places(tree), codes_in(compile(tree, filename, "exec", dont_inherit=True))
 
 
 def codes_in(code):
@@ -94,7 +94,7 @@ def more_changes(node, names, keys, attributes):
     """Every way to change one node: those of the mutants of scratch, and those that published code asks for."""
     if isinstance(node, ast.Name) and node.id not in names:
         return
-    yield from changes(node, names)
+    yield from ((said, new) for _, said, new in changes(node, names))
     if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Lt | ast.LtE | ast.GtE | ast.Eq):
         other = {ast.Lt: ast.Gt, ast.LtE: ast.Gt, ast.GtE: ast.Lt, ast.Eq: ast.NotEq}[type(node.ops[0])]()
         yield "comparison turned round", ast.Compare(node.left, [other, *node.ops[1:]], node.comparators)
@@ -142,10 +142,10 @@ def every_change(code):
 
 def mutated(code, node, new):
     """The codes of the file with one node replaced, None where that is no code; the line that changed."""
-    tree, places, codes = parsed(code.co_filename)
+    tree, standing, codes = parsed(code.co_filename)
     function = definition(code)
     before = ast.unparse(function).splitlines()
-    _put(ast.copy_location(new, node), places[node])
+    put(ast.copy_location(new, node), standing[node])
     try:
         ast.fix_missing_locations(tree)
         after = ast.unparse(function).splitlines()
@@ -153,7 +153,7 @@ def mutated(code, node, new):
     except (SyntaxError, ValueError, TypeError):
         return None, ""
     finally:
-        _put(node, places[node])
+        put(node, standing[node])
     line = next((f"{a.strip()}   (was {b.strip()})" for b, a in zip(before, after, strict=False) if a != b), "")
     return (others if len(others) == len(codes) else None), line
 
