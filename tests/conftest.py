@@ -17,11 +17,24 @@ import torch
 
 from experiments.data import read_images
 from tests.installed import install
+from torch_impl.verify import limits
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240607)
+
+
+@pytest.fixture(autouse=True)
+def _no_search(request, monkeypatch):
+    """A wrong gradient is only judged and named; the tests of blame and repair ask for ``searching``."""
+    if "searching" not in request.fixturenames:
+        monkeypatch.setattr(limits, "SECONDS", 0.0)
+
+
+@pytest.fixture
+def searching():
+    """The first wrong line and the edit that mends it are looked for, as they are for a user."""
 
 
 @pytest.fixture(scope="session")

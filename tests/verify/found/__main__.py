@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.verify.found.cases import FOUND
-from torch_impl.verify.render import code, escaped
+from torch_impl.verify.markdown import code, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
