@@ -124,8 +124,7 @@ class _RunCase:
         return name
 
     def mended(self, todo: list[str]) -> list[str]:
-        wrong = self.now_wrong()
-        return [n for n in todo if n not in wrong] if set(wrong) <= set(todo) else []
+        return [] if self.now_wrong() else list(todo)  # steps are right as a whole or not at all
 
     def blamed(self, functions: list[Function], todo: list[str], limit: Limit) -> Blame:  # noqa: ARG002
         return Blame(functions, [], self.watched(functions))
@@ -162,7 +161,7 @@ def _with_repairs(case: Case, findings: tuple[Finding, ...], found: Blame, made:
         own = mine.get(id(each), [])
         several = [replace(each, tensor=r.tensors[0], tensors=r.tensors, repair=r) for r in own]
         done += several if len(own) > 1 else [replace(each, repair=own[0]) if own else each]
-    text = "beside it is another fault, which the edit shows"
+    text = "beside it is another fault, which the edit shows" if done else "what is wrong, the edit shows"
     done += [replace(finding(UNKNOWN, r.tensors, case.name, text=text), repair=r) for r in left]
     lines = iter(fault.node.lineno for fault in found.faults)
     return tuple(_placed(each, found, next(lines, None)) if each.verdict == "wrong" else each for each in done)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from torch_impl.verify.source.functions import Function
 
 MOST_STEPS = 4_000  # of one run that are kept; of a statement that runs oftener, the last run is kept in any case
+MOST_SCOPES = 50  # runs of a statement of which the local variables are kept
+MOST_COPIED = 4_000  # elements of an array that is kept as it was
 MOST_ELEMENTS = 4_000_000  # in the copies that are kept
 
 
@@ -59,6 +61,7 @@ class Watch:
         self._targets: dict[ast.stmt, list[str]] = {}
         self._loops: dict[ast.stmt, tuple[str, ...]] = {}
         self._elements = 0
+        self._around: dict[ast.stmt, dict[str, Any]] = {}  # the local variables themselves, not as they were
         self._name = f"__watch_{id(self)}__"
         self._codes: dict[Function, CodeType] = {}
         for function in self.functions:
@@ -82,7 +85,7 @@ class Watch:
     def __call__(self, k: int, value: Any) -> Any:
         if self.active:
             node = self._nodes[k]
-            self.values[node] = value
+            self.values[node] = _kept(value)
             if node in self.instead:
                 count = self.runs[node]
                 self.runs[node] = count + 1
@@ -90,8 +93,9 @@ class Watch:
         return value
 
     def before(self, k: int, scope: dict[str, Any]) -> None:
-        if self.active:
-            self.scope[self._nodes[k]] = scope
+        self._around[self._nodes[k]] = scope
+        if self.active and self.runs[self._nodes[k]] < MOST_SCOPES:
+            self.scope[self._nodes[k]] = {name: _kept(value) for name, value in scope.items()}
 
     def after(self, k: int, values: tuple[Any, ...]) -> None:
         if self.active:
@@ -112,8 +116,8 @@ class Watch:
             at = next((i for i in range(len(self.steps) - 1, -1, -1) if self.steps[i].node is node), None)
             if at is not None and count > 1:
                 del self.steps[at]
-        scope = self.scope.get(node, {})
-        loop = {name: scope[name] for name in self._loops[node] if isinstance(scope.get(name), int | np.integer)}
+        around = self._around.get(node, {})
+        loop = {name: around[name] for name in self._loops[node] if isinstance(around.get(name), int | np.integer)}
         self.steps.append(Step(node, count, kept, loop))
 
     # --- making the watched copy --------------------------------------------------------------------------------------
@@ -222,6 +226,11 @@ class _Expressions(ast.NodeTransformer):
     def _is_module(self, name: str) -> bool:
         homes = (each.__globals__ for function in self.watch.functions for each in function.functions)
         return any(isinstance(home.get(name), ModuleType) for home in homes)
+
+
+def _kept(value: Any) -> Any:
+    """A value as it is now: arrays may be changed in place later."""
+    return value.copy() if isinstance(value, np.ndarray) and value.size <= MOST_COPIED else value
 
 
 def is_numbers(value: Any) -> bool:

@@ -19,8 +19,9 @@ def names(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
     if isinstance(node, ast.Attribute) and node.attr in ("T", "shape", "size", "ndim", "dtype"):
         return
     for piece in ground.pieces(node):
-        if piece.text != text and (value is MISSING or is_array(value) == is_array(piece.value)):
+        if piece.text != text:
             unlike = 0.2 * (isinstance(node, ast.Name) != isinstance(piece.node, ast.Name))
+            unlike += 0.5 * (value is not MISSING and is_array(value) != is_array(piece.value))
             yield Candidate("name", 1.0 + piece.cost + unlike, f"`{piece.text}` for `{text}`", piece.node)
 
 

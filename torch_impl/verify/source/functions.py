@@ -44,6 +44,7 @@ class Function:
     """
 
     functions: tuple[FunctionType, ...]
+    code: CodeType  # the author's
     file: File
     path: tuple[ast.AST, ...]
     order: int = 0  # among the code objects of one name that begin in one line, as lambdas may
@@ -53,10 +54,6 @@ class Function:
         node = self.path[-1]
         assert isinstance(node, Definition)
         return node
-
-    @property
-    def code(self) -> CodeType:
-        return self.functions[0].__code__
 
     @property
     def name(self) -> str:
@@ -92,7 +89,7 @@ class Function:
         Raises
             KeyError: the code needs a variable of an enclosing function that this one does not hold
         """
-        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        cells = dict(zip(self.code.co_freevars, function.__closure__ or (), strict=True))
         closure = tuple(cells[name] for name in code.co_freevars)
         new = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, closure)
         new.__kwdefaults__ = function.__kwdefaults__
@@ -127,7 +124,7 @@ class Sources:
             if not _defines(path[-1], code):
                 continue
             assert file is not None  # or it had no definitions
-            function = Function(functions, file, path)
+            function = Function(functions, code, file, path)
             try:
                 while not _alike(function.compiled(), code):  # the file has changed since, or another lambda is meant
                     function.order += 1
