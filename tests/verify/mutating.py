@@ -251,14 +251,27 @@ def _end(statement: Any) -> int:
 def _gap(text: str, line: int, left_out: ast.AST) -> set[int]:
     """Where a statement is missing: the lines beside the gap, and those that write before it and read after it what the
     statement wrote."""
-    wrote = {n.id for n in ast.walk(left_out) if isinstance(n, ast.Name) and n.id not in ("np", "self", "range")}
-    if isinstance(left_out, ast.Assign | ast.AugAssign):
-        targets = left_out.targets if isinstance(left_out, ast.Assign) else [left_out.target]
-        wrote = {n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)}
-    used = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name) and n.id in wrote]
-    written = [n.lineno for n in used if n.lineno < line and isinstance(n.ctx, ast.Store)]
-    read = [n.lineno for n in used if n.lineno >= line and isinstance(n.ctx, ast.Load)]
+    wrote = _written(left_out) or _names(left_out)  # a call by itself writes into what it is given
+    tree = ast.parse(text)
+    statements = [n for n in ast.walk(tree) if isinstance(n, ast.Assign | ast.AugAssign) and n.lineno < line]
+    written = [n.lineno for n in statements if _written(n) & wrote]
+    read = [n.lineno for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id in wrote and n.lineno >= line]
     return {line - 1, line, *sorted(written)[-1:], *sorted(read)[:1]}
+
+
+def _written(statement: ast.AST) -> set[str]:
+    """The variables that an assignment writes, or writes into; what an index is made of is only read."""
+    todo, found = [*getattr(statement, "targets", [getattr(statement, "target", None)])], set()
+    for target in todo:
+        todo += getattr(target, "elts", [])
+        while isinstance(target, ast.Subscript | ast.Attribute | ast.Starred):
+            target = target.value
+        found |= {target.id} if isinstance(target, ast.Name) else set()
+    return found
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} - {"np", "self", "range"}
 
 
 # --- a function from its text -----------------------------------------------------------------------------------------

@@ -58,6 +58,23 @@ def test_a_mutant_is_the_users_text_with_one_statement_changed(said, line, lines
     assert len(made.lines) <= len(lines) + 1
 
 
+def pooled(dout, cache):
+    dx = np.zeros_like(cache)
+    first = 1
+    for i in range(first, len(dout)):
+        start = 2 * i
+        dx[start] += dout[i]
+        start += 1
+    return dx
+
+
+def test_where_a_statement_is_missing_what_it_wrote_into_was_last_written_or_is_next_read():
+    source = Source(pooled)
+    made = map(source.mutation, source.every_change(course_mutants.more_changes, ()))
+    (lines,) = [set(m.lines) for m in made if m.said == "left out" and "dx[start]" not in m.text]
+    assert lines == {2, 5, 6, 7}  # dx =, the lines beside the gap, and return dx
+
+
 def test_a_power_of_a_negative_number_has_parentheses():
     def square(x):
         return x * 2**2
