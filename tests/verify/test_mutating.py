@@ -3,14 +3,16 @@
 import gc
 import inspect
 import linecache
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import scratch
-from tests.verify import course_mutants, mutants, mutating
-from tests.verify.mutating import Mutant, Owner, Source, compiled, judge
+from tests.verify import course_mutants, figures, mutants, mutating
+from tests.verify.figures import Mutant, Owner, judge
+from tests.verify.mutating import Source, compiled
 from torch_impl.verify.listing import Line, Listing, Repair
 from torch_impl.verify.report import Report, Section, TensorCheck, finding
 
@@ -122,7 +124,7 @@ def played(repaired="", first_wrong=0, found=True):
         return [function(np.linspace(-1, 1, n)) for n in range(2, 8)]
 
     def using(function):
-        return mutating.contextlib.nullcontext(function)
+        return nullcontext(function)
 
     owner = Owner("cube", cube_backward, using, report, outcome, fresh)
     source = Source(cube_backward)
@@ -183,7 +185,7 @@ def test_what_is_right_and_found_is_a_false_alarm_and_to_mend_it_is_bad():
 
 def test_two_processes_say_what_one_says():
     made = played(repaired=RIGHT)
-    one, two = ([replace(r, seconds=0.0, said="") for r in mutating.judge_all(made, 0, jobs)] for jobs in (1, 2))
+    one, two = ([replace(r, seconds=0.0, said="") for r in figures.judge_all(made, 0, jobs)] for jobs in (1, 2))
     assert one == two
     assert sum(r.status == "found" for r in one) > 5
 
