@@ -25,10 +25,11 @@ from unittest import mock
 import numpy as np
 from rich.console import Console
 
-from tests.verify import mutating
+from tests.verify import figures
 from tests.verify.courses import COURSES
 from tests.verify.courses.test_courses import gradients, outputs, takes_upstream
-from tests.verify.mutating import Mutant, Owner, Result, Source, changes, number
+from tests.verify.figures import Mutant, Owner, Result
+from tests.verify.mutating import Source, changes, number
 from torch_impl.verify import verify_function
 
 if TYPE_CHECKING:
@@ -302,20 +303,20 @@ def drawn(owner: Owner, count: int, seed: int) -> Iterator[tuple[Mutant, str]]:
             continue
         texts.add(mutation.text.strip())
         mutant = Mutant(owner, mutation)
-        status = mutating.tried(mutant)
+        status = figures.tried(mutant)
         count -= status == "wrong"
         yield mutant, status
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the tables; 1 if a mutant is missed, a repair is offered that is none, or a course is wrong by itself."""
-    parser = mutating.parser(__doc__.splitlines()[0])
+    parser = figures.parser(__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=5, metavar="N", help="wrong mutants of each function")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw")
     options = parser.parse_args(arguments)
     start, console = time.perf_counter(), Console(width=110, highlight=False)
     chosen = [o for o in owners() if not options.words or any(word in o.name for word in options.words)]
-    with mutating.limited(0):
+    with figures.limited(0):
         wrong = [name for name in dict.fromkeys(o.name for o in chosen) if not _is_right(chosen, name)]
     draws = [draw for o in chosen if o.name not in wrong for draw in drawn(o, options.count, options.seed)]
     mutants = [mutant for mutant, status in draws if status == "wrong"][:: options.one_in]
@@ -324,10 +325,10 @@ def main(arguments: Sequence[str]) -> int:
         for mutant, status in draws
         if status == "raises"
     ]
-    results = [*mutating.judge_all(mutants, options.seconds, options.jobs), *raised]
+    results = [*figures.judge_all(mutants, options.seconds, options.jobs), *raised]
     for column in ("kind", "owner"):
-        console.print(mutating.table_by(column, results))
-    mutating.print_lists(console, results, options.list)
+        console.print(figures.table_by(column, results))
+    figures.print_lists(console, results, options.list)
     for name in wrong:
         console.print(f"not right before it is changed, and left out: {name}", soft_wrap=True, markup=False)
     equivalent = sum(status == "equivalent" for _, status in draws)

@@ -25,8 +25,9 @@ from rich.table import Table
 import scratch
 from scratch import optim
 from scratch.layers import takes
-from tests.verify import mutating
-from tests.verify.mutating import Mutant, Owner, Result, mutated
+from tests.verify import figures
+from tests.verify.figures import Mutant, Owner, Result
+from tests.verify.mutating import mutated
 from torch_impl.counterparts import EXAMPLES
 from torch_impl.parity import every_loss, random_case
 from torch_impl.verify import verify_layer, verify_loss, verify_optimizer
@@ -228,7 +229,7 @@ NAMED: dict[str, str] = {
 
 def judge(mutant: Mutant, seconds: float = 0.0) -> Result | None:
     """What the verifier says of a mutant; None if it changes the forward, or raises: no verifier is needed for that."""
-    result = mutating.judge(mutant, seconds)
+    result = figures.judge(mutant, seconds)
     return None if result.status in ("raises", "another forward") else result
 
 
@@ -238,16 +239,16 @@ def has_wrong_name(result: Result) -> bool:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the tables; 1 if a mutant is missed or has a wrong name, or a repair is offered that is none."""
-    options = mutating.parser(__doc__.splitlines()[0]).parse_args(arguments)
+    options = figures.parser(__doc__.splitlines()[0]).parse_args(arguments)
     start, console = time.perf_counter(), Console(width=110, highlight=False)
     chosen = [m for m in mutants() if not options.words or any(word in m.name for word in options.words)]
-    results = [*mutating.judge_all(chosen[:: options.one_in], options.seconds, options.jobs)]
+    results = [*figures.judge_all(chosen[:: options.one_in], options.seconds, options.jobs)]
     judged = [r for r in results if r.status not in ("raises", "another forward")]
     console.print(_table(judged))
-    console.print(mutating.table_by("kind", judged))
+    console.print(figures.table_by("kind", judged))
     for r in filter(has_wrong_name, judged):
         console.print(f"a wrong name: {r.name} {r.mistakes}", soft_wrap=True, markup=False)
-    mutating.print_lists(console, judged, options.list)
+    figures.print_lists(console, judged, options.list)
     console.print(f"{len(judged)} mutants in {time.perf_counter() - start:.0f} s")
     return 1 if any(r.is_bad or has_wrong_name(r) for r in judged) else 0
 

@@ -3,14 +3,16 @@
 import gc
 import inspect
 import linecache
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import scratch
-from tests.verify import course_mutants, mutants, mutating
-from tests.verify.mutating import Mutant, Owner, Source, compiled, judge
+from tests.verify import course_mutants, figures, mutants, mutating
+from tests.verify.figures import Mutant, Owner, judge
+from tests.verify.mutating import Source, compiled
 from torch_impl.verify.listing import Line, Listing, Repair
 from torch_impl.verify.report import Report, Section, TensorCheck, finding
 
@@ -56,6 +58,23 @@ def test_a_mutant_is_the_users_text_with_one_statement_changed(said, line, lines
     assert len(after) - same_end <= max(made.lines)
     assert set(made.lines) >= lines
     assert len(made.lines) <= len(lines) + 1
+
+
+def pooled(dout, cache):
+    dx = np.zeros_like(cache)
+    first = 1
+    for i in range(first, len(dout)):
+        start = 2 * i
+        dx[start] += dout[i]
+        start += 1
+    return dx
+
+
+def test_where_a_statement_is_missing_what_it_wrote_into_was_last_written_or_is_next_read():
+    source = Source(pooled)
+    made = map(source.mutation, source.every_change(course_mutants.more_changes, ()))
+    (lines,) = [set(m.lines) for m in made if m.said == "left out" and "dx[start]" not in m.text]
+    assert lines == {2, 5, 6, 7}  # dx =, the lines beside the gap, and return dx
 
 
 def test_a_power_of_a_negative_number_has_parentheses():
@@ -105,7 +124,7 @@ def played(repaired="", first_wrong=0, found=True):
         return [function(np.linspace(-1, 1, n)) for n in range(2, 8)]
 
     def using(function):
-        return mutating.contextlib.nullcontext(function)
+        return nullcontext(function)
 
     owner = Owner("cube", cube_backward, using, report, outcome, fresh)
     source = Source(cube_backward)
@@ -166,7 +185,7 @@ def test_what_is_right_and_found_is_a_false_alarm_and_to_mend_it_is_bad():
 
 def test_two_processes_say_what_one_says():
     made = played(repaired=RIGHT)
-    one, two = ([replace(r, seconds=0.0, said="") for r in mutating.judge_all(made, 0, jobs)] for jobs in (1, 2))
+    one, two = ([replace(r, seconds=0.0, said="") for r in figures.judge_all(made, 0, jobs)] for jobs in (1, 2))
     assert one == two
     assert sum(r.status == "found" for r in one) > 5
 
