@@ -14,9 +14,6 @@ from tests.verify.planted_places import (
 from tests.verify.planting import plant
 from torch_impl.verify import Model, verify_function, verify_network
 
-ROT = slice(None, None, -1)
-
-
 # --- convolutions -----------------------------------------------------------------------------------------------------
 
 
@@ -184,7 +181,7 @@ class TextNet:
         self.p = softmax(self.h @ self.V)
         return -np.log(self.p[np.arange(len(y)), y]).mean()
 
-    def dK(self, dz):
+    def kernel(self, dz):
         return np.tensordot(self.windows, dz, axes=((0, 1), (0, 1)))
 
     def backward(self, x, y):
@@ -193,7 +190,7 @@ class TextNet:
         d /= len(y)
         self.dV, dh = self.h.T @ d, d @ self.V.T
         da = (self.a == self.h[:, None]) * dh[:, None]
-        self.grad_K = self.dK(da * (self.z > 0))
+        self.grad_K = self.kernel(da * (self.z > 0))
 
 
 def check_text(**methods):
@@ -205,7 +202,7 @@ def check_text(**methods):
 
 
 plant("kernel-flipped", "a network that reads text, the kernel's gradient reversed in time")(
-    lambda: check_text(dK=lambda m, dz: TextNet.dK(m, dz)[::-1])
+    lambda: check_text(kernel=lambda m, dz: TextNet.kernel(m, dz)[::-1])
 )
 CORRECT["text network"] = check_text
 
@@ -271,7 +268,9 @@ CORRECT |= {
     "max pooling in loops, ties shared evenly": lambda: check_max_pool(
         mask=lambda w: every_of(w) / every_of(w).sum(), x=X_TIED
     ),
-    "max pooling in loops, ties to the last": lambda: check_max_pool(mask=lambda w: first_of(w[::-1, ::-1])[::-1, ::-1], x=X_TIED),
+    "max pooling in loops, ties to the last": lambda: check_max_pool(
+        mask=lambda w: first_of(w[::-1, ::-1])[::-1, ::-1], x=X_TIED
+    ),
 }  # fmt: skip
 
 
@@ -306,6 +305,42 @@ def check_time_max(share=lambda mask: mask * (mask.cumsum(axis=1) == 1)):
 
 plant("tie-shared", "max pooling by blocks after a ReLU")(lambda: check_fast_pool(lambda mask: mask))
 plant("tie-shared", "the maximum over time of ReLUs")(lambda: check_time_max(lambda mask: mask))
+
+
+class Pooled:
+    """The largest of each block of an image, linear, softmax cross-entropy."""
+
+    mask = staticmethod(lambda at: at * (at.cumsum(axis=-1) == 1))
+
+    def __init__(self):
+        self.W, self.b = draw(W=(4, 3), b=(3,)).values()
+
+    def loss(self, x, y):
+        blocks = x.reshape(len(x), 2, 2, 2, 2).transpose(0, 1, 3, 2, 4).reshape(len(x), 4, 4)
+        self.h = blocks.max(axis=2)
+        self.at = blocks == self.h[:, :, None]
+        self.p = softmax(self.h @ self.W + self.b)
+        return -np.log(self.p[np.arange(len(y)), y]).mean()
+
+    def backward(self, x, y):
+        d = self.p.copy()
+        d[np.arange(len(y)), y] -= 1
+        d /= len(y)
+        self.dW, self.db = self.h.T @ d, d.sum(axis=0)
+        blocks = self.mask(self.at) * (d @ self.W.T)[:, :, None]
+        return blocks.reshape(len(x), 2, 2, 2, 2).transpose(0, 1, 3, 2, 4).reshape(x.shape)
+
+
+def check_pooled_net(mask=Pooled.mask):
+    model = Model(
+        subclass(Pooled, mask=staticmethod(mask))(), lambda m, x, y: m.loss(x, y), lambda m, x, y: m.backward(x, y),
+        {"W": "dW", "b": "db"},
+    )  # fmt: skip
+    return verify_network(model, x=X_TIED[:, 0], y=np.array([0, 2, 1]))
+
+
+plant("tie-shared", "a network that pools images of few values")(lambda: check_pooled_net(lambda at: at))
+CORRECT["network that pools"] = check_pooled_net
 CORRECT |= {"max pooling by blocks": check_fast_pool, "maximum over time": check_time_max}
 
 

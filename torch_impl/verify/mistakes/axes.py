@@ -22,8 +22,7 @@ def wrong_axis(sites: Sites) -> Hypotheses:
     for z, p, axis in sites.softmaxes:
         for axes in _others(sites.values[p].ndim, (axis,)):
             words = f"dz = p (g − Σ g p), the sum over axis {_said(axes)}; should be over axis {axis}"
-            rule = lambda here, g, z=z, p=p, axes=axes: {z: _of_softmax(g, here[p], axes)}  # noqa: E731
-            yield Hypothesis({p: rule}, words, rank=LATE)
+            yield Hypothesis({p: lambda here, g, z=z, p=p, a=axes: {z: _of_softmax(g, here[p], a)}}, words, rank=LATE)
             if len(axes) == 1:
                 again = lambda here, g, z=z, axes=axes: {  # noqa: E731
                     z: _of_softmax(g, torch.softmax(here[z], axes[0]), axes)

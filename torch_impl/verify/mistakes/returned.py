@@ -1,7 +1,9 @@
 """What backward hands out: gradients in each other's places, or in an array that can't hold them."""
 
 import itertools
+from typing import Any
 
+import numpy as np
 import torch
 
 from torch_impl.verify.mistakes.catalogue import LATE, Here, Hypotheses, Hypothesis, mistake
@@ -34,11 +36,15 @@ def _others(here: Here, g: torch.Tensor, mine: str, other: str) -> torch.Tensor:
          "Make the array of floats: np.zeros(shape), or np.zeros_like of an array of floats.")  # fmt: skip
 def integer_buffer(sites: Sites) -> Hypotheses:
     """A gradient that is returned, or one on the way, without its fractions."""
-    ends = set(sites.titles)
+    for name, leaf in sites.leaves.items():
+        rule = lambda here, g, name=name: g.trunc() if _is_whole(here.observation.hand[name]) else g  # noqa: E731
+        yield Hypothesis({leaf: rule}, "h = a without its fractions", sites.titles[leaf])
     steps = {node for site in sites.elementwise for node in site[:2]} | {p.node for p in sites.products}
-    steps |= {node for s in sites.softmaxes for node in s[:2]}
-    for node in sites.nodes:
-        if node in ends or (node in steps and not sites.long):
-            words = "h = a without its fractions" if node in ends else "a gradient on the way loses its fractions"
-            place = sites.titles.get(node, "")
-            yield Hypothesis({node: lambda here, g: g.trunc()}, words, place, 0 if node in ends else LATE)
+    for node in (n for n in sites.calls if n in steps and not sites.long):
+        words = "a gradient on the way loses its fractions; what comes after is computed from whole numbers"
+        # One that loses everything can't be told from one that is forgotten.
+        yield Hypothesis({node: lambda here, g: g.trunc() if bool((g.abs() >= 1).any()) else g}, words, rank=LATE)
+
+
+def _is_whole(gradient: Any) -> bool:
+    return bool(np.all(np.equal(gradient, np.round(gradient))))

@@ -207,4 +207,4 @@ def at_every(x: torch.Tensor, node: Node, g: torch.Tensor) -> torch.Tensor:
 
 def axes_of(node: Node, x: torch.Tensor) -> tuple[int, ...]:
     """The axes that a maximum is taken over."""
-    return tuple(node.args[1]) if len(node.args) > 1 and node.args[1] else tuple(range(x.ndim))
+    return tuple(a % x.ndim for a in node.args[1]) if len(node.args) > 1 and node.args[1] else tuple(range(x.ndim))
