@@ -232,3 +232,49 @@ plant("integer-buffer", "the scores' gradient in an array like the targets")(
 )
 plant("integer-buffer", "a network, δ of the hidden layer in an array of integers")(lambda: check_deep_net(buffer=int))
 CORRECT |= {"buffers of floats": check_whole_numbers, "a loss's buffer": check_filled_loss}
+
+
+# --- what a loop adds up ----------------------------------------------------------------------------------------------
+
+
+def check_steps(add=lambda total, part: total + part):
+    """h_t = tanh(x_t Wx + h_{t−1} Wh), whose gradients of Wx and Wh are collected step by step; all h come out."""
+
+    def steps_forward(x, Wx, Wh):
+        hs = [np.zeros((len(x), len(Wh)))]
+        for t in range(x.shape[1]):
+            hs.append(np.tanh(x[:, t] @ Wx + hs[-1] @ Wh))
+        return np.stack(hs[1:], axis=1), (x, Wx, Wh, hs)
+
+    def steps_backward(dout, cache):
+        x, Wx, Wh, hs = cache
+        dx, dWx, dWh, dh = np.zeros_like(x), np.zeros_like(Wx), np.zeros_like(Wh), 0
+        for t in reversed(range(x.shape[1])):
+            d = (dout[:, t] + dh) * (1 - hs[t + 1] ** 2)
+            dx[:, t], dh = d @ Wx.T, d @ Wh.T
+            dWx, dWh = add(dWx, x[:, t].T @ d), dWh + hs[t].T @ d
+        return dx, dWx, dWh
+
+    return verify_function(steps_forward, steps_backward, **draw(x=(7, 3, 4), Wx=(4, 5), Wh=(5, 5)))
+
+
+def check_filters(add=lambda total, part: total + part):
+    """A correlation of a signal with several kernels, one after another."""
+
+    def bank(x, w):
+        n = len(x) - w.shape[1] + 1
+        return np.array([[x[i : i + w.shape[1]] @ w[f] for i in range(n)] for f in range(len(w))])
+
+    def bank_backward(dout, x, w):
+        dx, dw = np.zeros_like(x), np.zeros_like(w)
+        for f, i in np.ndindex(dout.shape):
+            dx[i : i + w.shape[1]] += dout[f, i] * w[f]
+            dw[f] = add(dw[f], dout[f, i] * x[i : i + w.shape[1]])
+        return dx, dw
+
+    return verify_function(bank, bank_backward, **draw(x=(7,), w=(2, 3)))
+
+
+plant("duplicate-indices", "a loop over time, dWx = for +=")(lambda: check_steps(lambda total, part: part))
+plant("duplicate-indices", "a correlation in loops, dw[f] = for +=")(lambda: check_filters(lambda total, part: part))
+CORRECT |= {"steps of a loop": check_steps, "a bank of filters": check_filters}

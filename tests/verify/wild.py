@@ -105,7 +105,7 @@ def _():
     return verify_function(forward, backward, {"z": normal(5, 4)})
 
 
-@wild("softmax-diagonal-only", "softmax over the channels of (N, C, H, W)", unnamed=True)
+@wild("softmax-diagonal-only", "softmax over the channels of (N, C, H, W)")
 def _():
     def forward(x):
         p = softmax(x, axis=1)
@@ -332,7 +332,7 @@ def convolved(x, k):
     return np.array([[(x[i : i + k.shape[0], j : j + k.shape[1]] * k).sum() for j in range(w)] for i in range(h)])
 
 
-@wild("unknown", "a convolution whose kernel is not flipped on the way back")
+@wild("kernel-flipped", "a convolution whose kernel is not flipped on the way back")
 def _():
     def backward(dout, x, k):
         r, s = k.shape
@@ -369,7 +369,7 @@ def _():
     return verify_function(forward, backward, {"x": normal(2, 3, 4, 6)})
 
 
-@wild("unknown", "max pooling with a stride, the window begins at h")
+@wild("window-shifted", "max pooling with a stride, the window begins at h")
 def _():
     def forward(x, stride):
         h, w = x.shape[0] // stride, x.shape[1] // stride

@@ -1,6 +1,7 @@
 """Indices: a row that is taken more than once, as of an embedding, gets several contributions."""
 
 import itertools
+from typing import Any
 
 import torch
 
@@ -40,12 +41,12 @@ def _overlapping(sites: Sites) -> Hypotheses:
             rules = {v: _owned(site, k, which) for k, v in enumerate(site.nodes)}
             if len(rules) > 1:
                 yield Hypothesis(rules, words, rank=LATE)
-    for leaf in sites.titles:
-        by_line: dict[str, list[Node]] = {}
+    for leaf in (sites.leaves[name] for name in sites.parameters):
+        by_line: dict[Any, list[Node]] = {}
         for user in sites.tape.users(leaf):
-            by_line.setdefault(line(user), []).append(user)
-        for place, users in by_line.items():
-            for k, which in ((-1, "last"), (0, "first")) if len(users) > 1 and place else ():
+            by_line.setdefault((line(user), user.target), []).append(user)
+        for users in (users for (place, _), users in by_line.items() if place and len(users) > 1):
+            for k, which in ((-1, "last"), (0, "first")):
                 others = {u: _without(u, leaf) for u in users if u is not users[k]}
                 words = f"of what each step of the loop contributes, the {which} one's is kept; should be their sum"
                 yield Hypothesis(others, words, rank=LATE)
@@ -67,6 +68,14 @@ def _owned(site: Windows, k: int, which: str) -> Rule:
 
 
 def _without(user: Node, leaf: Node) -> Rule:
-    """The rule of a node that sends nothing to one of its arguments."""
+    """The rule of a node that sends nothing to a parameter, where what goes back to the data is right nonetheless."""
     others = [a for a in user.all_input_nodes if a is not leaf]
-    return lambda here, g: {to: sent for a in others for to, sent in here.only(user, a, g).items()}
+
+    def rule(here: Here, g: torch.Tensor) -> Any:
+        o = here.observation
+        data = [name for name in o.auto if name in o.hand and name not in o.unit.parameters]
+        if not data or any(o.differs(name) for name in data):
+            return g
+        return {to: sent for a in others for to, sent in here.only(user, a, g).items()}
+
+    return rule

@@ -1,12 +1,13 @@
 """Parts of arrays: the windows of a convolution or a pooling, the kernels that meet them, and the padding around."""
 
+import itertools
 from collections import namedtuple
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from torch_impl.verify.mistakes.sites import MOVES, PUTS, TAKES, Sites, aten
+from torch_impl.verify.mistakes.sites import MOVES, PUTS, TAKES, WEIGHS, Product, Sites, aten
 from torch_impl.verify.trace.tape import Node, Tape, line, packet_of
 
 Windows = namedtuple("Windows", "source nodes paths inner")  # parts of one array; inner: how many last axes a part has
@@ -31,14 +32,20 @@ def windows(sites: Sites) -> list[Windows]:
 
 
 def kernels(sites: Sites) -> list[Kernel]:
-    """The parameters that are multiplied with windows, or have more axes than a matrix."""
+    """The arrays that are multiplied with windows, or that have more axes than a matrix."""
     parts = {v for site in windows(sites) for v in site.nodes}
+    products: dict[Node, list[Product]] = {}
+    for node in (n for n in sites.calls if len(n.all_input_nodes) == 2 and packet_of(n) in WEIGHS):
+        for weight, other in itertools.permutations(node.all_input_nodes):
+            leaf = sites.path(weight, MOVES - {aten.slice, aten.unfold})[0]
+            second = packet_of(node) is not aten.convolution or weight is node.args[1]
+            if leaf in sites.titles and second and other in sites.variable and leaf is not other:
+                products.setdefault(leaf, []).append(Product(node, weight, other, ""))
     found = []
-    for name in sites.parameters:
-        mine = [p for p in sites.products if p.parameter == name]
+    for leaf, mine in products.items():
         met = any(packet_of(p.node) is aten.convolution or parts & {*sites.path(p.other, MOVES)[1]} for p in mine)
-        if mine and (met or sites.values[sites.leaves[name]].ndim > 2):
-            found.append(Kernel(sites.leaves[name], mine))
+        if met or sites.values[leaf].ndim > 2:
+            found.append(Kernel(leaf, mine))
     return found
 
 

@@ -16,6 +16,7 @@ from torch_impl.verify.units.unit import Unit
 aten = torch.ops.aten
 LONG = 300  # nodes; in a longer tape, as an unrolled loop makes it, what one line does is looked for as a whole
 PRODUCTS = (aten.mm, aten.bmm, aten.mv, aten.dot)
+WEIGHS = (*PRODUCTS, aten.mul, aten.convolution)
 TAKES = (aten.slice, aten.select, aten.unfold)  # a part of an array, or all windows of it
 PUTS = (aten.constant_pad_nd, aten.slice_scatter, aten.select_scatter)  # an array into a larger one
 MOVES = RESHAPES | {*TAKES, aten.flip, aten._unsafe_view}
@@ -101,7 +102,7 @@ class Sites:
         found = [
             Product(node, weight, other, self.parameter(weight))
             for node in self.calls
-            if packet_of(node) in (*PRODUCTS, aten.mul, aten.convolution) and len(node.all_input_nodes) == 2
+            if packet_of(node) in WEIGHS and len(node.all_input_nodes) == 2
             for weight, other in itertools.permutations(node.all_input_nodes)
         ]
         return [p for p in found if p.parameter and p.other in self.variable and not self.parameter(p.other)]
