@@ -234,6 +234,28 @@ plant("integer-buffer", "a network, δ of the hidden layer in an array of intege
 CORRECT |= {"buffers of floats": check_whole_numbers, "a loss's buffer": check_filled_loss}
 
 
+def check_untraced(order=(0, 1, 2), buffer=float, shape=lambda db: db):
+    """x² w + v by Python's floats, which leave no tape."""
+
+    def poly(x, w, v):
+        return np.array([float(a) ** 2 * float(b) + float(c) for a, b, c in zip(x, w, v, strict=True)])
+
+    def poly_backward(dout, x, w, v):
+        found = (2 * dout * x * w, dout * x**2, dout)
+        dw = np.zeros(len(w), dtype=buffer)
+        dw[:] = found[order[1]]
+        return found[order[0]], dw, shape(found[order[2]])
+
+    inputs = draw(x=(5,), w=(5,), v=(5,))
+    return verify_function(poly, poly_backward, {name: 3 * value for name, value in inputs.items()})
+
+
+plant("returned-exchanged", "without a tape")(lambda: check_untraced((0, 2, 1)))
+plant("integer-buffer", "without a tape")(lambda: check_untraced(buffer=int))
+plant("shape-only", "without a tape")(lambda: check_untraced(shape=lambda dv: dv[:, None]))
+CORRECT["without a tape"] = check_untraced
+
+
 # --- what a loop adds up ----------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,12 @@ from torch_impl.verify.trace.tape import Node, reshapes, same
 
 Axes = tuple[int, ...]
 Scaled = namedtuple("Scaled", "z y axes centred scaled")  # y = (z − mean(z)) / σ over axes, or one half of that
+_MEAN = "mean(g)"
+_FORMULAS: dict[tuple[bool, bool], tuple[tuple[str, ...], str]] = {  # by what the forward does: the terms, and dz
+    (True, False): ((_MEAN,), "dz = g − mean(g)"),
+    (True, True): ((_MEAN, "mean(g y)"), "dz = (g − mean(g) − y mean(g y)) / σ"),
+    (False, True): (("Σ g y",), "dz = (g − y Σ g y) / σ"),
+}
 
 
 @mistake("wrong-axis", "the backward pass sums or averages over another axis than the forward",
@@ -29,14 +35,13 @@ def wrong_axis(sites: Sites) -> Hypotheses:
                 }
                 yield Hypothesis({p: again}, f"{words}, and so is that of p = softmax(z)", rank=LATE)
     for site in _scaled(sites):
-        terms = ["mean(g)"] * site.centred + ["y (g y)"] * site.scaled
+        terms, formula = _FORMULAS[site.centred, site.scaled]
         for axes in _others(sites.values[site.y].ndim, site.axes):
-            for wrong in dict.fromkeys((tuple(terms), *((term,) for term in terms))):
-                words = (
-                    f"{' and '.join(wrong)} in dz go over axis {_said(axes)}; should go over axis {_said(site.axes)}"
-                )
+            for wrong in dict.fromkeys((terms, *((term,) for term in terms))):
+                words = f"{formula}, y the output, with {' and '.join(wrong)} over axis {_said(axes)}"
+                words += f"; should be over axis {_said(site.axes)}"
                 rule = lambda here, g, s=site, axes=axes, wrong=wrong: _of_scaled(here, g, s, axes, wrong)  # noqa: E731
-                yield Hypothesis({site.y: rule}, f"{words}, y = what is normalised here", rank=LATE)
+                yield Hypothesis({site.y: rule}, words, rank=LATE)
 
 
 def _scaled(sites: Sites) -> Iterator[Scaled]:
@@ -87,9 +92,9 @@ def _of_scaled(
     y, z, dz = here[site.y], here[site.z], g
     if site.centred:
         z = z - z.mean(dim=site.axes, keepdim=True)
-        dz = dz - g.mean(dim=axes if "mean(g)" in wrong else site.axes, keepdim=True)
+        dz = dz - g.mean(dim=axes if _MEAN in wrong else site.axes, keepdim=True)
     if site.scaled:
-        along = axes if "y (g y)" in wrong else site.axes
+        along = axes if set(wrong) - {_MEAN} else site.axes
         dz = dz - y * ((g * y).mean(dim=along, keepdim=True) if site.centred else (g * y).sum(dim=along, keepdim=True))
         dz = dz / _divisor(site, z, y)
     return {site.z: dz}

@@ -17,8 +17,8 @@ Turn = Callable[[torch.Tensor], torch.Tensor]
 
 
 @mistake("kernel-flipped", "the kernel of the convolution is turned the wrong way round",
-         "Where the forward has x[i + r] w[r], dx[j] is Σ dout[j − r] w[r]: as a correlation, with w reversed along "
-         "its window's axes; and dw[r] = Σ dout[i] x[i + r] is not reversed.")  # fmt: skip
+         "A forward Σ_r x[i + r] w[r] has dx[j] = Σ_r dout[j − r] w[r], the correlation of the padded dout with the "
+         "reversed w, and dw[r] = Σ_i dout[i] x[i + r], which is not reversed.")  # fmt: skip
 def kernel_flipped(sites: Sites) -> Hypotheses:
     """Gone back through with axes reversed, or turned by a quarter; or a gradient that comes out so."""
     for leaf, products in kernels(sites):
@@ -42,8 +42,8 @@ def _turns(w: torch.Tensor) -> Iterator[tuple[str, Turn, str]]:
     for dims in (d for d in axes if all(w.shape[a] > 1 for a in d)):
         yield f"reversed along axis {', '.join(map(str, dims))}", lambda t, d=dims: t.flip(d), ""
         if len({w.shape[a] for a in dims}) < len(dims):
-            yield f"turned by 90° in the axes {dims}", lambda t, d=dims: torch.rot90(t, 1, d), ""
-            yield f"turned by −90° in the axes {dims}", lambda t, d=dims: torch.rot90(t, -1, d), ""
+            yield f"turned by 90° in its axes {dims}", lambda t, d=dims: torch.rot90(t, 1, d), ""
+            yield f"turned by −90° in its axes {dims}", lambda t, d=dims: torch.rot90(t, -1, d), ""
             yield f"with its axes {dims} exchanged", lambda t, d=dims: t.transpose(*d), "transposed"
 
 
