@@ -185,6 +185,7 @@ NAMED: dict[str, str] = {
     "GELU | right factor dropped | return dy": "activation-derivative-missing",
     "GELU, tanh | right factor dropped | return dy": "activation-derivative-missing",
     "Softmax | operands of − swapped | return y * ((dy * y).sum(axis=-1, keepdims=True) - dy)": "wrong-sign",
+    "Softmax | 1 → 2 | return y * (dy - (dy * y).sum(axis=-2, keepdims=True))": "wrong-axis",
     "CrossEntropy, classes | /= → ·= | p *= n": "missing-batch-mean",
     "CrossEntropy, smoothed classes | /= → ·= | p *= n": "missing-batch-mean",
     **{

@@ -16,7 +16,7 @@ from unittest import mock
 from rich.console import Console
 from rich.table import Table
 
-from tests.verify import planted_gradients, planted_parts, planted_places  # noqa: F401  they register their plants
+from tests.verify import planted_axes, planted_gradients, planted_parts, planted_places, planted_windows  # noqa: F401  they register their plants
 from tests.verify.planting import PLANTS
 from torch_impl.verify import CATALOGUE, check
 

@@ -1,12 +1,13 @@
 """Findings in words: what explains a tensor, and the numbers of one that nothing explains."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.mistakes.factors import name_factor
+from torch_impl.verify.mistakes.shapes import reshaped
 from torch_impl.verify.observe.observation import Observation
 from torch_impl.verify.report import UNKNOWN, Finding, finding
 from torch_impl.verify.tensor import ratios
@@ -29,7 +30,12 @@ def known(
 
 
 def from_numbers(unit: Unit, observations: list[Observation], name: str) -> Finding | None:
-    """What the two arrays alone tell, where there is no tape: a constant ratio."""
+    """What the arrays alone tell, where there is no tape: other arrays' values, or a constant ratio."""
+    evidence = ratios(observations[0].hand[name], observations[0].auto[name])
+    for mistake, formula, predict in _rearranged(observations, name):
+        if all(o.matches(name, predict(o)) for o in observations):
+            residual = max(o.residual(name, predict(o)) / o.scale(name) for o in observations)
+            return known(unit, (mistake, formula), [name], residual, "", evidence)
     cs, residual = [], 0.0
     for o in observations:
         hand, auto = np.asarray(o.hand[name]), o.auto[name]
@@ -43,8 +49,17 @@ def from_numbers(unit: Unit, observations: list[Observation], name: str) -> Find
         residual = max(residual, left / o.scale(name))
         cs.append(c)
     named = name_factor(cs, observations)
-    evidence = ratios(observations[0].hand[name], observations[0].auto[name])
     return known(unit, named, [name], residual, "", evidence) if named else None
+
+
+def _rearranged(observations: list[Observation], name: str) -> Iterator[tuple[str, str, Callable[[Observation], Any]]]:
+    """Mistakes that need no tape, and what the user's gradient is with each."""
+    yield "shape-only", "h holds a's values, in another shape", lambda o: reshaped(o.auto[name], np.shape(o.hand[name]))
+    if any(np.any(o.hand[name]) for o in observations):  # of nothing but zeros it is not known
+        yield "integer-buffer", "h = a without its fractions", lambda o: np.trunc(o.auto[name])
+    for other in (n for n in observations[0].auto if n != name and n in observations[0].hand):
+        words = f"h is the gradient of {other}, and that of {other} is this one"
+        yield "returned-exchanged", words, lambda o, n=other: o.auto[n] if o.matches(n, o.auto[name]) else np.nan
 
 
 def unknown(unit: Unit, observations: list[Observation], names: list[str], together: bool) -> list[Finding]:

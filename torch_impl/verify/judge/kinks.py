@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from torch_impl.verify.mistakes.catalogue import CATALOGUE
+from torch_impl.verify.mistakes.windows import axes_of
 from torch_impl.verify.observe.observation import tape_of
 from torch_impl.verify.report import Finding, finding
 from torch_impl.verify.tolerances import AROUND, BESIDE, HULL, JUMP
@@ -65,9 +66,14 @@ def by_convention(
         row = CATALOGUE["kink-convention"]
         made = finding(row, tensors, unit.name, formula=words[side], evidence=evidence, residual=residual)
         return side, [made]
+    # At ties as given the gradient may go to any of the maxima; autograd shares it out among them.
+    for side in ("first", "last"):
+        if all(side in s and all(o.matches(n, s[side][n]) for n in differing[o.probe])
+               for o, s in zip(observations, sides, strict=True)):  # fmt: skip
+            return "hull", []
     # Ties that the probe made itself: between neighbours in a pooling window, where any choice is a subgradient.
     only_at_kinks = all(o.probe == "at the kinks" for o in observations)
-    if only_at_kinks and not any(sides):
+    if only_at_kinks and not any("below" in s for s in sides):
         return "hull", []
     if only_at_kinks and all(_within_hull(o, reference, n, rng) for o in observations for n in differing[o.probe]):
         return "hull", []
@@ -100,7 +106,10 @@ def _one_sided(observation: Observation, reference: Reference) -> dict[str, Inpu
             factor = torch.where(jump, slope, here)
             rules[side][v] = [lambda _, g, u=u, factor=factor: [(u, g * factor)]]
     if not rules["below"]:
-        return {}
+        rules = {}
+    maxima = [v for v in tape.nodes if packet_of(v) is aten.amax and v in tape.variable]
+    for side in ("first", "last") if maxima else ():
+        rules[side] = {**rules.get("below", {}), **{v: [_to_one(v, side)] for v in maxima}}
     found = {}
     for side, chosen in rules.items():
         arrived = tape.backward(observation.seeds(), chosen)
@@ -109,6 +118,27 @@ def _one_sided(observation: Observation, reference: Reference) -> dict[str, Inpu
             for n, leaf in tape.leaves.items()
         }
     return found
+
+
+def _to_one(node: Node, which: str) -> Any:
+    """The rule of a maximum whose gradient goes to the first or the last of the elements that share it."""
+    (x,) = node.all_input_nodes
+
+    def rule(tape: Tape, g: torch.Tensor) -> list[tuple[Node, torch.Tensor]]:
+        value = tape.values[x]
+        axes = axes_of(node, value)
+        most = value.amax(dim=axes, keepdim=True)
+        # The elements that one maximum is of in a row of their own, in the order of the array.
+        order = [a for a in range(value.ndim) if a not in axes] + sorted(axes)
+        at = (value == most).permute(order)
+        rows = at.reshape(most.numel(), -1).int()
+        rows = rows if which == "first" else rows.flip(1)
+        rows = rows * (rows.cumsum(1) == 1)
+        rows = rows if which == "first" else rows.flip(1)
+        inverse = torch.argsort(torch.tensor(order)).tolist()
+        return [(x, rows.reshape(at.shape).permute(inverse) * g.reshape(most.shape))]
+
+    return rule
 
 
 def _smooth_after_all(tape: Tape, rules: dict[str, dict[Any, list[Any]]]) -> Iterator[Any]:

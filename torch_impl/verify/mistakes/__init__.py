@@ -3,3 +3,4 @@
 # ruff: noqa: F401, I001
 from torch_impl.verify.mistakes import activations, dropout, factors, indices, losses, normalisation, optimizers
 from torch_impl.verify.mistakes import penalties, products, shapes, softmax, state
+from torch_impl.verify.mistakes import axes, returned, windows

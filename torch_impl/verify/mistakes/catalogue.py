@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch.utils._pytree import tree_map
 
+from torch_impl.verify.mistakes.parts import carried
 from torch_impl.verify.mistakes.sites import Sites
 from torch_impl.verify.observe.observation import Observation
 from torch_impl.verify.trace.tape import Node, Tape, line
@@ -64,6 +65,10 @@ class Here:
     def slope(self, u: Node, v: Node, at: torch.Tensor | None = None) -> torch.Tensor:
         """f′ for the elementwise v = f(u), at u or at another array."""
         return self.tape.derivative(self.node(u), self.node(v), at)
+
+    def along(self, path: Sequence[Node], value: torch.Tensor) -> torch.Tensor:
+        """What the nodes of a path make of a value, one after another."""
+        return carried(self.tape, [self.node(n) for n in path], value)
 
     def only(self, node: Node, to: Node, g: torch.Tensor) -> dict[Node, torch.Tensor]:
         """What a gradient arriving at ``node`` sends on to one of its arguments, by that argument."""

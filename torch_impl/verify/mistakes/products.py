@@ -21,7 +21,8 @@ def updated_weights(sites: Sites) -> Hypotheses:
         groups.setdefault((product.parameter, ""), []).append(product)
     for products in {tuple(products): products for products in groups.values()}.values():
         name_of = lambda cs, _, name=products[0].parameter: _name_rate(cs, name)  # noqa: E731
-        yield Hypothesis({p.node: _through_updated(p) for p in products}, rank=1, name_of=name_of)
+        updated = {p.node: through(p, lambda here, dW, w=p.weight: here[w] - here.c * dW[w]) for p in products}
+        yield Hypothesis(updated, rank=1, name_of=name_of)
 
 
 def _name_rate(cs: Sequence[float], name: str) -> Named | None:
@@ -31,13 +32,13 @@ def _name_rate(cs: Sequence[float], name: str) -> Named | None:
     return "updated-weights", f"{words}, δ the gradient that arrives"
 
 
-def _through_updated(site: Product) -> Rule:
-    """The rule of a product: its other operand's gradient is taken with the weights W − c dW."""
+def through(site: Product, weights: Callable[[Here, dict[Node, torch.Tensor]], torch.Tensor]) -> Rule:
+    """The rule of a product: its other operand's gradient is taken with other weights, perhaps made of their own."""
 
     def rule(here: Here, g: torch.Tensor) -> dict[Node, torch.Tensor]:
         sent = here.only(site.node, site.weight, g)
         x = here[site.other].detach().requires_grad_()
-        out = here.run(site.node, {site.other: x, site.weight: here[site.weight] - here.c * sent[site.weight]})
+        out = here.run(site.node, {site.other: x, site.weight: weights(here, sent)})
         return {site.other: torch.autograd.grad(out, x, g)[0], **sent}
 
     return rule

@@ -1,7 +1,9 @@
 """Shapes: a gradient transposed, in another shape, or not summed over the axes of a broadcast."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,14 +43,15 @@ def _through_transposed(here: Here, g: torch.Tensor, p: Product) -> dict[Node, t
 def shape_only(sites: Sites) -> Hypotheses:
     """The right values with axes of length one too many or too few, or flat."""
     for name, leaf in sites.leaves.items():
-
-        def reshaped(here: Here, g: torch.Tensor, name: str = name) -> torch.Tensor:
-            shape = np.shape(here.observation.hand[name])
-            alike = [n for n in shape if n > 1] == [n for n in g.shape if n > 1]
-            return g.reshape(shape) if alike or shape == (g.numel(),) else g
-
+        rule = lambda here, g, n=name: reshaped(g, np.shape(here.observation.hand[n]))  # noqa: E731
         words = f"h holds a's values, a has shape {tuple(sites.values[leaf].shape)}"
-        yield Hypothesis({leaf: reshaped}, words, sites.titles[leaf], -1)
+        yield Hypothesis({leaf: rule}, words, sites.titles[leaf], -1)
+
+
+def reshaped(g: Any, shape: tuple[int, ...]) -> Any:
+    """The gradient in another shape, where that is flat or has the same axes beside those of length one."""
+    alike = [n for n in shape if n > 1] == [n for n in g.shape if n > 1]
+    return g.reshape(shape) if alike or shape == (math.prod(g.shape),) else g
 
 
 @mistake("bias-not-summed",

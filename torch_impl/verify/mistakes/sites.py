@@ -3,18 +3,23 @@
 import itertools
 import math
 from collections import namedtuple
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import cached_property
+from typing import Any
 
 import torch
 
 from torch_impl.verify.tolerances import BESIDE, CENTRED, JUMP, SCALED
-from torch_impl.verify.trace.tape import Node, Tape, packet_of, reshapes, same
+from torch_impl.verify.trace.tape import RESHAPES, Node, Tape, packet_of, reshapes, same
 from torch_impl.verify.units.unit import Unit
 
 aten = torch.ops.aten
 LONG = 300  # nodes; in a longer tape, as an unrolled loop makes it, what one line does is looked for as a whole
 PRODUCTS = (aten.mm, aten.bmm, aten.mv, aten.dot)
+WEIGHS = (*PRODUCTS, aten.mul, aten.convolution)
+TAKES = (aten.slice, aten.select, aten.unfold)  # a part of an array, or all windows of it
+PUTS = (aten.constant_pad_nd, aten.slice_scatter, aten.select_scatter)  # an array into a larger one
+MOVES = RESHAPES | {*TAKES, aten.flip, aten._unsafe_view}
 _CLIPS = (aten.clamp, aten.clip, aten.clamp_min, aten.clamp_max, aten.maximum, aten.minimum)
 _GATHERS = (aten.index, aten.index_select, aten.embedding, aten.gather, aten.take)
 _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -97,16 +102,23 @@ class Sites:
         found = [
             Product(node, weight, other, self.parameter(weight))
             for node in self.calls
-            if packet_of(node) in (*PRODUCTS, aten.mul) and len(node.all_input_nodes) == 2
+            if packet_of(node) in WEIGHS and len(node.all_input_nodes) == 2
             for weight, other in itertools.permutations(node.all_input_nodes)
         ]
         return [p for p in found if p.parameter and p.other in self.variable and not self.parameter(p.other)]
 
     def parameter(self, node: Node) -> str:
         """The parameter that a node is, perhaps reshaped or a part of it; "" if it is none."""
-        while node.all_input_nodes and (reshapes(node) or packet_of(node) in (aten.select, aten.slice)):
-            node = node.all_input_nodes[0]
-        return next((n for n in self.parameters if self.leaves[n] is node), "")
+        whole = self.path(node, MOVES)[0]
+        return next((n for n in self.parameters if self.leaves[n] is whole), "")
+
+    def path(self, node: Node, through: Container[Any]) -> tuple[Node, list[Node]]:
+        """The array that some operations, one after another, make a node of; and those operations, the first first."""
+        path: list[Node] = []
+        while node.all_input_nodes and packet_of(node) in through:
+            path.insert(0, node)
+            node = node.all_input_nodes[0] if packet_of(node) not in PUTS[1:] else node.args[1]
+        return node, path
 
     @cached_property
     def broadcasts(self) -> list[Broadcast]:
@@ -131,7 +143,7 @@ class Sites:
             value = self.values[p]
             if value.numel() < 2 or value.ndim == 0 or reshapes(p) or bool((value < 0).any()):
                 continue
-            for axis in (a for a in (value.ndim - 1, 0) if value.shape[a] > 1):
+            for axis in (a for a in reversed(range(value.ndim)) if value.shape[a] > 1):
                 if same(total := value.sum(dim=axis), torch.ones_like(total)):
                     before = self.tape.ancestors(p)
                     alike = (z for z in self.nodes if z in before and self.values[z].shape == value.shape)

@@ -29,7 +29,7 @@ aten = torch.ops.aten
 _PASSES_ON = {
     aten.view, aten.clone, aten.alias, aten.lift_fresh_copy, aten.expand, aten.to, aten._to_copy, aten.detach,
 }  # fmt: skip
-_RESHAPES = _PASSES_ON | {aten.unsqueeze, aten.squeeze, aten.permute, aten.t, aten.transpose}
+RESHAPES = _PASSES_ON | {aten.unsqueeze, aten.squeeze, aten.permute, aten.t, aten.transpose}
 # What takes the shape of its input and none of its values.
 _CONSTANT = {
     aten.detach, aten.zero, aten.fill, aten.zeros_like, aten.ones_like, aten.full_like, aten.empty_like, aten.new_zeros,
@@ -251,7 +251,7 @@ def packet_of(node: Node) -> Any:
 
 def reshapes(node: Node) -> bool:
     """Whether a node only moves elements, or repeats them."""
-    return node.op == "call_function" and packet_of(node) in _RESHAPES
+    return node.op == "call_function" and packet_of(node) in RESHAPES
 
 
 def line(node: Node) -> str:
