@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.verify import planted_gradients, planted_parts, planted_places  # noqa: F401  they register their plants
+from tests.verify import planted_derivatives, planted_sequences  # noqa: F401
 from tests.verify.planting import PLANTS
 from torch_impl.verify import CATALOGUE, check
 
