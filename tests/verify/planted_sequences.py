@@ -274,10 +274,10 @@ def check_heads(scale=lambda d: np.sqrt(d), first=False, biased=None, without=la
         d = q.shape[-1]
         s = (q / np.sqrt(d)) @ k.transpose(0, 1, 3, 2) if first else q @ k.transpose(0, 1, 3, 2) / np.sqrt(d)
         p = softmax(s + bias)
-        return merge(p @ v), (x, Wq, Wk, Wv, q, k, v, s, p, heads)
+        return merge(p @ v), (x, Wq, Wk, Wv, q, k, v, p, heads)
 
     def attention_backward(dout, cache):
-        x, Wq, Wk, Wv, q, k, v, s, p, heads = cache
+        x, Wq, Wk, Wv, q, k, v, p, heads = cache
         dout = split(dout, heads)
         dp, dv = dout @ v.transpose(0, 1, 3, 2), without(p).transpose(0, 1, 3, 2) @ dout
         ds = softmax_back(dp, without(p))

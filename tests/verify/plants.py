@@ -16,8 +16,14 @@ from unittest import mock
 from rich.console import Console
 from rich.table import Table
 
-from tests.verify import planted_gradients, planted_parts, planted_places  # noqa: F401  they register their plants
-from tests.verify import planted_derivatives, planted_sequences  # noqa: F401
+# They register their plants.
+from tests.verify import (  # noqa: F401
+    planted_derivatives,
+    planted_gradients,
+    planted_parts,
+    planted_places,
+    planted_sequences,
+)
 from tests.verify.planting import PLANTS
 from torch_impl.verify import CATALOGUE, check
 

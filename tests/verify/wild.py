@@ -92,7 +92,7 @@ def _():
     return verify_network(Softmax(), x=normal(5, 4))
 
 
-@wild("unknown", "softmax, the Jacobian without the upstream gradient")
+@wild("upstream-ignored", "softmax, the Jacobian without the upstream gradient")
 def _():
     def forward(z):
         p = softmax(z)
@@ -105,7 +105,7 @@ def _():
     return verify_function(forward, backward, {"z": normal(5, 4)})
 
 
-@wild("softmax-diagonal-only", "softmax over the channels of (N, C, H, W)", unnamed=True)
+@wild("softmax-diagonal-only", "softmax over the channels of (N, C, H, W)")
 def _():
     def forward(x):
         p = softmax(x, axis=1)
@@ -130,7 +130,7 @@ def _():
     return verify_network(ReLU(), x=normal(5, 4))
 
 
-@wild("unknown", "sigmoid and tanh, the derivative taken at the upstream gradient")
+@wild("upstream-ignored", "sigmoid and tanh, the derivative taken at the upstream gradient")
 def _():
     def backward(dout, out):
         return dout * (1 - dout)
@@ -138,12 +138,12 @@ def _():
     return verify_function(lambda x: sigmoid(x), backward, {"x": normal(5, 4)})
 
 
-@wild("unknown", "tanh, its derivative tanh itself")
+@wild("function-for-derivative", "tanh, its derivative tanh itself")
 def _():
     return verify_derivative(np.tanh, lambda x: np.tanh(x), normal(5, 4))
 
 
-@wild("unknown", "GELU by tanh, with the derivative of the exact one")
+@wild("function-for-derivative", "GELU by tanh, with the derivative of the exact one")
 def _():
     def gelu(x):
         return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
@@ -263,7 +263,7 @@ def _():
     return verify_classifier(Twice())
 
 
-@wild("activation-derivative-missing", "a hidden layer's bias, from the gradient after the activation", unnamed=True)
+@wild("leaf-before-activation", "a hidden layer's bias, from the gradient after the activation")
 def _():
     class BiasAfter(Classifier):
         def bias(self, dh, da):
@@ -283,7 +283,7 @@ def _():
     return verify_function(loss, gradient, {"y": softmax(normal(5, 3)), "p": softmax(normal(5, 3, seed=1))})
 
 
-@wild("unknown", "squared error of normalised predictions, the quotient's second term left out")
+@wild("jacobian-diagonal-only", "squared error of normalised predictions, the quotient's second term left out")
 def _():
     def loss(p, y):
         q = p / p.sum(axis=1, keepdims=True)
@@ -420,7 +420,7 @@ def _():
     )
 
 
-@wild("unknown", "layer norm, γ outside the sums")
+@wild("scale-outside", "layer norm, γ outside the sums")
 def _():
     def forward(x, gamma, beta):
         sigma = np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
@@ -494,12 +494,12 @@ def _():
     return verify_rnn(carried=lambda da, Wh: da @ Wh)
 
 
-@wild("unknown", "an RNN, the terms of later steps left out")
+@wild("carry-lost", "an RNN, the terms of later steps left out")
 def _():
     return verify_rnn(kept=np.zeros_like)
 
 
-@wild("unknown", "an RNN, not carried back in time and one step left out")
+@wild("carry-lost", "an RNN, not carried back in time and one step left out")
 def _():
     return verify_rnn(kept=np.zeros_like, first=1)
 
@@ -545,16 +545,16 @@ def verify_lstm(upstream=lambda t, steps, dout: dout if t == steps - 1 else 0, c
     return verify_function(forward, backward, {"x": normal(3, 2, 2), "W": normal(5, 12, seed=1, scale=0.5)})
 
 
-@wild("unknown", "an LSTM, the cell's carried gradient goes through tanh′")
+@wild("carry-lost", "an LSTM, the cell's carried gradient goes through tanh′")
 def _():
     return verify_lstm(carry="after tanh")
 
 
-@wild("unknown", "an LSTM, the carried gradients are not handed on")
+@wild("carry-lost", "an LSTM, the carried gradients are not handed on")
 def _():
     return verify_lstm(carry="not handed on")
 
 
-@wild("unknown", "an LSTM, the upstream gradient of the last state added at every step")
+@wild("carry-lost", "an LSTM, the upstream gradient of the last state added at every step")
 def _():
     return verify_lstm(upstream=lambda t, steps, dout: dout)

@@ -10,7 +10,7 @@ from torch_impl.verify.mistakes.catalogue import CATALOGUE
 from torch_impl.verify.observe.observation import call_backward
 from torch_impl.verify.report import UNKNOWN, Finding, finding
 from torch_impl.verify.tolerances import RATIO
-from torch_impl.verify.units.unit import UserCodeError, own
+from torch_impl.verify.units.unit import UserCodeError, float_arrays, own
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,14 +39,17 @@ def not_linear(unit: Unit, inputs: Inputs, base: Observation, findings: list[Fin
 
 
 def _apart(unit: Unit, inputs: Inputs, base: Observation) -> dict[str, float]:
-    """How far h(g + k) and h(g) + h(k) are apart, relative; nothing where a second call gives something else."""
+    """How far h(g + k) and h(g) + h(k) are apart, relative; nothing where state takes part."""
     rng = np.random.default_rng(3)
     g = base.upstream
     k = tuple(np.asarray(rng.standard_normal(np.shape(u)), np.asarray(u).dtype) for u in g)
 
     def h(upstream: Sequence[Any]) -> dict[str, Any]:
         mine = own(inputs)
-        return call_backward(unit, tuple(upstream), mine, unit.forward(mine)[1])
+        found = call_backward(unit, tuple(upstream), mine, unit.forward(mine)[1])
+        if any(not np.array_equal(a, inputs[n], equal_nan=True) for n, a in float_arrays(mine).items()):
+            raise UserCodeError("it changes its inputs, which is another fault")
+        return found
 
     try:
         both, one, other, again = h([a + b for a, b in zip(g, k, strict=True)]), h(g), h(k), h(g)

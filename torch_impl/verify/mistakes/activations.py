@@ -23,7 +23,7 @@ BY_OUTPUT: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = {
 
 _RELATIVES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gelu by tanh": lambda z: torch.nn.functional.gelu(z, approximate="tanh"),
-    "elu": torch.nn.functional.elu, "arctan": torch.atan, "sine": torch.sin, "cosine": torch.cos,
+    "ELU with α = 1": torch.nn.functional.elu, "arctan": torch.atan, "sine": torch.sin, "cosine": torch.cos,
 }  # fmt: skip
 
 mistake(
@@ -79,15 +79,15 @@ def wrong_argument(sites: Sites) -> Hypotheses:
 def another_function(sites: Sites) -> Hypotheses:
     """f itself, and f′ of other activations, as a function of z or of the output."""
     for site in sites.elementwise:
-        yield _slope_is(site, lambda here, s=site: here[s.v], f"dz = dy f(z); {RIGHT}", LATE)
+        yield _slope_is(site, lambda here, s=site: here[s.v], f"dz = dy f(z); {RIGHT}", LATE + 1)
         for name, f in (ACTIVATIONS | _RELATIVES).items():
-            if name != site.name:
+            if name not in (site.name, "exp", "softplus"):  # e^z and σ(z) stand in many a wrong formula
                 said = f"dz = dy g′(z), g = {name}; {RIGHT}"
-                yield _slope_is(site, lambda here, f=f, s=site: _slope(f, here[s.u]), said, LATE)
+                yield _slope_is(site, lambda here, f=f, s=site: _slope(f, here[s.u]), said, LATE + 1)
         for name, (words, of) in BY_OUTPUT.items():
             if name != site.name:
                 said = f"dz = dy g′, g′ = {words} of {name}, with y = f(z); {RIGHT}"
-                yield _slope_is(site, lambda here, of=of, s=site: of(here[s.v]), said, LATE)
+                yield _slope_is(site, lambda here, of=of, s=site: of(here[s.v]), said, LATE + 1)
 
 
 def _slope(f: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor) -> torch.Tensor:

@@ -140,7 +140,7 @@ class Sites:
             value = self.values[p]
             if value.numel() < 2 or value.ndim == 0 or reshapes(p) or bool((value < 0).any()):
                 continue
-            for axis in (a for a in (value.ndim - 1, 0) if value.shape[a] > 1):
+            for axis in (a for a in (value.ndim - 1, *range(value.ndim - 1)) if value.shape[a] > 1):
                 if same(total := value.sum(dim=axis), torch.ones_like(total)):
                     before = self.tape.ancestors(p)
                     alike = (z for z in self.nodes if z in before and self.values[z].shape == value.shape)

@@ -8,8 +8,11 @@ from torch_impl.verify.trace.tape import line
 RIGHT = "should be dz = dy f′(z), dy the gradient that arrives"
 
 
-@mistake("upstream-ignored", "backward does not use its upstream gradient, or not linearly",
-         "Multiply by the gradient that arrives, and evaluate f′ at the values of the forward pass.")  # fmt: skip
+@mistake(
+    "upstream-ignored",
+    "backward does not use its upstream gradient, or not linearly",
+    "Let what arrives stand in every gradient once, as a factor: f′, masks and weights are those of the forward.",
+)
 def upstream_ignored(sites: Sites) -> Hypotheses:
     """Ones in the place of what arrives, at an output or at f; nothing for one of several outputs; f′ of it."""
     if not sites.unit.takes_upstream:
