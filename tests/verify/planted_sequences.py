@@ -169,6 +169,50 @@ plant("upstream-ignored", "one step of an LSTM, the cell's gradient left out")(
 )
 
 
+def check_split(df=lambda dc, g, c: dc * c, da=lambda di, df, dg, do: (di, df, dg, do), back=lambda dc, f: dc * f):
+    """An LSTM in one function, its gates in columns and split by NumPy: x (steps, in, batch), every state given."""
+
+    def cell_forward(x, h, c, Wx, Wh, b):
+        hs, kept = [], []
+        for xt in x:
+            before, (ai, af, ag, ao) = (h, c), np.split(Wx @ xt + Wh @ h + b, 4)
+            i, f, g, o = sigmoid(ai), sigmoid(af), np.tanh(ag), sigmoid(ao)
+            c = f * c + i * g
+            h = o * np.tanh(c)
+            kept.append((xt, before, i, f, g, o, c))
+            hs.append(h)
+        return np.stack(hs), (kept, Wx, Wh)
+
+    def cell_backward(dout, cache):
+        kept, Wx, Wh = cache
+        dxs, dWx, dWh, db, dh, dc = [], 0, 0, 0, 0, 0
+        for t in reversed(range(len(dout))):
+            xt, (h, c), i, f, g, o, c_next = kept[t]
+            dh = dh + dout[t]
+            tc = np.tanh(c_next)
+            dct = dc + dh * o * (1 - tc * tc)
+            parts = dct * g * i * (1 - i), df(dct, g, c) * f * (1 - f), dct * i * (1 - g * g), dh * tc * o * (1 - o)
+            d = np.concatenate(da(*parts))
+            dxs.insert(0, Wx.T @ d)
+            dWx, dWh, db = dWx + d @ xt.T, dWh + d @ h.T, db + d.sum(axis=1, keepdims=True)
+            dh, dc = Wh.T @ d, back(dct, f)
+        return np.stack(dxs), dh, dc, dWx, dWh, db
+
+    arrays = draw(x=(4, 5, 7), h=(3, 7), c=(3, 7), Wx=(12, 5), Wh=(12, 3), b=(12, 1))
+    return verify_function(cell_forward, cell_backward, **arrays)
+
+
+plant("carry-lost", "an LSTM of columns, the cell's gradient without the forget gate")(
+    lambda: check_split(back=lambda dc, f: dc)
+)
+plant("carry-lost", "an LSTM of columns, the cell's gradient not handed on")(
+    lambda: check_split(back=lambda dc, f: 0 * dc)
+)
+plant("gates-exchanged", "an LSTM of columns, the blocks of g and o exchanged")(
+    lambda: check_split(da=lambda di, df, dg, do: (di, df, do, dg))
+)
+
+
 # --- a GRU, a matrix for each gate ------------------------------------------------------------------------------------
 
 
@@ -212,6 +256,7 @@ plant("gates-exchanged", "a GRU, r's derivative at z")(
 )
 plant("gates-exchanged", "one step of a GRU, dz and dr exchanged")(lambda: check_gru(lambda dz, dr: (dr, dz), steps=1))
 CORRECT |= {"RNN of all states": check_states, "LSTM": check_lstm, "one step of an LSTM": check_lstm_step,
+            "LSTM of columns": check_split,
             "LSTM of all states": partial(check_lstm, last_only=False), "GRU by time": check_gru}  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def not_linear(unit: Unit, inputs: Inputs, base: Observation, findings: list[Fin
     worst = max(value for value in apart.values() if np.isfinite(value))
     made = finding(
         CATALOGUE["upstream-ignored"], titles, unit.name,
-        formula="h(g + k) ≠ h(g) + h(k), g and k two upstream gradients; a gradient is linear in what arrives",
+        formula="h(g + k) is not h(g) + h(k), h your gradient, g and k what arrives; should be linear in that",
         evidence=f"for two random ones the two sides are apart by {worst:.1e} of the largest element",
     )  # fmt: skip
     return [made, *rest]

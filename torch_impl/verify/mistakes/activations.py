@@ -23,8 +23,9 @@ BY_OUTPUT: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = {
 
 _RELATIVES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gelu by tanh": lambda z: torch.nn.functional.gelu(z, approximate="tanh"),
-    "ELU with α = 1": torch.nn.functional.elu, "arctan": torch.atan, "sine": torch.sin, "cosine": torch.cos,
-}  # fmt: skip
+    "ELU with α = 1": torch.nn.functional.elu,
+}
+_RARE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"sine": torch.sin, "cosine": torch.cos}
 
 mistake(
     "kink-convention",
@@ -80,7 +81,8 @@ def another_function(sites: Sites) -> Hypotheses:
     """f itself, and f′ of other activations, as a function of z or of the output."""
     for site in sites.elementwise:
         yield _slope_is(site, lambda here, s=site: here[s.v], f"dz = dy f(z); {RIGHT}", LATE + 1)
-        for name, f in (ACTIVATIONS | _RELATIVES).items():
+        others = ACTIVATIONS | _RELATIVES | ({} if site.name else _RARE)
+        for name, f in others.items():
             if name not in (site.name, "exp", "softplus"):  # e^z and σ(z) stand in many a wrong formula
                 said = f"dz = dy g′(z), g = {name}; {RIGHT}"
                 yield _slope_is(site, lambda here, f=f, s=site: _slope(f, here[s.u]), said, LATE + 1)

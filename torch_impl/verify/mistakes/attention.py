@@ -9,8 +9,8 @@ from torch_impl.verify.mistakes.sites import PRODUCTS, Mask, Sites, aten
 from torch_impl.verify.tolerances import SAME
 from torch_impl.verify.trace.tape import Node, packet_of, reshapes
 
-# p = softmax(z) over an axis; z is made of the scores that ``product`` gives by the nodes of ``path``.
-Attention = namedtuple("Attention", "z p axis product path")
+# p = softmax(t) over an axis; t is made of the scores that ``product`` gives by the nodes of ``path``.
+Attention = namedtuple("Attention", "t p axis product path")
 _MASKS = (aten.where, aten.masked_fill, aten.index_put)
 _ON_THE_WAY = (aten.mul, aten.div, aten.add, aten.sub, *_MASKS)
 
@@ -23,7 +23,7 @@ def scale_left_out(sites: Sites) -> Hypotheses:
         d = sites.values[a.product.all_input_nodes[0]].shape[-1]
         operands = [node for operand in a.product.all_input_nodes for node in _way_back(sites, operand)]
         for node in (n for n in (*a.path, *operands) if abs(sites.factor(n) - d**-0.5) < SAME):
-            said, s = "ds = dz; should be ds = dz / √d, z = q kᵀ / √d, d the length of q", _from(sites, node)
+            said, s = "ds = dt; should be ds = dt / √d, t = q kᵀ / √d, d the length of q", _from(sites, node)
             yield Hypothesis({node: lambda here, g, s=s: {s: g}}, said, rank=-1)
 
 
@@ -31,18 +31,18 @@ def scale_left_out(sites: Sites) -> Hypotheses:
          "Use the masked probabilities in the backward pass, and no gradient where the forward masks.")  # fmt: skip
 def mask_left_out(sites: Sites) -> Hypotheses:
     """The gradient goes through the mask; or the probabilities are those without it, for the scores or everywhere."""
-    words = "s the scores, z the masked ones, p = softmax(z)"
+    words = "s the scores, t the masked ones, p = softmax(t)"
     for a in _attentions(sites):
         for node in (n for n in a.path if packet_of(n) in _MASKS or _adds_array(sites, n)):
             s = _from(sites, node)
-            said, k = f"ds = dz; should be 0 where it masks, {words}", node.args.index(s)
+            said, k = f"ds = dt; should be 0 where it masks, {words}", node.args.index(s)
             yield Hypothesis({node: lambda here, g, s=s: {s: g}}, said, rank=-1)
             said = f"h is that of attention without its mask, {words}"
             yield Hypothesis({}, said, rank=-1, targets={node: lambda *args, k=k, **_: args[k]})
-            said = f"the backward's p is softmax(s); should be softmax(z), {words}"
+            said = f"the backward's p is softmax(s); should be softmax(t), {words}"
             yield Hypothesis({a.p: lambda here, g, a=a, s=s: _softmax_back(here, g, a, s)}, said, rank=-1)
     for mask in attention_masks(sites):
-        said = "the gradient is not masked; should be dy m, m the mask"
+        said = "the gradient is not masked; should be 0 where the forward's is"
         yield Hypothesis({mask.v: lambda here, g, u=mask.u: {u: g}}, said, rank=-1)
 
 

@@ -32,11 +32,11 @@ def diagonal_only(sites: Sites) -> Hypotheses:
     for c in _couplings(sites):
         if c.y in softmaxes:
             continue
-        said = "dx = dy ∂y_i/∂x_i, each element by itself; should be Σ_k dy_k ∂y_k/∂x_i"
+        said = "dx = dy times the Jacobian's diagonal; should be dy times the whole Jacobian"
         yield Hypothesis({c.y: lambda here, g, c=c: {c.x: g * _diagonal(here, c)}}, said, line(c.y), LATE)
         if c.y not in normals:
             nothing = dict.fromkeys(c.sums, lambda here, g: 0 * g)
-            said = "the sum over the row is taken for a constant; should be Σ_k dy_k ∂y_k/∂x_i"
+            said = "the sum over the row is taken for a constant, and depends on every element of it"
             yield Hypothesis(nothing, said, line(c.y), LATE)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from torch_impl.verify.mistakes.catalogue import LATE, Here, Hypotheses, Hypothesis, Rule, mistake
 from torch_impl.verify.mistakes.sites import Elementwise, Sites, aten
-from torch_impl.verify.trace.tape import Node, line, packet_of, reshapes, same
+from torch_impl.verify.trace.tape import Node, add_to, line, packet_of, reshapes, same
 
 # A state that ``reader`` of the next step reads as ``argument``; of the first step, what stands there before the loop.
 Carry = namedtuple("Carry", "state reader argument")
@@ -21,7 +21,7 @@ _TO = "what comes from step t + 1"
 
 @mistake(
     "carry-lost",
-    "the gradient is not carried back from each step to the one before it, or to the wrong place there",
+    "the gradient is not carried back from each step to the one before it, or is added there at the wrong place",
     "Hand every state's gradient on: add dh_prev and dc_prev of step t to dh and dc of step t − 1, before its f′.",
 )
 def carry_lost(sites: Sites) -> Hypotheses:
@@ -32,7 +32,10 @@ def carry_lost(sites: Sites) -> Hypotheses:
         states.setdefault(state, []).extend(found)
     every = [c for found in states.values() for c in found]
     for cut in {tuple(found): None for found in [*states.values(), *loop.carries.values(), every] if found}:
-        said, place = f"nothing goes back from step t + 1 to step t; should be {_TO} beside dy_t", line(cut[0].reader)
+        said, place = (
+            "nothing goes back from step t + 1 to step t; should be added to what arrives there",
+            line(cut[0].reader),
+        )
         yield Hypothesis(_cut(cut), said, place)
         yield Hypothesis(_cut([*cut, *loop.first(cut)]), f"{said}, and to the first state", place)
     if every:
@@ -67,8 +70,7 @@ def _moved(carries: list[Carry], to: Elsewhere) -> dict[Node, Rule]:
         sent = here.sends(mine[0].reader, g)
         for c in mine:
             if c.argument in sent:
-                node, gradient = to(here, c, sent.pop(c.argument), g)
-                sent[node] = sent[node] + gradient if node in sent else gradient
+                add_to(sent, *to(here, c, sent.pop(c.argument), g))
         return sent
 
     readers = {c.reader: [d for d in carries if d.reader is c.reader] for c in carries}
@@ -185,7 +187,7 @@ def _exchanged(here: Here, g: torch.Tensor, first: Node, second: Node) -> dict[N
     """Each node's gradient goes on from the other."""
     sent = here.back(second, g, first)
     for node, more in here.sends(first, here.kept[second]).items() if second in here.kept else ():
-        sent[node] = sent[node] + more if node in sent else more
+        add_to(sent, node, more)
     return sent
 
 
