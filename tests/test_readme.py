@@ -49,7 +49,7 @@ def test_what_contributings_diff_stands_beside_is_there():
 
 def test_the_verifiers_examples_print_what_they_say(tmp_path):
     # One interpreter for all, since each would import torch anew.
-    assert len(VERIFIER_EXAMPLES) == 12
+    assert len(VERIFIER_EXAMPLES) == 13
     marked = "".join(
         f"print('@@@')\nexec(compile(open('{i}/example.py').read(), 'example.py', 'exec'), {{'__name__': 'example'}})\n"
         for i in range(len(VERIFIER_EXAMPLES))

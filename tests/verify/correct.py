@@ -19,6 +19,7 @@ from rich.table import Table
 
 import scratch
 from experiments.verifiable import verify_scratch
+from tests.verify import planted_derivatives, planted_sequences  # noqa: F401  they add to CORRECT
 from tests.verify.course import CASES
 from tests.verify.planted_places import CORRECT
 from torch_impl.verify import verify_network
