@@ -19,7 +19,12 @@ from rich.table import Table
 
 import scratch
 from experiments.verifiable import verify_scratch
-from tests.verify import planted_axes, planted_windows  # noqa: F401  they add to CORRECT
+from tests.verify import (  # noqa: F401  they add to CORRECT
+    planted_axes,
+    planted_derivatives,
+    planted_sequences,
+    planted_windows,
+)
 from tests.verify.course import CASES
 from tests.verify.planted_places import CORRECT
 from torch_impl.verify import verify_network

@@ -53,6 +53,7 @@ class Owner:
     report: Callable[[Any], Report]
     outcome: Callable[[Any], tuple[list[Any], list[Any]]]  # the forward's values, and the gradients or the steps
     fresh: Callable[[Any], list[Any]]  # those of other inputs, of other sizes, at kinks: what a repair is judged by
+    linear: Callable[[Any], bool] = lambda _: True  # in its upstream gradient
 
     @contextlib.contextmanager
     def running(self, function: Any) -> Iterator[Any]:
@@ -103,6 +104,7 @@ class Result:
     right: bool = False
     said: str = ""  # of the lines and of the repair
     seconds: float = 0.0
+    linear: bool = True
 
     @property
     def is_bad(self) -> bool:
@@ -164,6 +166,7 @@ def judge(mutant: Mutant, seconds: float = 0.0) -> Result:
             said = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
             return replace(result, status="CRASH", said=said)
         took, file = time.perf_counter() - start, function.__code__.co_filename
+        result = replace(result, linear=owner.linear(subject))
     mistakes = tuple(f.mistake for f in report.findings)
     found = bool(mistakes) or not report.ok
     status = {"equivalent": ("equivalent", "FALSE ALARM"), "wrong": ("MISSED", "found")}[status][found]

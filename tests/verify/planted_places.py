@@ -238,7 +238,7 @@ def check_temperature(divisor=lambda T: T):
     return verify_function(tempered, None, **draw(x=(7, 5), W=(5, 3)), T=np.array(1.7))
 
 
-plant("wrong-divisor", "1/√d left out of attention")(lambda: check_scaled_attention(lambda d: 1.0))
+plant("attention-scale", "plain attention")(lambda: check_scaled_attention(lambda d: 1.0))
 plant("wrong-divisor", "1/T of a mean over time left out")(lambda: check_time_mean(lambda x: 1))
 plant("constant-factor", "1/T of a softmax with temperature T left out")(lambda: check_temperature(lambda T: 1))
 CORRECT |= {

@@ -16,7 +16,16 @@ from unittest import mock
 from rich.console import Console
 from rich.table import Table
 
-from tests.verify import planted_axes, planted_gradients, planted_parts, planted_places, planted_windows  # noqa: F401  they register their plants
+# They register their plants.
+from tests.verify import (  # noqa: F401
+    planted_axes,
+    planted_derivatives,
+    planted_gradients,
+    planted_parts,
+    planted_places,
+    planted_sequences,
+    planted_windows,
+)
 from tests.verify.planting import PLANTS
 from torch_impl.verify import CATALOGUE, check
 

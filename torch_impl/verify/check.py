@@ -14,6 +14,7 @@ from torch_impl.verify.judge.guards import guarded, softened
 from torch_impl.verify.judge.kinks import by_convention
 from torch_impl.verify.judge.single import in_float32, wrong_in_float32
 from torch_impl.verify.judge.state import added, check_repeatable, drawn_anew, remembers, resampled, watch_state
+from torch_impl.verify.judge.upstream import not_linear
 from torch_impl.verify.mend import mended
 from torch_impl.verify.observe import probes
 from torch_impl.verify.observe.observation import observe, run, tape_of
@@ -172,7 +173,7 @@ def _explained(unit: Unit, inputs: Inputs, seen: Seen, wrong: list[str]) -> list
         return [resampled(unit, base, wrong)]
     for o in seen.observations[1:]:
         o.tape = tape_of(o, seen.reference if o.unit is unit else None)
-    findings = explain(unit, seen.observations, wrong)
+    findings = not_linear(unit, inputs, base, explain(unit, seen.observations, wrong))
     if any(f.mistake == "double-softmax" for f in seen.findings):
         # A backward that goes through one of the two softmaxes alone is the same mistake seen from behind.
         same = ("loss-shortcut-misused", "activation-derivative-missing")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch_impl.verify.listing import Repair
     from torch_impl.verify.observe.observation import Observation
     from torch_impl.verify.repair.search import Case
+    from torch_impl.verify.source.functions import File
     from torch_impl.verify.units.unit import Unit
 
 Judged = tuple[bool, list[str]]  # whether all is right, and which tensors are wrong
@@ -163,19 +164,17 @@ def _with_repairs(case: Case, findings: tuple[Finding, ...], found: Blame, made:
         done += several if len(own) > 1 else [replace(each, repair=own[0]) if own else each]
     text = "beside it is another fault, which the edit shows" if done else "what is wrong, the edit shows"
     done += [replace(finding(UNKNOWN, r.tensors, case.name, text=text), repair=r) for r in left]
-    lines = iter(fault.node.lineno for fault in found.faults)
-    return tuple(_placed(each, found, next(lines, None)) if each.verdict == "wrong" else each for each in done)
+    places = iter(found.places)
+    return tuple(_placed(each, next(places, None)) if each.verdict == "wrong" else each for each in done)
 
 
-def _placed(each: Finding, found: Blame, line: int | None) -> Finding:
+def _placed(each: Finding, place: tuple[File, int] | None) -> Finding:
     """A finding with the line of the user's backward in which it began."""
     if each.repair is not None:
-        was = each.repair.before.splitlines()
-        line, file = each.repair.line, each.repair.file
-        text = was[line - 1].strip() if line <= len(was) else ""
-    elif line is not None:
-        of = found.functions[0].file
-        file, text = of.name, of.lines[line - 1].strip()
+        file, line, lines = each.repair.file, each.repair.line, each.repair.before.splitlines()
+    elif place is not None:
+        file, line, lines = place[0].name, place[1], place[0].lines
     else:
         return each
+    text = lines[line - 1].strip() if line <= len(lines) else ""
     return replace(each, blamed=f"{Path(file).name}, line {line}: {text}")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch_impl.verify.blame.watch import Step
     from torch_impl.verify.limits import Limit
     from torch_impl.verify.observe.observation import Observation
-    from torch_impl.verify.source.functions import Function
+    from torch_impl.verify.source.functions import File, Function
 
 MOST_SEEN = 3  # observations that are watched: what a value is, it is in all of them
 
@@ -53,6 +53,12 @@ class Blame:
         made = [_listing(self, function) for function in self.functions]
         telling = [{line.verdict for line in listing.lines} - {"", "unmatched"} for listing in made]
         return tuple(listing for listing, tells in zip(made, telling, strict=True) if tells)
+
+    @property
+    def places(self) -> list[tuple[File, int]]:
+        """The file and the line of each fault."""
+        homes = {node: function.file for function in self.functions for node in ast.walk(function.node)}
+        return [(homes[fault.node], fault.node.lineno) for fault in self.faults if fault.node in homes]
 
     def note_changes(self, mended: list[Step], old_line: Callable[[int], int] = lambda n: n) -> None:
         """Keep which steps are other ones in a run in which all is right, whose lines were ``old_line`` before."""

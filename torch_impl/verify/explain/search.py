@@ -40,8 +40,8 @@ def explain(unit: Unit, observations: list[Observation], wrong: list[str]) -> li
     elif todo:
         search = Search(unit, present)
         links, todo = search.follow([], backward_order(first.tape, todo), MOST_STARTS)
+        links, zero = search.with_zeros(links, backward_order(first.tape, zero))
         found = [f for link in links for f in search.findings(link)]
-        zero = backward_order(first.tape, zero)
     twice = CATALOGUE["batch-mean-twice"]
     if any(f.mistake == twice.name for f in found):
         # A bias that is averaged beside weights that are averaged: one habit, not two mistakes.
@@ -89,13 +89,14 @@ class Search:
         """What is tried at first; what is tried where that does not explain the first wrong tensor."""
         every = list(hypotheses(self.sites))
         first = self._by_line([h for h in every if h.rank < LATE])
-        return [first, [h for h in every if h.rank >= LATE], list(self._pairs(first))]
+        return [first, self._by_line([h for h in every if h.rank >= LATE]), list(self._pairs(first))]
 
     def _by_line(self, found: list[Hypothesis]) -> list[Hypothesis]:
         """Also the same mistake wherever one line runs: in every step of a loop, in every call of a function."""
         groups: dict[Any, list[Hypothesis]] = {}
         for h in found:
-            key = (h.mistake, h.formula, h.place) if h.name_of is None and h.rules and h.place else h
+            alone = h.name_of is not None or not h.rules or not h.place or h.place.endswith(EVERYWHERE)
+            key = h if alone else (h.mistake, h.formula, h.place)
             groups.setdefault(key, []).append(h)
         kept: list[Hypothesis] = []
         for members in groups.values():
@@ -127,6 +128,15 @@ class Search:
             if not best[1]:
                 break
         return best
+
+    def with_zeros(self, links: list[Link], zero: list[str]) -> tuple[list[Link], list[str]]:
+        """The links, the first one with what they make zero everywhere, and what of ``zero`` they do not."""
+        known = [(link.hypothesis, link.numbers) for link in links]
+        trials = [Trial(o, self.tape.index, known) for o in self.observations] if links and zero else []
+        made = [n for n in zero if trials and all(trial.observation.matches(n, trial.gradients[n]) for trial in trials)]
+        if made:
+            links = [replace(links[0], explained=(*links[0].explained, *made)), *links[1:]]
+        return links, [n for n in zero if n not in made]
 
     def _links(self, chain: list[Link], todo: list[str]) -> list[Link]:
         """The hypotheses that explain something of ``todo`` beside those of the chain, the best first; equals are ties.

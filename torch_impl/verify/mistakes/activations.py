@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from torch_impl.verify.mistakes.catalogue import LATE, Here, Hypotheses, Hypothesis, mistake
-from torch_impl.verify.mistakes.sites import Elementwise, Sites, aten
+from torch_impl.verify.mistakes.catalogue import LATE, Here, Hypotheses, Hypothesis, Rule, mistake
+from torch_impl.verify.mistakes.sites import ACTIVATIONS, Elementwise, Sites, aten
 from torch_impl.verify.trace.tape import Node, line, packet_of
 
 Slope = Callable[[Here], torch.Tensor]
@@ -16,10 +16,16 @@ SHORTCUT = "dz ∝ p − y, y the targets; should be dz = dL/dp · p (1 − p)"
 ON_TOP = "dz ∝ (p − y) p (1 − p), y the targets; should be dz ∝ p − y"
 
 # Derivatives as functions of the activation's *output*.
-_BY_OUTPUT: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = {
+BY_OUTPUT: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = {
     "sigmoid": ("y (1 − y)", lambda y: y * (1 - y)),
     "tanh": ("1 − y²", lambda y: 1 - y * y),
 }
+
+_RELATIVES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "gelu by tanh": lambda z: torch.nn.functional.gelu(z, approximate="tanh"),
+    "ELU with α = 1": torch.nn.functional.elu,
+}
+_RARE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"sine": torch.sin, "cosine": torch.cos}
 
 mistake(
     "kink-convention",
@@ -69,6 +75,51 @@ def wrong_argument(sites: Sites) -> Hypotheses:
         yield from _by_output(site, site.u, "z")
 
 
+@mistake("function-for-derivative", "the function, or the derivative of another one, stands in the place of f′",
+         "Multiply by the derivative of the very function that the forward computes.")  # fmt: skip
+def another_function(sites: Sites) -> Hypotheses:
+    """f itself, and f′ of other activations, as a function of z or of the output."""
+    for site in sites.elementwise:
+        yield _slope_is(site, lambda here, s=site: here[s.v], f"dz = dy f(z); {RIGHT}", LATE + 1)
+        others = ACTIVATIONS | _RELATIVES | ({} if site.name else _RARE)
+        for name, f in others.items():
+            if name not in (site.name, "exp", "softplus"):  # e^z and σ(z) stand in many a wrong formula
+                said = f"dz = dy g′(z), g = {name}; {RIGHT}"
+                yield _slope_is(site, lambda here, f=f, s=site: _slope(f, here[s.u]), said, LATE + 1)
+        for name, (words, of) in BY_OUTPUT.items():
+            if name != site.name:
+                said = f"dz = dy g′, g′ = {words} of {name}, with y = f(z); {RIGHT}"
+                yield _slope_is(site, lambda here, of=of, s=site: of(here[s.v]), said, LATE + 1)
+
+
+def _slope(f: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor) -> torch.Tensor:
+    z = z.detach().requires_grad_()
+    with torch.enable_grad():
+        return torch.autograd.grad(f(z).sum(), z)[0]
+
+
+@mistake("leaf-before-activation", "one parameter's gradient is taken on the other side of f′",
+         "Take it where the parameter stands: after the multiplication by f′, with dz, not with da.")  # fmt: skip
+def on_the_other_side(sites: Sites) -> Hypotheses:
+    """The gradient of one parameter of z, for a = f(z), from da."""
+    for u, v, *_ in sites.elementwise:
+        for node in (n for n in sites.calls if sites.values[n].shape == sites.values[v].shape):
+            own = [a for a in node.all_input_nodes if sites.parameter(a)]
+            if len(own) == 1 and (node is u or sites.adds_to(node, u)):
+                (leaf,) = own
+                rules: dict[Node, Rule] = {
+                    v: lambda here, g, v=v: _kept(here, g, v),
+                    node: lambda here, g, n=node, v=v, a=leaf: here.sends(n, g, but=a) | here.only(n, a, here.kept[v]),
+                }
+                said = f"d{sites.parameter(leaf)} is computed with da; should be with dz = da f′(z), a = f(z)"
+                yield Hypothesis(rules, said, line(node), LATE)
+
+
+def _kept(here: Here, g: torch.Tensor, node: Node) -> torch.Tensor:
+    here.kept[node] = g
+    return g
+
+
 @mistake("leaky-slope-lost", "the slope of the negative side is dropped",
          "Multiply by the negative side's slope where z < 0, not by 0.")  # fmt: skip
 def slope_lost(sites: Sites) -> Hypotheses:
@@ -95,8 +146,8 @@ def wrong_layer(sites: Sites) -> Hypotheses:
 
 def _by_output(site: Elementwise, w: Node, name: str, rank: int = 0) -> Hypotheses:
     """The formula for f′ in terms of y, with another array in the place of y."""
-    if site.name in _BY_OUTPUT:
-        words, of = _BY_OUTPUT[site.name]
+    if site.name in BY_OUTPUT:
+        words, of = BY_OUTPUT[site.name]
         said = f"f′ = {words} is computed with {name} in the place of y = f(z)"
         yield _slope_is(site, lambda here: of(here[w]), said, rank)
 

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map
 from torch_impl.verify.mistakes.parts import carried
 from torch_impl.verify.mistakes.sites import Sites
 from torch_impl.verify.observe.observation import Observation
-from torch_impl.verify.trace.tape import Node, Tape, line
+from torch_impl.verify.trace.tape import Node, Tape, add_to, line
 
 Named = tuple[str, ...]  # a mistake, the formula, and other mistakes that the numbers do not tell from it
 Rule = Callable[["Here", torch.Tensor], Any]  # the gradient that arrives → another one, or what is sent, by argument
@@ -73,6 +73,26 @@ class Here:
     def only(self, node: Node, to: Node, g: torch.Tensor) -> dict[Node, torch.Tensor]:
         """What a gradient arriving at ``node`` sends on to one of its arguments, by that argument."""
         return next(({to: sent} for a, sent in self.tape.vjp(self.node(node), g) if a is self.node(to)), {})
+
+    def sends(self, node: Node, g: Any, but: Node | None = None) -> dict[Node, Any]:
+        """What a gradient arriving at ``node`` sends on, by argument; one of them may be left out."""
+        sent = dict(self.tape.vjp(self.node(node), g))
+        return {a: sent[self.node(a)] for a in node.all_input_nodes if a is not but and self.node(a) in sent}
+
+    def back(self, node: Node, g: Any, before: Node) -> dict[Node, Any]:
+        """What a gradient arriving at ``node`` sends to the nodes that stand before another one, by each."""
+        arrived: dict[Node, Any] = {self.node(node): g}
+        for n in reversed(self.tape.nodes[self.index[before] : self.index[node] + 1]):
+            for argument, sent in self.tape.vjp(n, arrived.pop(n)) if n in arrived and n.op == "call_function" else ():
+                add_to(arrived, argument, sent)
+        nodes = [*self.index]
+        return {nodes[self.tape.index[n]]: total for n, total in arrived.items()}
+
+    def vjp(self, u: Node, v: Node, g: torch.Tensor) -> torch.Tensor:
+        """What a gradient arriving at v sends to u, by every way between the two."""
+        at = self[u].detach().requires_grad_()
+        with torch.enable_grad():
+            return torch.autograd.grad(self.tape.function(self.node(u), self.node(v), at), at, g)[0]
 
     def run(self, node: Node, values: Mapping[Node, torch.Tensor]) -> torch.Tensor:
         """What ``node`` computes with other values of some of its arguments."""

@@ -1,5 +1,6 @@
 """Dropout: its mask left out in the backward pass, drawn anew, or with another scale."""
 
+from torch_impl.verify.mistakes.attention import attention_masks
 from torch_impl.verify.mistakes.catalogue import Hypotheses, Hypothesis, mistake
 from torch_impl.verify.mistakes.sites import Sites
 
@@ -8,7 +9,8 @@ from torch_impl.verify.mistakes.sites import Sites
          "Multiply the gradient by the very mask of the forward pass.")  # fmt: skip
 def mask_missing(sites: Sites) -> Hypotheses:
     """With its scale, or without."""
-    for u, v, scale in sites.masks:
+    of_attention = attention_masks(sites)
+    for u, v, scale in (mask for mask in sites.masks if mask not in of_attention):
         yield Hypothesis({v: lambda here, g, u=u: {u: g}}, "dx = dy; should be dx = dy m, m the mask")
         said = "dx = dy / (1 − p); should be dx = dy m / (1 − p), m the mask, p the probability to drop"
         yield Hypothesis({v: lambda here, g, u=u, scale=scale: {u: g * scale}}, said)

@@ -22,7 +22,7 @@ PUTS = (aten.constant_pad_nd, aten.slice_scatter, aten.select_scatter)  # an arr
 MOVES = RESHAPES | {*TAKES, aten.flip, aten._unsafe_view}
 _CLIPS = (aten.clamp, aten.clip, aten.clamp_min, aten.clamp_max, aten.maximum, aten.minimum)
 _GATHERS = (aten.index, aten.index_select, aten.embedding, aten.gather, aten.take)
-_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu, "exp": torch.exp,
     "softplus": torch.nn.functional.softplus, "silu": torch.nn.functional.silu, "gelu": torch.nn.functional.gelu,
 }  # fmt: skip
@@ -67,7 +67,7 @@ class Sites:
             u = self.source(v)
             if u is v or u not in self.variable or reshapes(v) or v in masked or self.values[u].numel() < 2:
                 continue
-            name = next((n for n, f in _ACTIVATIONS.items() if same(self.values[v], f(self.values[u]))), "")
+            name = next((n for n, f in ACTIVATIONS.items() if same(self.values[v], f(self.values[u]))), "")
             inner = any(w in self.variable and self.source(w) is u and not reshapes(w) for w in v.users)
             # Without a name it is an activation only if it acts on something computed from data.
             if name or (u in self.from_data and not inner):
@@ -90,6 +90,15 @@ class Sites:
         for node in self.calls:
             found.setdefault(self.tape.sources(node), []).append(node)
         return found
+
+    def adds_to(self, node: Node, u: Node) -> bool:
+        """Whether u is a sum that holds what a node gives as it is."""
+        while node is not u:
+            users = self.tape.users(node)
+            if len(users) != 1 or not (packet_of(users[0]) is aten.add or reshapes(users[0])):
+                return False
+            (node,) = users
+        return True
 
     def _bends(self, u: Node, v: Node) -> bool:
         zero = torch.full_like(self.values[u], BESIDE)
@@ -198,10 +207,14 @@ class Sites:
     def _factor_after(self, v: Node) -> float:
         """The number that v is divided by or multiplied with right after, as in x * mask / (1 - p)."""
         users = [u for u in self.tape.users(v) if not reshapes(u)]
-        numbers = self._numbers(users[0]) if len(users) == 1 else []
+        return self.factor(users[0]) if len(users) == 1 else 1.0
+
+    def factor(self, node: Node) -> float:
+        """The number that a node multiplies with; 1 for one that does something else."""
+        numbers = self._numbers(node)
         if len(numbers) != 1:
             return 1.0
-        return {aten.mul: numbers[0], aten.div: 1 / numbers[0]}.get(packet_of(users[0]), 1.0)
+        return {aten.mul: numbers[0], aten.div: 1 / (numbers[0] or 1)}.get(packet_of(node), 1.0)
 
     def _numbers(self, node: Node) -> list[float]:
         """The numbers that a node is given, as such or as arrays of one element."""

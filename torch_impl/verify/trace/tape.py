@@ -27,7 +27,8 @@ aten = torch.ops.aten
 
 # What only hands its input on, in the same shape.
 _PASSES_ON = {
-    aten.view, aten.clone, aten.alias, aten.lift_fresh_copy, aten.expand, aten.to, aten._to_copy, aten.detach,
+    aten.view, aten._unsafe_view, aten.clone, aten.alias, aten.lift_fresh_copy, aten.expand, aten.to, aten._to_copy,
+    aten.detach,
 }  # fmt: skip
 RESHAPES = _PASSES_ON | {aten.unsqueeze, aten.squeeze, aten.permute, aten.t, aten.transpose}
 # What takes the shape of its input and none of its values.
@@ -159,7 +160,7 @@ class Tape:
         rules = rules or {}
         arrived: dict[Node, Any] = {}
         for node, seed in zip(self.outputs, seeds, strict=True):
-            _add(arrived, node, seed)
+            add_to(arrived, node, seed)
         for node in reversed(self.nodes):
             if node not in arrived or node not in self.variable:
                 continue
@@ -174,7 +175,7 @@ class Tape:
                 continue
             for argument, g in self.vjp(node, arrived[node]) if sent is None else sent:
                 if argument in self.variable:
-                    _add(arrived, argument, g)
+                    add_to(arrived, argument, g)
         return arrived
 
     def function(self, u: Node, v: Node, at: torch.Tensor) -> torch.Tensor:
@@ -289,7 +290,8 @@ def _is_float(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
-def _add(arrived: dict[Node, Any], node: Node, g: Any) -> None:
+def add_to(arrived: dict[Node, Any], node: Node, g: Any) -> None:
+    """Add a gradient to what has arrived at a node; of an operation with several results, to each."""
     before = arrived.get(node)
     if before is None:
         arrived[node] = g
