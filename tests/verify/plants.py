@@ -28,6 +28,7 @@ from tests.verify import (  # noqa: F401
 )
 from tests.verify.planting import PLANTS
 from torch_impl.verify import CATALOGUE, check
+from torch_impl.verify.limits import limited
 
 if TYPE_CHECKING:
     from tests.verify.planting import Plant
@@ -71,7 +72,7 @@ def main(words: list[str]) -> int:
     start, console = time.perf_counter(), Console(width=110, highlight=False)
     plants = [plant for plant in PLANTS if not words or any(word in plant.name for word in words)]
     seconds: list[float] = []
-    with explaining(seconds):
+    with explaining(seconds), limited(0):
         judged = [Judged(plant, plant.run()) for plant in plants]
     table = Table(title="Every mistake of the catalogue, planted", title_justify="left")
     for column in ("mistake", "places", "found", "named"):

@@ -160,7 +160,7 @@ def _with_repairs(case: Case, findings: tuple[Finding, ...], found: Blame, made:
     done: list[Finding] = []
     for each in findings:
         own = mine.get(id(each), [])
-        several = [replace(each, tensor=r.tensors[0], tensors=r.tensors, repair=r) for r in own]
+        several = [replace(each, tensor=(r.tensors or (each.tensor,))[0], tensors=r.tensors, repair=r) for r in own]
         done += several if len(own) > 1 else [replace(each, repair=own[0]) if own else each]
     text = "beside it is another fault, which the edit shows" if done else "what is wrong, the edit shows"
     done += [replace(finding(UNKNOWN, r.tensors, case.name, text=text), repair=r) for r in left]

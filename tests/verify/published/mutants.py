@@ -33,6 +33,7 @@ from tests.verify.published import differences
 from tests.verify.published.__main__ import load
 from tests.verify.published.cases import CASES
 from tests.verify.published.judging import report_of
+from torch_impl.verify.limits import limited
 from torch_impl.verify.units.discovery import object_unit
 from torch_impl.verify.units.gradients import is_gradient
 from torch_impl.verify.units.models import Model
@@ -452,4 +453,5 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with limited(0):
+        sys.exit(main())

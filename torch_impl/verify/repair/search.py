@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch_impl.verify.limits import Limit
     from torch_impl.verify.repair.edits import Edit
 
+OF_STATE = ("assignment", "copy", "statement")  # kinds of edits that may mend what is wrong beside right numbers
 _NONE: list[str] = []
 FURTHER = 0.7  # what a statement more between an edit and the first wrong line costs, in the units of an edit's cost
 
@@ -93,6 +94,8 @@ def _best(case: Case, found: Blame, todo: list[str], limit: Limit) -> Mended | N
     for tried, (_, function, edit) in enumerate(_ordered(found)):
         if limit.over:
             break
+        if not todo and edit.kind not in OF_STATE:
+            continue
         if tried % 50 == 0:
             so_far = f"{tried:,} tried, {limit.spent:.0f} s of {limit.seconds:g}"
             limit.progress(f"{case.name}: looking for an edit that mends it: {so_far}")
