@@ -20,7 +20,7 @@ from experiments.commands.verify import LIMIT
 from experiments.verifiable import fixing, progress_line, write_repairs
 from experiments.verifiable.fixing import lines_of, merged
 from scratch.checkpoint import write_atomically
-from torch_impl.verify.limits import SECONDS, limited
+from torch_impl.verify.limits import limited
 from torch_impl.verify.listing import Repair
 
 RIGHT = """import numpy as np
