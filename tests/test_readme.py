@@ -49,7 +49,7 @@ def test_what_contributings_diff_stands_beside_is_there():
 
 def test_the_verifiers_examples_print_what_they_say(tmp_path):
     # One interpreter for all, since each would import torch anew.
-    assert len(VERIFIER_EXAMPLES) == 15
+    assert len(VERIFIER_EXAMPLES) == 16
     marked = "import linecache, os\n" + "".join(
         f"print('@@@')\nos.chdir({str(tmp_path / str(i))!r})\nlinecache.clearcache()\n"  # the source is read there
         "exec(compile(open('example.py').read(), 'example.py', 'exec'), {'__name__': 'example'})\n"
