@@ -33,8 +33,9 @@ def test_the_names_of_the_mistakes_are_those_of_the_catalogue():
 
 # One in six here; `python -m tests.verify.found` writes all of them.
 @pytest.mark.parametrize("found", FOUND[3::6], ids=lambda found: found.title)
+@pytest.mark.usefixtures("searching")
 def test_the_page_shows_what_the_verifier_says(found):
-    text, report = PAGE.read_text(encoding="utf-8"), found.report
+    text, report = PAGE.read_text(encoding="utf-8"), replace(found).report  # with blame and repair: a new search
     assert f"\n{row(found, report)}\n" in text
     assert f"\n\n{entry(found, report)}\n" in text
 
@@ -55,7 +56,7 @@ def test_verdicts_stand_beside_the_lines_of_the_code_that_is_shown():
     )
     report = Report("", (Section("", (), (Listing(str(found.path), "softmax_backward_diagonal", lines),)),))
     shown = marked(found, report)
-    assert "    dz = dout * p * (1 - p)  # ✗ first wrong: should be ∂L/∂z\n" in shown
+    assert "    dz = dout * p * (1 - p)  # ✗ first wrong; should be ∂L/∂z\n" in shown
     assert "    dW = x.T @ dz            # affected\n" in shown
     assert shown.endswith("    return dx, dW")
     assert shown.count("#") == 2
@@ -65,13 +66,13 @@ def test_a_repair_is_shown_as_a_diff_and_one_that_mends_a_part_beside_the_edit_b
     found = FOUND[0]
 
     def repaired(**change):
-        said = replace(found.by_hand, said="another slope", **change)
+        said = replace(found.by_hand, said="another `slope`", **change)
         return replace(found.report, findings=tuple(replace(one, repair=said) for one in found.report.findings))
 
     whole, part = repaired(), repaired(mends_all=False)
     assert [mended(report) for report in (found.report, whole, part)] == ["no", "yes", "no"]
     edit = "-    dz = dout * p * (1 - p)\n+    dz = p * (dout - (dout * p).sum(axis=1, keepdims=True))\n"
     assert entry(found, whole).count(edit) == 1
-    assert "- **Repair**: another slope\n\n```diff\n--- a/tests/verify/found/softmaxes.py\n" in entry(found, whole)
+    assert "- **Repair**: another `slope`\n\n```diff\n--- a/tests/verify/found/softmaxes.py\n" in entry(found, whole)
     assert "By hand" not in entry(found, whole)
     assert "another fault is left. By hand:" in entry(found, part)

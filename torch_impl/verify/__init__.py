@@ -10,6 +10,7 @@ protocol, :func:`verify_network` for a whole network with its loss, or for any o
 
 from torch_impl.verify.functions import verify_derivative, verify_function
 from torch_impl.verify.layers import verify_layer, verify_loss, verify_penalty
+from torch_impl.verify.limits import limited
 from torch_impl.verify.mistakes.catalogue import CATALOGUE, Mistake
 from torch_impl.verify.networks import verify_network
 from torch_impl.verify.optimizer import verify_optimizer
@@ -27,6 +28,7 @@ __all__ = [
     "TensorCheck",
     "WrongGradientError",
     "could_not_be_checked",
+    "limited",
     "merged",
     "verify_derivative",
     "verify_function",

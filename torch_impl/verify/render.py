@@ -35,7 +35,7 @@ SYMBOLS = {  # how each is recognised, and what it means
     "f′": ("f′", "the derivative of the activation f"),
     "z": (r"\bz\b", "the input of the activation"),
     "y in f′": (r"f′\(y\)|f′ = .*\by\b", "the output of f"),
-    "p": (r"p − y|\bp \(1 − p\)|p \(g|g p", "the output of the sigmoid or softmax"),
+    "p": (r"p − y|\bp \(1 − p\)|\bp \(g|\bg p\b", "the output of the sigmoid or softmax"),
     "y": ("p − y", "the target"),
     "g": (r"\(g −|\bg p|= g\b", "the gradient that arrives"),
     "x̂": ("x̂", "the normalised input"),

@@ -228,6 +228,7 @@ FOUND = [
         (convolutions.convolution_forward, convolutions.convolution_backward),
         {"x": normal(4, 5), "k": normal(2, 3, seed=1)},
         (("correlate(padded, k)", "correlate(padded, k[::-1, ::-1])"),),
+        "kernel-flipped",
     ),
     Found(
         "Squared error of normalised predictions",
@@ -279,6 +280,7 @@ FOUND = [
         (lstms.squashed_states_forward, lstms.squashed_states_backward),
         LSTM,
         (("dh * o * (1 - c_next**2) + dc", "(dh * o + dc) * (1 - c_next**2)"),),
+        "carry-lost",
         helpers=(lstms.squashed_step_forward, lstms.squashed_step_backward),
     ),
     Found(
@@ -290,6 +292,7 @@ FOUND = [
         (activations.sigmoid_forward, activations.sigmoid_backward),
         X_W,
         (("sigmoid_prime(dout)", "dout * sigmoid_prime(z)"),),
+        "upstream-ignored",
         helpers=(activations.sigmoid_prime,),
     ),
     Found(
@@ -300,6 +303,7 @@ FOUND = [
         (activations.tanh_forward, activations.tanh_backward_of_the_upstream_gradient),
         X_W,
         (("1 - np.tanh(dout) ** 2", "dout * (1 - np.tanh(z) ** 2)"),),
+        "upstream-ignored",
     ),
     Found(
         "Tanh, returned for its derivative",
@@ -310,6 +314,7 @@ FOUND = [
         (activations.tanh_forward, activations.tanh_backward_with_tanh),
         X_W,
         (("return t\n", "return 1 - t**2\n"),),
+        "function-for-derivative",
         helpers=(activations.tanh_prime,),
     ),
     Found(
@@ -325,6 +330,7 @@ FOUND = [
             ("along = (dout * x_hat).mean(", "along = (dout * gamma * x_hat).mean("),
             ("gamma * (dout - mean - x_hat * along)", "(dout * gamma - mean - x_hat * along)"),
         ),
+        "scale-outside",
     ),
     Found(
         "Attention, divided once more",
@@ -357,6 +363,8 @@ FOUND = [
         (lstms.states_forward, lstms.states_backward),
         LSTM,
         (("        dW += dW_t\n", "        dW += dW_t\n        dh, dc = dh_before, dc_before\n"),),
+        "carry-lost",
+        helpers=(lstms.step_forward, lstms.step_backward),
     ),
     Found(
         "Max pooling, where the window starts",
@@ -367,6 +375,7 @@ FOUND = [
         (convolutions.strided_pooling_forward, convolutions.strided_pooling_backward),
         {"x": normal(6, 4), "stride": 2},
         (("start = i\n", "start = i * stride\n"),),
+        "window-shifted",
     ),
     Found(
         "Rows of a table, assigned where they repeat",
@@ -396,6 +405,7 @@ FOUND = [
                 "    slope = 0.5 * (1 + t) + 0.5 * x * (1 - t**2) * du\n",
             ),
         ),
+        "function-for-derivative",
     ),
     Found(
         "ELU, a comparison with a sum",
@@ -450,6 +460,8 @@ FOUND = [
         (lstms.last_state_forward, lstms.last_state_backward),
         LSTM,
         (("dh = dc = np.zeros_like(dout)", "dh, dc = dout, np.zeros_like(dout)"), ("(dh + dout, dc", "(dh, dc")),
+        "carry-lost",
+        helpers=(lstms.step_backward,),
     ),
     Found(
         "RNN, not carried back in time",
@@ -476,8 +488,7 @@ FOUND = [
         (dense.hidden_forward, dense.hidden_backward),
         HIDDEN,
         (("db1 = dh.sum", "db1 = da.sum"),),
-        "activation-derivative-missing",
-        unnamed=True,
+        "leaf-before-activation",
     ),
     Found(
         "Softmax, the upstream gradient not used",
@@ -488,6 +499,7 @@ FOUND = [
         (softmaxes.softmax_forward, softmaxes.softmax_backward_without_dout),
         X_W,
         (("J.sum(axis=1)", "(dout[:, :, None] * J).sum(axis=1)"),),
+        "upstream-ignored",
     ),
     Found(
         "A number for an outer product",
@@ -509,7 +521,6 @@ FOUND = [
         {"x": normal(2, 4, 3, 5)},
         (("    slope = p * (1 - p)\n    return dout * slope\n", f"    return {P_TIMES_JACOBIAN}\n"),),
         "softmax-diagonal-only",
-        unnamed=True,
     ),
     Found(
         "Batch norm, mean and variance as constants",
