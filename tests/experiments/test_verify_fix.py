@@ -20,6 +20,7 @@ from experiments.commands.verify import LIMIT
 from experiments.verifiable import fixing, progress_line, write_repairs
 from experiments.verifiable.fixing import lines_of, merged
 from scratch.checkpoint import write_atomically
+from torch_impl.verify.limits import limited
 from torch_impl.verify.listing import Repair
 
 RIGHT = """import numpy as np
@@ -340,6 +341,7 @@ def found(monkeypatch):
         return dataclasses.replace(report, findings=(*made, *report.findings[len(made) :]))
 
     monkeypatch.setattr(experiments.verifiable, "verify_file", with_repairs)
+    monkeypatch.setattr(experiments.verifiable, "limited", lambda *_: limited(0))  # no edits beside those
     return repairs, runs
 
 

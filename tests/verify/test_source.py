@@ -2,6 +2,7 @@
 
 import ast
 import linecache
+import sys
 import threading
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from tests.verify import nets
 from torch_impl.verify.blame.watch import Watch
 from torch_impl.verify.source.functions import Sources
-from torch_impl.verify.source.running import replaced
+from torch_impl.verify.source.running import quiet, replaced
 
 
 def scaled(k):
@@ -110,3 +111,18 @@ def test_every_statement_is_watched_in_the_order_in_which_it_runs():
     last = [step for step in watch.steps if "dw" in step.values][-1]
     np.testing.assert_array_equal(last.values["dw"], watched[1])
     assert not any("__watch" in name for name in vars(nets))
+
+
+def test_what_one_thread_drops_another_prints(capsys):
+    def other():
+        print("heard")
+
+    before = sys.stdout
+    with quiet(), quiet():
+        print("dropped")
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    print("heard again")
+    assert sys.stdout is before
+    assert capsys.readouterr().out == "heard\nheard again\n"

@@ -50,12 +50,12 @@ def trained():
     return state.params.vector
 
 
-def in_threads(*jobs):
+def in_threads(*jobs, rounds=ROUNDS):
     """What each job returns, all of them at the same time, over and over."""
     results = [[] for _ in jobs]
 
     def repeat(job, into):
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             into.append(job())
 
     threads = [threading.Thread(target=repeat, args=pair) for pair in zip(jobs, results, strict=True)]
@@ -81,6 +81,16 @@ def test_two_verifications_at_once_say_what_each_says_alone_and_leave_nothing_be
     assert all(same(r, right) for r in first)
     assert all(same(r, wrong) for r in second)
     assert patched() == before
+
+
+def test_two_searches_for_an_edit_find_what_each_finds_alone_and_leave_the_functions_as_they_were(searching):
+    wrong, code = reports(wrong_backward), (wrong_backward.__code__, dropout_backward.__code__)
+    first, second = in_threads(lambda: reports(wrong_backward), lambda: reports(dropout_backward), rounds=2)
+    assert "-    return dx, -dw\n+    return dx, dw\n" in wrong[1][0].repair.diff
+    assert all(same(r, wrong) for r in first)
+    assert not any(found for _, found, _ in second)
+    assert (wrong_backward.__code__, dropout_backward.__code__) == code
+    assert not any("switch" in name or "watch" in name for name in globals())
 
 
 def test_a_training_with_dropout_beside_a_verification_ends_with_the_weights_it_has_alone():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import re
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -95,4 +96,5 @@ class Repair:
         are = "are" if len(self.tensors) > 1 else "is"
         done = f"; then {', '.join(self.tensors)} {are} right with every probe" if self.tensors else ""
         left = "" if self.mends_all else "; another fault is left"
-        return f"{shown_path(self.file)}, line {self.line}: {self.said}{done}{left}"
+        said = re.sub("`([^`]*)`", "“\\1”", self.said)
+        return f"{shown_path(self.file)}, line {self.line}: {said}{done}{left}"

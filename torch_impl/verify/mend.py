@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import threading
+import warnings
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +18,11 @@ from torch_impl.verify.observe.observation import close
 from torch_impl.verify.repair.search import repairs
 from torch_impl.verify.report import UNKNOWN, Finding, Report, finding
 from torch_impl.verify.source.functions import Function, Sources
+from torch_impl.verify.source.running import quiet
 from torch_impl.verify.units.unit import UserCodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch_impl.verify.blame.runs import Subject
     from torch_impl.verify.limits import Limit
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from torch_impl.verify.source.functions import File
     from torch_impl.verify.units.unit import Unit
 
+_ONE_AT_A_TIME = threading.RLock()  # warnings are silenced for the whole process
 Judged = tuple[bool, list[str]]  # whether all is right, and which tensors are wrong
 
 
@@ -38,25 +43,38 @@ def mended(
 
     ``judged`` does the whole check once more, with the code as it runs then.
     """
-    base = observations[0]
-    subject = subject_of(unit, base) if limit().seconds > 0 else None
-    if subject is None:
+    if limit().seconds <= 0:
         return report
-    try:
-        _, hand = subject.run(base)
-        if not all(close(hand[n], base.hand[n]) for n in base.hand):
-            return report  # it remembers what was called before: what it gives when it is changed tells nothing
-        return _searched(report, _UnitCase(subject, observations, wrong, judged), subject.functions)
-    except UserCodeError:  # watching changes nothing that code may see, except how deep a recursion may go
-        return report
+    with _searching():
+        base = observations[0]
+        subject = subject_of(unit, base)
+        try:
+            _, hand = subject.run(base) if subject is not None else (None, {})
+            # One that remembers what was called before tells nothing by what it gives when it is changed.
+            if subject is None or not all(close(hand[n], base.hand[n]) for n in base.hand):
+                return report
+            return _searched(report, _UnitCase(subject, observations, wrong, judged), subject.functions)
+        except UserCodeError:  # watching changes nothing that code may see, except how deep a recursion may go
+            return report
 
 
 def mended_run(
     report: Report, run: Callable[[], object], wrong: Callable[[], list[str]], judged: Callable[[], Judged]
 ) -> Report:
     """The same for what is no pair: ``run`` calls the user's code, ``wrong`` says what of it is wrong."""
-    functions = Sources().called_in(run) if limit().seconds > 0 else []
-    return _searched(report, _RunCase(report.title, run, wrong, judged), functions) if functions else report
+    if limit().seconds <= 0:
+        return report
+    with _searching():
+        functions = Sources().called_in(run)
+        return _searched(report, _RunCase(report.title, run, wrong, judged), functions) if functions else report
+
+
+@contextmanager
+def _searching() -> Iterator[None]:
+    """Inside, code may run a thousand times, and nothing is heard of it."""
+    with _ONE_AT_A_TIME, quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _searched(report: Report, case: Case, functions: list[Function]) -> Report:

@@ -219,15 +219,15 @@ def _verdict(
     if statement in order:
         fault = found.faults[order[statement]]
         should = f"should be {fault.said}" if fault.said else ""
-        words = "first wrong" if order[statement] == 0 else "wrong by itself"
+        words = "a fault of its own" if order[statement] else ""
         return "wrong", "; ".join(filter(None, [words, when, should]))
     if any(s in found.changed for s in steps):
         return "affected", when
-    if all(_is_plain(s) for s in steps):
+    if _unpacks(statement) or all(_is_plain(s) for s in steps):
         return "", ""
     if len(right_ones) == len(steps):
         said = list(dict.fromkeys(found.said[s] for s in steps))
-        if ", ".join(steps[0].values) == said[0] or _unpacks(statement):
+        if ", ".join(steps[0].values) == said[0]:
             return "", ""  # it is what it is called
         return "right", said[0] if len(said) == 1 else f"{said[0].partition(' at ')[0]}, in every round"
     return "unmatched", when
@@ -236,7 +236,7 @@ def _verdict(
 def _is_plain(step: Step) -> bool:
     """Whether a step leaves nothing to judge: no array, whole numbers, or nothing but zeros."""
     arrays = [v for v in step.values.values() if v.dtype.kind == "f" and v.any()]
-    return not arrays or (_unpacks(step.node) and all(v.ndim == 0 for v in arrays))
+    return not arrays
 
 
 def _unpacks(node: ast.stmt) -> bool:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import io
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -67,9 +65,6 @@ def repairs(case: Case, found: Blame, limit: Limit) -> tuple[list[Repair], list[
     made: list[Repair] = []
     todo, functions = list(case.wrong), found.functions
     with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))  # what the code prints, it would print each time
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
         while not limit.over:
             best = _best(case, found, todo, limit)
             if best is None:

@@ -9,7 +9,6 @@ import gc
 import linecache
 import operator
 import sys
-import warnings
 from dataclasses import dataclass
 from types import CodeType, FrameType, FunctionType
 from typing import TYPE_CHECKING, Any
@@ -77,9 +76,7 @@ class Function:
         # Python compiles the use of a name otherwise where the file imports it.
         imports = [node for node in self.file.tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
         module = ast.fix_missing_locations(ast.Module([*imports, inner], []))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # of what an edit makes: 0 is a
-            code = compile(module, self.file.name, "exec", self.code.co_flags & _FUTURES, dont_inherit=True)
+        code = compile(module, self.file.name, "exec", self.code.co_flags & _FUTURES, dont_inherit=True)
         found = [c for c in _codes_in(code) if _defines(path[-1], c)]
         return found[self.order]
 

@@ -1,8 +1,10 @@
-"""Other code in the place of a function's own, for the calling thread alone."""
+"""Other code in the place of a function's own, and silence while it runs: for the calling thread alone."""
 
 from __future__ import annotations
 
 import inspect
+import io
+import sys
 import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -91,3 +93,37 @@ def _calling(name: str, n_free: int, like: CodeType) -> CodeType:
     exec(compile(text, like.co_filename, "exec"), scope)
     inner = next(c for c in scope["outer"].__code__.co_consts if hasattr(c, "co_code"))
     return inner.replace(co_name=like.co_name, co_qualname=like.co_qualname, co_firstlineno=like.co_firstlineno)
+
+
+# --- what the code prints ---------------------------------------------------------------------------------------------
+
+_QUIET: dict[int, Any] = {}  # by thread, what its prints go to
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, what the calling thread prints is dropped: code that is run a thousand times would print as often."""
+    thread = threading.get_ident()
+    with _LOCK:
+        outermost = thread not in _QUIET
+        _QUIET.setdefault(thread, io.StringIO())
+        if not isinstance(sys.stdout, _Output):
+            sys.stdout = _Output(sys.stdout)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            if outermost:
+                del _QUIET[thread]
+            if not _QUIET and isinstance(sys.stdout, _Output):
+                sys.stdout = sys.stdout.stream
+
+
+class _Output:
+    """Standard output for every thread that is not quiet."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_QUIET.get(threading.get_ident(), self.stream), name)
