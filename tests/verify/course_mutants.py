@@ -10,15 +10,13 @@ that raise are counted apart.
 
 from __future__ import annotations
 
-import ast
 import random
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -29,137 +27,20 @@ from tests.verify import figures
 from tests.verify.courses import COURSES
 from tests.verify.courses.test_courses import gradients, outputs, takes_upstream
 from tests.verify.figures import Mutant, Owner, Result
-from tests.verify.mutating import Source, changes, number
+from tests.verify.mutating import Source
+from tests.verify.people import more_changes
 from torch_impl.verify import verify_function
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Iterator, Sequence
 
     from tests.verify.courses import Course
-    from tests.verify.mutating import Change
     from torch_impl.verify import Report
 
 UNNAMED = ("self", "cache", "np")
 STEP = 1e-6  # of the central difference that a probe is judged by
 RIGHT = 1e-4  # relative: what that may be apart
-
-
-# --- what people change -----------------------------------------------------------------------------------------------
-
-
-def more_changes(node: ast.AST, names: set[str]) -> Iterator[Change]:
-    """Every way to change one node: those of the mutants of scratch, and those that people's code asks for."""
-    if isinstance(node, ast.keyword):
-        return
-    yield from changes(node, names)
-    if isinstance(node, ast.Call):
-        yield from _of_call(node)
-    elif isinstance(node, ast.Subscript):
-        yield from _of_index(node)
-    elif isinstance(node, ast.stmt):
-        yield from _of_statement(node, names)
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        yield "sign", "minus dropped", node.operand
-    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
-        yield "term dropped", "right term dropped", node.left
-        yield "term dropped", "left term dropped", node.right
-    elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Lt | ast.LtE | ast.GtE | ast.Eq):
-        other = {ast.Lt: ast.Gt, ast.LtE: ast.Gt, ast.GtE: ast.Lt, ast.Eq: ast.NotEq}[type(node.ops[0])]()
-        yield "comparison", "turned round", ast.Compare(node.left, [other, *node.ops[1:]], node.comparators)
-
-
-def _of_call(node: ast.Call) -> Iterator[Change]:
-    """Another axis, no keepdims, mean for sum, the factors of a product exchanged."""
-    function = ast.unparse(node.func)
-    for i, keyword in enumerate(node.keywords):
-        others = [*node.keywords[:i], *node.keywords[i + 1 :]]
-        if keyword.arg == "keepdims":
-            yield "keepdims", "keepdims dropped", ast.Call(node.func, node.args, others)
-        if keyword.arg == "axis":
-            yield "axis", "axis dropped", ast.Call(node.func, node.args, others)
-            for said, axis in _other_axes(keyword.value):
-                yield "axis", said, ast.Call(node.func, node.args, [*others, ast.keyword("axis", axis)])
-    summed = {"sum": "mean", "mean": "sum"}.get(getattr(node.func, "attr", ""))
-    if summed is not None:
-        assert isinstance(node.func, ast.Attribute)
-        first = int(function.startswith("np."))
-        for said, axis in _other_axes(node.args[first]) if len(node.args) == first + 1 else ():
-            yield "axis", said, ast.Call(node.func, [*node.args[:first], axis], node.keywords)
-        instead = ast.Attribute(node.func.value, summed, ast.Load())
-        yield "sum or mean", f"{node.func.attr} → {summed}", ast.Call(instead, node.args, node.keywords)
-    if function in ("np.dot", "np.matmul", "np.outer", "np.subtract"):
-        yield "operands swapped", "arguments swapped", ast.Call(node.func, node.args[::-1], node.keywords)
-
-
-def _other_axes(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
-    """Another axis for one; of several, one fewer."""
-    said = ast.unparse(node)
-    if isinstance(node, ast.Tuple):
-        for i in range(len(node.elts)):
-            left = [*node.elts[:i], *node.elts[i + 1 :]]
-            new = left[0] if len(left) == 1 else ast.Tuple(left, ast.Load())
-            yield f"axis {said} → {ast.unparse(new)}", new
-        return
-    with suppress(ValueError):
-        axis = ast.literal_eval(node)
-        for other in {0: (1, -1), 1: (0,), -1: (0, 1)}.get(axis, (axis - 1,)):
-            yield f"axis {said} → {other}", number(other)
-
-
-def _of_index(node: ast.Subscript) -> Iterator[Change]:
-    """One of the indices off by one."""
-    elements = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-    for i, element in enumerate(elements):
-        for said, new in _off_by_one(element):
-            index = ast.Tuple([*elements[:i], new, *elements[i + 1 :]], ast.Load()) if len(elements) > 1 else new
-            yield "index", said, ast.Subscript(node.value, index, node.ctx)
-
-
-def _off_by_one(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
-    if isinstance(node, ast.Slice):
-        for bound in ("lower", "upper"):
-            value = getattr(node, bound)
-            for said, new in _off_by_one(value) if value is not None else ():
-                yield said, ast.Slice(**{"lower": node.lower, "upper": node.upper, "step": node.step, bound: new})
-    elif isinstance(node, ast.Constant) and type(node.value) is int:
-        for value in (node.value + 1, node.value - 1):
-            yield f"index {node.value} → {value}", number(value)
-    elif isinstance(node, ast.Name | ast.BinOp):
-        for op, sign in ((ast.Add(), "+"), (ast.Sub(), "-")):
-            yield f"index {ast.unparse(node)} {sign} 1", ast.BinOp(node, op, ast.Constant(1))
-
-
-def _of_statement(node: ast.stmt, names: set[str]) -> Iterator[Change]:
-    """``+=`` for ``=`` and the reverse, what is returned exchanged, a loop from its other end, a statement left out."""
-    if isinstance(node, ast.Assign) and len(node.targets) == 1:
-        target = node.targets[0]
-        if isinstance(target, ast.Subscript | ast.Attribute | ast.Name):
-            yield "= and +=", "= → +=", ast.AugAssign(target, ast.Add(), node.value)
-        if isinstance(target, ast.Subscript) or ast.unparse(target) in names:
-            yield "statement left out", "left out", None
-    elif isinstance(node, ast.AugAssign):
-        yield "= and +=", "+= → =", ast.Assign([node.target], node.value)
-        yield "statement left out", "left out", None
-    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        yield "statement left out", "left out", None
-    elif isinstance(node, ast.Return):
-        yield from _returned(node)
-    elif isinstance(node, ast.For):
-        called = ast.unparse(node.iter.func) if isinstance(node.iter, ast.Call) else ""
-        inner = node.iter if called == "range" else ast.Call(ast.Name("list", ast.Load()), [node.iter], [])
-        backwards = ast.Call(ast.Name("reversed", ast.Load()), [inner], [])
-        turned = node.iter.args[0] if isinstance(node.iter, ast.Call) and called == "reversed" else backwards
-        yield "loop order", "loop reversed", (node.iter, turned)
-
-
-def _returned(node: ast.Return) -> Iterator[Change]:
-    """Two neighbours among what is returned exchanged."""
-    value = node.value
-    parts = value.elts if isinstance(value, ast.Tuple) else value.values if isinstance(value, ast.Dict) else []
-    for i, j in pairwise(range(len(parts))):
-        new = [*parts[:i], parts[j], parts[i], *parts[j + 1 :]]
-        whole = ast.Dict(value.keys, new) if isinstance(value, ast.Dict) else ast.Tuple(new, ast.Load())
-        yield "values exchanged", f"values {i} and {j} exchanged", ast.Return(whole)
 
 
 # --- the courses ------------------------------------------------------------------------------------------------------
@@ -308,41 +189,61 @@ def drawn(owner: Owner, count: int, seed: int) -> Iterator[tuple[Mutant, str]]:
         yield mutant, status
 
 
+def of_owner(options: Namespace, number: int, owner: Owner) -> list[Result]:
+    """What the verifier says of one owner's mutants, of all owners' every ``--one-in``-th; none of a wrong course."""
+    wanted = [i for i in range(options.count) if (number * options.count + i) % options.one_in == 0]
+    if not wanted:
+        return []
+    with owner.running(owner.function) as course, figures.limited(0):
+        if not owner.report(course).ok:
+            return [Result(owner.name, owner.name, "", "wrong by itself")]
+    results: list[Result] = []
+    n_wrong = 0
+    for mutant, status in drawn(owner, wanted[-1] + 1, options.seed):
+        if status != "wrong":
+            results.append(Result(mutant.name, owner.name, mutant.mutation.kind, status))
+        elif n_wrong in wanted:
+            results.append(figures.judge(mutant, options.seconds))
+        n_wrong += status == "wrong"
+    return results
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Print the tables; 1 if a mutant is missed, a repair is offered that is none, or a course is wrong by itself."""
+    """Print each owner's figures as they come, then tables; 1 if anything is as it must not be."""
     parser = figures.parser(__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=5, metavar="N", help="wrong mutants of each function")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw")
     options = parser.parse_args(arguments)
     start, console = time.perf_counter(), Console(width=110, highlight=False)
-    chosen = [o for o in owners() if not options.words or any(word in o.name for word in options.words)]
-    with figures.limited(0):
-        wrong = [name for name in dict.fromkeys(o.name for o in chosen) if not _is_right(chosen, name)]
-    draws = [draw for o in chosen if o.name not in wrong for draw in drawn(o, options.count, options.seed)]
-    mutants = [mutant for mutant, status in draws if status == "wrong"][:: options.one_in]
-    raised = [
-        Result(mutant.name, mutant.owner.name, mutant.mutation.kind, status)
-        for mutant, status in draws
-        if status == "raises"
-    ]
-    results = [*figures.judge_all(mutants, options.seconds, options.jobs), *raised]
+    _CHOSEN[:] = [o for o in owners() if not options.words or any(word in o.name for word in options.words)]
+    results: list[Result] = []
+    every = figures.in_order(partial(_of_chosen, options), len(_CHOSEN), options.jobs)
+    for owner, found in zip(_CHOSEN, every, strict=True):
+        mine = [r for r in found if r.status in ("found", "MISSED", "CRASH")]
+        blamed, repaired = (sum(getattr(r, said) for r in mine) for said in ("blamed", "repaired"))
+        seconds = " ".join(f"{r.seconds:.1f}" for r in mine)
+        said = f"{len(mine)} wrong, {blamed} blamed, {repaired} repaired; {seconds} s"
+        console.print(f"{owner.name}: {said}", soft_wrap=True, markup=False)
+        figures.print_lists(console, found, options.list)
+        results += found
     for column in ("kind", "owner"):
         console.print(figures.table_by(column, results))
-    figures.print_lists(console, results, options.list)
+    wrong = [r.name for r in results if r.status == "wrong by itself"]
     for name in wrong:
         console.print(f"not right before it is changed, and left out: {name}", soft_wrap=True, markup=False)
-    equivalent = sum(status == "equivalent" for _, status in draws)
+    counts = Counter(r.status for r in results)
     console.print(
-        f"{len(mutants)} wrong mutants of {len({m.owner.name for m in mutants})} functions, "
-        f"{equivalent} equivalent, {len(raised)} that raise, in {time.perf_counter() - start:.0f} s"
+        f"{sum(bool(r.seconds) for r in results)} wrong mutants of {len({r.owner for r in results})} functions, "
+        f"{counts['equivalent']} equivalent, {counts['raises']} that raise, in {time.perf_counter() - start:.0f} s"
     )
     return 1 if wrong or any(r.is_bad for r in results) else 0
 
 
-def _is_right(chosen: list[Owner], name: str) -> bool:
-    owner = next(o for o in chosen if o.name == name)
-    with owner.running(owner.function) as course:
-        return owner.report(course).ok
+_CHOSEN: list[Owner] = []  # what forked processes are told is an index
+
+
+def _of_chosen(options: Namespace, i: int) -> list[Result]:
+    return of_owner(options, i, _CHOSEN[i])
 
 
 if __name__ == "__main__":

@@ -241,14 +241,18 @@ _MUTANTS: list[Mutant] = []  # those of a run: what forked processes are told is
 def judge_all(mutants: Sequence[Mutant], seconds: float, jobs: int) -> Iterator[Result]:
     """The results in the order of the mutants, with a line of progress."""
     _MUTANTS[:] = mutants
-    one = partial(_judge_one, seconds)
+    return in_order(partial(_judge_one, seconds), len(mutants), jobs)
+
+
+def in_order(one: Callable[[int], Any], count: int, jobs: int) -> Iterator[Any]:
+    """``one(i)`` for each i, made by several processes where there are several jobs, with a line of progress."""
     console = Console(stderr=True)
-    told = partial(track, total=len(mutants), console=console, transient=True, disable=not console.is_terminal)
+    told = partial(track, total=count, console=console, transient=True, disable=not console.is_terminal)
     if jobs == 1:
-        yield from told(map(one, range(len(mutants))))
+        yield from told(map(one, range(count)))
         return
     with multiprocessing.get_context("fork").Pool(jobs) as pool:
-        yield from told(pool.imap(one, range(len(mutants))))
+        yield from told(pool.imap(one, range(count)))
 
 
 def _judge_one(seconds: float, i: int) -> Result:

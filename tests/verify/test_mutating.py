@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import scratch
-from tests.verify import course_mutants, figures, mutants, mutating
+from tests.verify import course_mutants, figures, mutants, mutating, people
 from tests.verify.figures import Mutant, Owner, judge
 from tests.verify.mutating import Source, compiled
 from torch_impl.verify.listing import Line, Listing, Repair
@@ -49,7 +49,7 @@ def of(function, changes, said):
 )
 def test_a_mutant_is_the_users_text_with_one_statement_changed(said, line, lines):
     source = Source(backward)
-    wanted = [each for each in source.every_change(course_mutants.more_changes, ()) if each[1][1] == said]
+    wanted = [each for each in source.every_change(people.more_changes, ()) if each[1][1] == said]
     made = next(m for m in map(source.mutation, wanted) if m.line == line)
     before, after = inspect.getsource(backward).splitlines(), made.text.splitlines()
     same_start = [a == b for a, b in zip(before, after, strict=False)].index(False)
@@ -72,7 +72,7 @@ def pooled(dout, cache):
 
 def test_where_a_statement_is_missing_what_it_wrote_into_was_last_written_or_is_next_read():
     source = Source(pooled)
-    made = map(source.mutation, source.every_change(course_mutants.more_changes, ()))
+    made = map(source.mutation, source.every_change(people.more_changes, ()))
     (lines,) = [set(m.lines) for m in made if m.said == "left out" and "dx[start]" not in m.text]
     assert lines == {2, 5, 6, 7}  # dx =, the lines beside the gap, and return dx
 

@@ -103,7 +103,7 @@ def negative_sampling_backward(center, outside, negatives, V, cache):
     grad_U = np.zeros_like(U)
     g = sigmoid(U[outside] @ v) - 1
     grad_V[center] += g @ U[outside]
-    grad_U[outside] += np.outer(g, v)
+    np.add.at(grad_U, outside, np.outer(g, v))
     for k in negatives:
         g = sigmoid(U[k] @ v)
         grad_U[k] += g * v

@@ -8,7 +8,8 @@ lies in that statement and in none before it.
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch_impl.verify.blame.watch import Step, Watch
 from torch_impl.verify.units.unit import UserCodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch_impl.verify.blame.meaning import Meaning, Meanings
     from torch_impl.verify.blame.runs import Subject
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 Overrides = dict[ast.expr, "Callable[[int, Any], Any]"]  # what to put in the place of an expression's value
 
-MOST_MEANT = 12  # gradients of one shape that a statement is tried with
+MOST_MEANT = 16  # values that a statement is tried with
+MOST_CALLS = 3  # times that a helper runs, for each of which another gradient is tried
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,19 @@ class Seen:
     observation: Observation
     steps: list[Step]
     meanings: Meanings
+    watches: dict[frozenset[ast.expr], Watch] = field(default_factory=dict)  # by the expressions that get other values
+
+    def run(self, subject: Subject, overrides: Overrides) -> dict[str, Any]:
+        """The gradients with other values in the place of some expressions.
+
+        Raises
+            UserCodeError: the code raises with them
+        """
+        key = frozenset(overrides)
+        if key not in self.watches:
+            self.watches[key] = Watch(subject.functions, instead=overrides, only_instead=True)
+        self.watches[key].instead = overrides
+        return subject.run(self.observation, self.watches[key])[1]
 
 
 def faults(subject: Subject, seen: list[Seen], wrong: list[str], doubtful: set[ast.stmt], limit: Limit) -> list[Fault]:
@@ -61,7 +76,7 @@ def faults(subject: Subject, seen: list[Seen], wrong: list[str], doubtful: set[a
     while todo and not limit.over:
         best: tuple[list[str], Fault, list[Overrides]] | None = None
         for node in _in_order(seen[0], doubtful - {fault.node for fault in found}):
-            for said, leaf, overrides in _trials(node, seen):
+            for said, leaf, overrides in _trials(node, seen, todo):
                 if limit.over:
                     break
                 mended = list(todo)
@@ -87,9 +102,9 @@ def _in_order(seen: Seen, doubtful: set[ast.stmt]) -> list[ast.stmt]:
 
 def _mended(subject: Subject, seen: Seen, overrides: Overrides, names: list[str], wrong: list[str]) -> list[str]:
     """Which of ``names`` are right with other values in some places; none if what is right without would not be."""
-    o, watch = seen.observation, Watch(subject.functions, instead=overrides)
+    o = seen.observation
     try:
-        _, gradients = subject.run(o, watch)
+        gradients = seen.run(subject, overrides)
     except UserCodeError:
         return []
     others = [n for n in o.auto if n not in wrong and n in o.hand and not o.differs(n)]
@@ -98,20 +113,50 @@ def _mended(subject: Subject, seen: Seen, overrides: Overrides, names: list[str]
     return [n for n in names if right(o, n, gradients.get(n))]
 
 
-def _trials(node: ast.stmt, seen: list[Seen]) -> Iterator[tuple[str, bool, list[Overrides]]]:
+def _trials(node: ast.stmt, seen: list[Seen], todo: list[str]) -> Iterator[tuple[str, bool, list[Overrides]]]:
     """What may be put in a statement's place, with every observation."""
+    leaves = seen[0].meanings.tape.leaves
+    wanted = {seen[0].meanings.tape.index[leaves[name]] for name in todo if name in leaves}
     for name, expression in places(node):
         runs = [[s for s in each.steps if s.node is node and name in s.values] for each in seen]
         if not all(runs) or runs[0][0].values[name].dtype.kind not in "fi":
             continue
         if all(len(steps) == 1 for steps in runs):
-            for meant in _meant(runs[0][0].values[name], seen[0].meanings):
+            for meant in _meant(runs[0][0].values[name], seen[0].meanings, wanted):
                 puts = [_of_key(each.meanings, meant) for each in seen]
                 if all(p is not None for p in puts):
-                    leaf = seen[0].meanings.tape.nodes[meant.key[1]] in seen[0].meanings.tape.leaves.values()
-                    yield meant.said, leaf, [{expression: _always(p)} for p in puts if p is not None]
-        else:
-            yield from _in_loops(name, expression, runs, seen)
+                    yield meant.said, meant.key[1] in wanted, [{expression: _always(p)} for p in puts if p is not None]
+            continue
+        yield from _in_loops(name, expression, runs, seen)
+        if len(runs[0]) <= MOST_CALLS:
+            yield from _in_calls(name, expression, runs, seen)
+        if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add):
+            yield from _added_up(name, expression, runs, seen, wanted)
+
+
+def _in_calls(
+    name: str, expression: ast.expr, runs: list[list[Step]], seen: list[Seen]
+) -> Iterator[tuple[str, bool, list[Overrides]]]:
+    """A gradient for each of the few times that a helper runs: of places of the forward, from its end."""
+    each_run = [[m for m in _meant(step.values[name], seen[0].meanings, set()) if m.key[0] == "∂"] for step in runs[0]]
+    rows = (row for row in itertools.product(*each_run) if all(a.key[1] > b.key[1] for a, b in itertools.pairwise(row)))
+    for row in itertools.islice(rows, MOST_MEANT):
+        found = [[_of_key(each.meanings, meant) for meant in row] for each in seen]
+        if all(v is not None for values in found for v in values):
+            yield ", then ".join(m.said for m in row), False, [{expression: _each(values)} for values in found]
+
+
+def _added_up(
+    name: str, expression: ast.expr, runs: list[list[Step]], seen: list[Seen], wanted: set[int]
+) -> Iterator[tuple[str, bool, list[Overrides]]]:
+    """What a sum should be in the end, added in the first round."""
+    for meant in _meant(runs[0][-1].values[name], seen[0].meanings, wanted):
+        totals = [_of_key(each.meanings, meant) for each in seen]
+        if meant.key[1] in wanted and all(
+            t is not None and t.shape == runs[0][-1].values[name].shape for t in totals[:1]
+        ):
+            rows = [[t, *[np.zeros_like(t)] * (len(steps) - 1)] for t, steps in zip(totals, runs, strict=True)]
+            yield f"{meant.said} in the end", True, [{expression: _each(row)} for row in rows]
 
 
 def _in_loops(
@@ -124,7 +169,7 @@ def _in_loops(
             rows = [family.get(key, [])[::step] for family in families]
             if all(len(row) == len(steps) for row, steps in zip(rows, runs, strict=True)):
                 said = members[0].said.partition(" at ")[0]
-                yield said, False, [{expression: _each(row)} for row in rows]
+                yield said, False, [{expression: _each([m.value for m in row])} for row in rows]
 
 
 def _families(meanings: Meanings, shape: tuple[int, ...]) -> dict[Any, list[Meaning]]:
@@ -133,31 +178,37 @@ def _families(meanings: Meanings, shape: tuple[int, ...]) -> dict[Any, list[Mean
     for m in sorted(meanings.gradients, key=lambda m: m.key):
         node = meanings.tape.nodes[m.key[1]]
         if m.value.shape == shape:
-            found.setdefault((m.key[0], node.place, str(node.target)), []).append(m)
+            found.setdefault((m.key[0], node.place, str(node.target), m.key[2:]), []).append(m)
     return {key: members for key, members in found.items() if len(members) > 1}
 
 
-def _meant(value: Any, meanings: Meanings) -> list[Meaning]:
-    """The gradients of a value's shape, each once, named places first."""
+def _meant(value: Any, meanings: Meanings, wanted: set[int]) -> list[Meaning]:
+    """What a value may be meant to be, each once: the gradients of its shape, named places first, then their factors.
+
+    A returned gradient that is ``wanted`` has the shape that it should have.
+    """
     found: list[Meaning] = []
-    for m in sorted(
+    gradients = sorted(
         meanings.gradients, key=lambda m: (m.key[0] != "∂", not meanings.names.get(m.key[1], "").isidentifier())
-    ):
-        if m.value.shape == np.shape(value) and not any(np.array_equal(m.value, k.value) for k in found):
+    )
+    for m in [*gradients, *meanings.factors_of_it]:
+        fits = m.value.shape == np.shape(value) or (m.key[0] == "∂" and m.key[1] in wanted)
+        if fits and not any(np.array_equal(m.value, k.value) for k in found):
             found.append(m)
     return found[:MOST_MEANT]
 
 
 def _of_key(meanings: Meanings, meant: Meaning) -> Any:
-    return next((m.value for m in meanings.gradients if m.key == meant.key), None)
+    every = itertools.chain(meanings.gradients, meanings.factors_of_it)
+    return next((m.value for m in every if m.key == meant.key), None)
 
 
 def _always(value: Any) -> Callable[[int, Any], Any]:
     return lambda _, __: value.copy()
 
 
-def _each(row: list[Meaning]) -> Callable[[int, Any], Any]:
-    return lambda count, old: row[count].value.copy() if count < len(row) else old
+def _each(row: Sequence[Any]) -> Callable[[int, Any], Any]:
+    return lambda count, old: row[count].copy() if count < len(row) else old
 
 
 def places(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from torch_impl.verify.blame.watch import is_numbers
+from torch_impl.verify.blame.watch import MOST_COPIED, is_numbers
 from torch_impl.verify.tolerances import MEANS
 from torch_impl.verify.trace.tape import line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 LONGEST = 24  # characters of an expression that stands for a place without a name
+MOST_PIECES = 16  # rows of an array that are known by themselves
 Key = tuple[Any, ...]  # what a meaning is, in a form that is the same with every probe
 
 
@@ -52,9 +53,12 @@ class Meanings:
         self.sizes = {n for n in observation.sizes.values() if n > 1}
         self.factors = _factors(observation)
         self.gradients = list(self._gradients(observation))
+        self.factors_of_it = [*self._slopes(), *self._values()]  # what a gradient is made of
         self._by_norm: dict[int, dict[int, list[Meaning]]] = {}
-        for meaning in [*self.gradients, *self._values(), *self._slopes()]:
+        for meaning in [*self.gradients, *self.factors_of_it]:
             self._put(meaning)
+            for piece in _pieces(meaning):
+                self._put(piece)
         for meaning in self.gradients:
             for summed in _sums(meaning):
                 self._put(summed)
@@ -83,7 +87,7 @@ class Meanings:
     def _gradients(self, observation: Observation) -> Iterator[Meaning]:
         """The gradient that arrives at each node, then what each sends to one of its arguments alone."""
         arrived = self.tape.backward(observation.seeds())
-        whole: dict[str, list[tuple[Array, Array]]] = {}  # by name the values, and what arrives at them
+        whole: dict[str, list[tuple[Node, Array]]] = {}  # by name the nodes, and what arrives at them
         for node in self.tape.nodes:
             g = arrived.get(node)
             if not isinstance(g, torch.Tensor):
@@ -91,10 +95,15 @@ class Meanings:
             name, value = self._name(node), self.tape.values[node].numpy()
             known = whole.setdefault(name, [])
             # At a copy of a value arrives a part of its gradient.
-            first = next((g for v, g in known if np.array_equal(v.ravel(), value.ravel())), None)
-            known += [(value, g.numpy())] if first is None else []
-            part = first is not None and not _same(g.numpy(), first)
+            at, first = next(
+                ((n, g) for n, g in known if np.array_equal(self.tape.values[n].numpy().ravel(), value.ravel())),
+                (node, g.numpy()),
+            )
+            known.append((node, g.numpy()))
+            part = at is not node and not _same(g.numpy(), first)
             yield Meaning(("part" if part else "∂", self.tape.index[node]), f"{'part of ' * part}∂L/∂{name}", g.numpy())
+            if part and first.shape == g.shape and not self._comes_from(node, at):  # it is computed twice
+                yield Meaning(("∂", self.tape.index[node], "in all"), f"∂L/∂{name}", first + g.numpy())
         for node, g in arrived.items():
             if node.op != "call_function" or not isinstance(g, torch.Tensor):
                 continue
@@ -102,6 +111,26 @@ class Meanings:
                 if isinstance(sent, torch.Tensor) and len(self.tape.users(argument)) > 1:
                     key = ("part", self.tape.index[argument], self.tape.index[node])
                     yield Meaning(key, f"∂L/∂{self._name(argument)} through {self._name(node)}", sent.numpy())
+
+    def _comes_from(self, node: Node, other: Node) -> bool:
+        todo, seen = [node], set()
+        while todo:
+            at = todo.pop()
+            if at is other:
+                return True
+            if at not in seen:
+                seen.add(at)
+                todo += [n for n in at.all_input_nodes if self.tape.index[n] >= self.tape.index[other]]
+        return False
+
+    def scaled_by(self, scales: Iterable[str]) -> None:
+        """From now on every gradient is also among ``gradients`` times these factors, named as they are said."""
+        factor = {said: value for value, said in self.factors}
+        self.gradients += [
+            Meaning((*m.key, "times", said), f"{said}{m.said}", factor[said] * m.value)
+            for said in scales if said in factor
+            for m in self.gradients if m.key[0] == "∂"
+        ]  # fmt: skip
 
     def _values(self) -> Iterator[Meaning]:
         for node, value in self.tape.values.items():
@@ -191,6 +220,16 @@ def _factors(observation: Observation) -> list[tuple[float, str]]:
         if n > 2:
             found += [(float(n), f"{name} · "), (1.0 / n, f"1/{name} · "), (-float(n), f"−{name} · ")]
     return found
+
+
+def _pieces(meaning: Meaning) -> Iterator[Meaning]:
+    """What a loop over the first or the last axis sees of a value in each of its rounds."""
+    v, name = meaning.value, meaning.said
+    if v.ndim < 2 or v.size > MOST_COPIED:
+        return
+    for axis, before in ((0, ""), (v.ndim - 1, "..., ")):
+        for i in range(v.shape[axis] if v.shape[axis] <= MOST_PIECES else 0):
+            yield Meaning((*meaning.key, "piece", axis, i), f"{name}[{before}{i}]", v.take(i, axis))
 
 
 def _sums(meaning: Meaning) -> Iterator[Meaning]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from torch_impl.verify.observe.observation import Observation
     from torch_impl.verify.source.functions import File, Function
 
+KNOWN = 3
+MOST_SCALES = 2
 MOST_SEEN = 3  # observations that are watched: what a value is, it is in all of them
 
 
@@ -91,6 +93,7 @@ def blame(subject: Subject, observations: list[Observation], wrong: list[str], l
     if seen:
         _name(found, seen)
     doubtful = {node for node, steps in found.steps.items() if not all(s in found.exact for s in steps)}
+    doubtful -= _as_ahead(found)
     if seen:
         found.faults = faults(subject, seen, wrong, doubtful, limit)
     found.faults = (
@@ -109,6 +112,17 @@ def blame(subject: Subject, observations: list[Observation], wrong: list[str], l
         except UserCodeError:  # what is affected is then not known
             pass
     return found
+
+
+def _as_ahead(found: Blame) -> set[ast.stmt]:
+    """The statements that stand in the forward as well, as they do where both find the window that they are at."""
+    functions = {f.node for f in found.functions}
+    ahead = {ast.dump(n) for f in found.forward if f.node not in functions for n in ast.walk(f.node) if _assigns(n)}
+    return {node for node in found.steps if _assigns(node) and ast.dump(node) in ahead}
+
+
+def _assigns(node: ast.AST) -> bool:
+    return isinstance(node, ast.Assign) and not isinstance(node.targets[0], ast.Subscript)
 
 
 def _seen(subject: Subject, observations: list[Observation], watch: Watch) -> list[Seen]:
@@ -136,6 +150,7 @@ def _seen(subject: Subject, observations: list[Observation], watch: Watch) -> li
 
 def _name(found: Blame, seen: list[Seen]) -> None:
     """What each step's values are with every observation."""
+    scales: Counter[str] = Counter()  # of gradients: a backward may divide by the batch's size at its end
     for steps in zip(*(each.steps for each in seen), strict=True):
         texts, exact = [], True
         for name in steps[0].values:
@@ -148,10 +163,14 @@ def _name(found: Blame, seen: list[Seen]) -> None:
             best = min(kept, key=_preference, default=None)
             exact = exact and best is not None and best.key[-1] == "" and best.key[0] != "part"
             texts += [best.said] if best is not None else []
+            if best is not None and best.key[0] == "∂" and best.key[-1] != "":
+                scales[best.key[-1]] += 1
         if texts and len(texts) == len(steps[0].values):
             found.said[steps[0]] = ", ".join(dict.fromkeys(texts))
             if exact:
                 found.exact.add(steps[0])
+    for each in seen:
+        each.meanings.scaled_by([said for said, _ in scales.most_common(MOST_SCALES)])
 
 
 def _preference(meaning: Meaning) -> tuple[Any, ...]:
@@ -257,14 +276,19 @@ def _when(steps: list[Step], right_ones: list[Step]) -> str:
 
 
 def by_distance(found: Blame) -> dict[ast.AST, int]:
-    """How many statements each node of the functions is from the nearest first wrong one: the order of a search."""
+    """How many statements each node of the functions is from the nearest first wrong one: the order of a search.
+
+    What is known to be right is as far as it would be with ``KNOWN`` statements more between.
+    """
+    known = {node for node, steps in found.steps.items() if all(s in found.exact for s in steps)}
     far: dict[ast.AST, int] = defaultdict(lambda: 99)
     for function in found.functions:
         statements = [n for n in ast.walk(function.node) if isinstance(n, ast.stmt)]
         statements.sort(key=lambda n: n.lineno)
         places_of = [i for i, n in enumerate(statements) if n in {f.node for f in found.faults}]
         for i, statement in enumerate(statements):
-            nearest = min((abs(i - k) for k in places_of), default=10)
+            nearest = min((abs(i - k) for k in places_of), default=3)
+            nearest += KNOWN if statement in known and i not in places_of else 0
             for node in ast.walk(statement):
                 far[node] = min(far[node], nearest)
     return far

@@ -55,6 +55,7 @@ class Watch:
     # Values to put in the place of what an expression computes, by how often it was computed before.
     instead: Mapping[ast.expr, Callable[[int, Any], Any]] = field(default_factory=dict)
     active: bool = False
+    only_instead: bool = False  # nothing is noted, and only what other values are put in the place of runs otherwise
 
     def __post_init__(self) -> None:
         self._nodes: list[Any] = []
@@ -65,11 +66,13 @@ class Watch:
         self._name = f"__watch_{id(self)}__"
         self._codes: dict[Function, CodeType] = {}
         for function in self.functions:
-            self._codes[function] = self._watched(function)
+            if not self.only_instead or any(node in self.instead for node in ast.walk(function.node)):
+                self._codes[function] = self._watched(function)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Inside, the functions are watched as long as ``active`` is true."""
+        self.runs.clear()
         homes = [each.__globals__ for function in self.functions for each in function.functions]
         for home in homes:
             home[self._name] = self
@@ -154,6 +157,9 @@ class Watch:
             if i == 0 and isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
                 made.append(statement)  # a docstring
                 continue
+            if self.only_instead:
+                made.append(_Expressions(self, originals).generic_visit(statement))
+                continue
             self._loops[original] = loops
             targets = [ast.unparse(t) for t in _targets(original)]
             inside = loops + (tuple(_names_stored(original.target)) if isinstance(original, ast.For) else ())
@@ -220,6 +226,8 @@ class _Expressions(ast.NodeTransformer):
             self.generic_visit(node)
         stores = not isinstance(getattr(node, "ctx", ast.Load()), ast.Load)
         if not isinstance(node, ast.expr) or stores or isinstance(node, ast.Slice | ast.Starred) or original is None:
+            return node
+        if self.watch.only_instead and original not in self.watch.instead:
             return node
         return self.watch.wrapped(node, original)
 

@@ -169,9 +169,9 @@ def same(a: Any, b: Any) -> bool:
             return False
         if a.dtype.kind == "b":
             return bool((a == b).all())
-        return bool((np.abs(a - b) <= 1e-12 * np.abs(a)).all())
+        return bool((np.abs(a - b) <= 1e-12 * np.minimum(np.abs(a), np.abs(b))).all())
     try:
-        return bool(a == b) or (is_number(a) and is_number(b) and abs(a - b) <= 1e-12 * abs(a))
+        return bool(a == b) or (is_number(a) and is_number(b) and abs(a - b) <= 1e-12 * min(abs(a), abs(b)))
     except Exception:  # what the user's objects do when they are compared is theirs
         return False
 
