@@ -64,7 +64,7 @@ def test_the_verifiers_examples_print_what_they_say(tmp_path):
 
 
 def without_rounding(text):
-    """What is left of a difference, as 3e-16, and the seconds are the machine's own; a right tensor has more of them."""
+    """What is left of a difference, as 3e-16, and the seconds are the machine's own."""
     text = re.sub(r"(right +)(\S+ +\S+)$", r"\1rounding", text, flags=re.MULTILINE)
     return re.sub(r" \d+\.\d s\b", " seconds", re.sub(r"\d+(\.\d+)?e-1\d", "rounding", text))
 

@@ -105,7 +105,11 @@ def combined(start: Lines, repairs: Sequence[Repair]) -> tuple[Lines, list[Repai
     A repair begins at ``start`` or where another one ended. Its changes are carried over to what the lines are by now.
     """
     lines, reached, left_out = start, [start], []
-    for repair in {(repair.before, repair.after): repair for repair in repairs}.values():
+    waiting = [*{(repair.before, repair.after): repair for repair in repairs}.values()]
+    while waiting:
+        # Findings stand in the order of the backward pass, and not in that in which the edits were found.
+        repair = next((r for r in waiting if lines_of(r.before) in reached), waiting[0])
+        waiting.remove(repair)
         before, after = lines_of(repair.before), lines_of(repair.after)
         both = merged(before, lines, after) if before in reached else None
         if both is None:

@@ -92,7 +92,12 @@ def _searched(report: Report, case: Case, functions: list[Function]) -> Report:
             found.changed.clear()
             found.note_changes(steps, origin)
     sections = tuple(replace(s, listings=found.listings()) for s in report.sections)
-    return replace(report, sections=sections, findings=_with_repairs(case, report.findings, found, made))
+    notes = report.notes
+    if not (made and made[-1].mends_all):
+        what = "the rest" if made else "it"
+        late = f"no edit that mends {what} was found in {bounds.seconds:g} s; with a longer limit there may be one"
+        notes = (*notes, f"{case.name}: {late if bounds.over else f'no single edit mends {what}'}")
+    return replace(report, sections=sections, findings=_with_repairs(case, report.findings, found, made), notes=notes)
 
 
 class _UnitCase:
@@ -180,6 +185,9 @@ def _with_repairs(case: Case, findings: tuple[Finding, ...], found: Blame, made:
         own = mine.get(id(each), [])
         several = [replace(each, tensor=(r.tensors or (each.tensor,))[0], tensors=r.tensors, repair=r) for r in own]
         done += several if len(own) > 1 else [replace(each, repair=own[0]) if own else each]
+    mended = {name for r in made for name in r.tensors}
+    # What an edit mends by the way is no fault of its own.
+    done = [f for f in done if f.repair or f.mistake != UNKNOWN or not {f.tensor, *f.tensors} <= mended]
     text = "beside it is another fault, which the edit shows" if done else "what is wrong, the edit shows"
     done += [replace(finding(UNKNOWN, r.tensors, case.name, text=text), repair=r) for r in left]
     places = iter(found.places)

@@ -122,7 +122,7 @@ def _trials(node: ast.stmt, seen: list[Seen], todo: list[str]) -> Iterator[tuple
         if not all(runs) or runs[0][0].values[name].dtype.kind not in "fi":
             continue
         if all(len(steps) == 1 for steps in runs):
-            for meant in _meant(runs[0][0].values[name], seen[0].meanings, wanted):
+            for meant in _meant(name, runs[0][0].values[name], seen[0].meanings, wanted):
                 puts = [_of_key(each.meanings, meant) for each in seen]
                 if all(p is not None for p in puts):
                     yield meant.said, meant.key[1] in wanted, [{expression: _always(p)} for p in puts if p is not None]
@@ -138,7 +138,9 @@ def _in_calls(
     name: str, expression: ast.expr, runs: list[list[Step]], seen: list[Seen]
 ) -> Iterator[tuple[str, bool, list[Overrides]]]:
     """A gradient for each of the few times that a helper runs: of places of the forward, from its end."""
-    each_run = [[m for m in _meant(step.values[name], seen[0].meanings, set()) if m.key[0] == "∂"] for step in runs[0]]
+    each_run = [
+        [m for m in _meant(name, step.values[name], seen[0].meanings, set()) if m.key[0] == "∂"] for step in runs[0]
+    ]
     rows = (row for row in itertools.product(*each_run) if all(a.key[1] > b.key[1] for a, b in itertools.pairwise(row)))
     for row in itertools.islice(rows, MOST_MEANT):
         found = [[_of_key(each.meanings, meant) for meant in row] for each in seen]
@@ -150,7 +152,7 @@ def _added_up(
     name: str, expression: ast.expr, runs: list[list[Step]], seen: list[Seen], wanted: set[int]
 ) -> Iterator[tuple[str, bool, list[Overrides]]]:
     """What a sum should be in the end, added in the first round."""
-    for meant in _meant(runs[0][-1].values[name], seen[0].meanings, wanted):
+    for meant in _meant(name, runs[0][-1].values[name], seen[0].meanings, wanted):
         totals = [_of_key(each.meanings, meant) for each in seen]
         if meant.key[1] in wanted and all(
             t is not None and t.shape == runs[0][-1].values[name].shape for t in totals[:1]
@@ -182,15 +184,23 @@ def _families(meanings: Meanings, shape: tuple[int, ...]) -> dict[Any, list[Mean
     return {key: members for key, members in found.items() if len(members) > 1}
 
 
-def _meant(value: Any, meanings: Meanings, wanted: set[int]) -> list[Meaning]:
+def _meant(target: str, value: Any, meanings: Meanings, wanted: set[int]) -> list[Meaning]:
     """What a value may be meant to be, each once: the gradients of its shape, named places first, then their factors.
 
-    A returned gradient that is ``wanted`` has the shape that it should have.
+    First of all comes that of what the target is called after: ∂L/∂h for ``dh``. A returned gradient that is ``wanted``
+    has the shape that it should have.
     """
     found: list[Meaning] = []
-    gradients = sorted(
-        meanings.gradients, key=lambda m: (m.key[0] != "∂", not meanings.names.get(m.key[1], "").isidentifier())
-    )
+
+    def order(m: Meaning) -> tuple[bool, ...]:
+        name = meanings.names.get(m.key[1], "")
+        return (
+            m.key[0] != "∂",
+            not (name and target in (f"d{name}", f"d_{name}", f"grad_{name}")),
+            not name.isidentifier(),
+        )
+
+    gradients = sorted(meanings.gradients, key=order)
     for m in [*gradients, *meanings.factors_of_it]:
         fits = m.value.shape == np.shape(value) or (m.key[0] == "∂" and m.key[1] in wanted)
         if fits and not any(np.array_equal(m.value, k.value) for k in found):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -159,8 +160,8 @@ class Meanings:
         name = self.names.get(self.tape.index[node])
         if name is not None:
             name = name.replace("self.", "")
-            plain = name.partition(" at ")[0]
-            return name if plain.isidentifier() or plain.endswith("]") else f"({name})"
+            plain = re.fullmatch(r"[\w.]+(\[[^\]]*\])*", name.partition(" at ")[0])
+            return name if plain else f"({name})"
         place = line(node).partition(":")[0]
         return f"({node!r}, {place})" if place else f"({node!r})"
 

@@ -93,7 +93,7 @@ def blame(subject: Subject, observations: list[Observation], wrong: list[str], l
     if seen:
         _name(found, seen)
     doubtful = {node for node, steps in found.steps.items() if not all(s in found.exact for s in steps)}
-    doubtful -= _as_ahead(found)
+    doubtful -= _as_ahead(found) | {n for n, steps in found.steps.items() if all(map(_is_plain, steps))}
     if seen:
         found.faults = faults(subject, seen, wrong, doubtful, limit)
     found.faults = (
@@ -232,7 +232,12 @@ def _listing(found: Blame, function: Function) -> Listing:
 def _verdict(
     found: Blame, statement: ast.stmt, steps: list[Step], order: dict[ast.stmt, int]
 ) -> tuple[LineVerdict, str]:
-    """The verdict of a statement, and what is said of it; of one that runs in a loop, by its runs."""
+    """The verdict of a statement, and what is said of it; of one that runs in a loop, by its runs.
+
+    What a loop adds up is right or wrong at its end.
+    """
+    if isinstance(statement, ast.AugAssign) and statement not in order:
+        steps = steps[-1:]
     right_ones = [s for s in steps if s in found.said and s not in found.changed]
     when = _when(steps, right_ones)
     if statement in order:
@@ -241,7 +246,7 @@ def _verdict(
         words = "a fault of its own" if order[statement] else ""
         return "wrong", "; ".join(filter(None, [words, when, should]))
     if any(s in found.changed for s in steps):
-        return "affected", when
+        return "affected", when if when.startswith("right at") else ""
     if _unpacks(statement) or all(_is_plain(s) for s in steps):
         return "", ""
     if len(right_ones) == len(steps):
@@ -249,13 +254,12 @@ def _verdict(
         if ", ".join(steps[0].values) == said[0]:
             return "", ""  # it is what it is called
         return "right", said[0] if len(said) == 1 else f"{said[0].partition(' at ')[0]}, in every round"
-    return "unmatched", when
+    return "unmatched", ""
 
 
 def _is_plain(step: Step) -> bool:
     """Whether a step leaves nothing to judge: no array, whole numbers, or nothing but zeros."""
-    arrays = [v for v in step.values.values() if v.dtype.kind == "f" and v.any()]
-    return not arrays
+    return not any(v.dtype.kind == "f" and v.any() for v in step.values.values())
 
 
 def _unpacks(node: ast.stmt) -> bool:

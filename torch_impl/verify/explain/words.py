@@ -72,8 +72,7 @@ def unknown(unit: Unit, observations: list[Observation], names: list[str], toget
     for alike in groups.values():
         text, evidence = told[alike[0]]
         tensors = tuple(unit.title(n) for n in alike)
-        also = f". So it is in {', '.join(tensors)}" if len(tensors) > 1 else ""
-        found.append(finding(UNKNOWN, tensors, unit.name, text=text + also, evidence=evidence))
+        found.append(finding(UNKNOWN, tensors, unit.name, text=text, evidence=evidence))
     return found
 
 

@@ -39,7 +39,7 @@ def _assigned(old: torch.Tensor, new: torch.Tensor, non_blocking: bool = False) 
 
 _DECOMPOSED[aten.copy.default] = _assigned
 
-_OURS = str(Path(__file__).parent.parent)
+_OURS = (str(Path(__file__).parent.parent), str(Path(__file__).parents[3] / "experiments" / "verifiable"))
 _STANDARD = str(Path(operator.__file__).parent)
 
 
@@ -168,4 +168,4 @@ def user_line() -> tuple[str, int] | None:
 
 @cache
 def _is_library(file: str) -> bool:
-    return "site-packages" in file or file.startswith((_OURS, "<", _STANDARD))
+    return "site-packages" in file or file.startswith((*_OURS, "<", _STANDARD))
