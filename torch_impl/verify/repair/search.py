@@ -151,6 +151,7 @@ def _constants(found: Blame, function: Function) -> tuple[ast.expr, ...]:
     for node in (n for f in (*found.forward, *found.functions) for n in ast.walk(f.node)):
         alone = isinstance(node, ast.Constant) and type(node.value) is float
         if alone or (isinstance(node, ast.BinOp | ast.Call | ast.Attribute) and all(plain(n) for n in ast.walk(node))):
+            assert isinstance(node, ast.expr)
             written.setdefault(ast.unparse(node), node)
     return tuple(written.values())
 
