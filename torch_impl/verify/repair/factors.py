@@ -96,13 +96,13 @@ def factors_in_reach(ground: Ground, node: ast.AST) -> list[Piece]:
 
 def _derived(ground: Ground, node: ast.AST) -> Iterator[Piece]:
     pieces = ground.pieces(node)
-    for piece in pieces:
+    for i, piece in enumerate(pieces):
         yield piece
         for new, more in made_of(ground, piece) if not is_gradient(piece) else ():
             worth = _quiet(ground, new, node)
             if worth is not MISSING:
                 yield Piece(new, ast.unparse(new), worth, piece.cost + more, "derived")
-        for other in pieces:  # a number times an array; two locals that nothing uses
+        for other in pieces[:8] if i < 8 else ():  # a number times an array; two locals that nothing uses
             pair = piece.text in ground.unread and other.text in ground.unread and piece.text < other.text
             if pair or (isinstance(other.value, float) and is_array(piece.value)):
                 new = binary(piece.node, "*", other.node)
