@@ -163,7 +163,7 @@ def arguments(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
             where = dotted_name(node.func) == f"{ground.numpy}.where"
             what = "the branches of `np.where`" if where else f"`{ground.text(a)}` and `{ground.text(b)}`"
             new = ast.Call(node.func, _exchanged(node.args, i, j), node.keywords)
-            yield Candidate("arguments", 1.0 + 0.1 * (i + j > 1 and not where), f"{what} exchanged", new)
+            yield Candidate("arguments", 1.0 if where else 1.15 + 0.1 * (i + j > 1), f"{what} exchanged", new)
     elif isinstance(node, ast.Tuple | ast.List):
         kind = "returned" if isinstance(ground.parent[node], ast.Return) else "elements"
         for i, j in _pairs(node.elts[:8]):

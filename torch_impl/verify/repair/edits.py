@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from torch_impl.verify.repair import calls, constants, factors, names, operators, statements
+from torch_impl.verify.repair import calls, constants, factors, names, operators, slopes, statements
 from torch_impl.verify.repair.ground import MISSING, Function, Ground
 from torch_impl.verify.repair.records import Candidate, Edit, Seen
 from torch_impl.verify.repair.text import edited_text
@@ -22,7 +22,7 @@ FAMILIES: tuple[Callable[[Ground, ast.expr], Iterator[Candidate]], ...] = (
     operators.operators, operators.operands, operators.signs, operators.transposes, operators.reversals,
     operators.moved_out, names.names, names.keys, names.windows, calls.functions, calls.axes, calls.arguments,
     calls.unwrapped, calls.buffers, calls.broadcast, calls.scaled_numbers, constants.constants, constants.other_sizes,
-    constants.ends, factors.complements, factors.factors, factors.terms, factors.templates,
+    constants.ends, slopes.complements, factors.factors, factors.terms, slopes.templates,
 )  # fmt: skip
 SAME_SHAPE = frozenset(("factor", "term", "template"))
 # What shows with other values only: where a comparison's sides are equal, with a second call.
@@ -78,7 +78,7 @@ def _fits(ground: Ground, node: ast.expr, candidate: Candidate) -> float | None:
             return None
         if np.shape(old) == np.shape(new) if is_array(old) or is_array(new) else True:
             return 0.0
-        return None if candidate.kind in SAME_SHAPE else _reshaped(ground, node, new)
+        return None if candidate.kind in SAME_SHAPE and is_array(old) else _reshaped(ground, node, new)
     except Exception:  # the code would raise the same
         return None
 

@@ -2,12 +2,23 @@
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from torch_impl.verify.repair.build import SYMBOLS, attribute, binary, call, compare, item, method, name, number
-from torch_impl.verify.repair.ground import MISSING, Ground, Piece
+from torch_impl.verify.repair.build import (
+    attribute,
+    binary,
+    call,
+    compare,
+    item,
+    name,
+    negative,
+    number,
+)
+from torch_impl.verify.repair.calls import REDUCTIONS
+from torch_impl.verify.repair.ground import MISSING, Ground, Piece, dotted_name
 from torch_impl.verify.repair.records import Candidate
 from torch_impl.verify.repair.values import is_array, is_number, plain
 
@@ -31,9 +42,15 @@ def _is_operand(ground: Ground, node: ast.expr) -> bool:
     parent = ground.parent[node]
     if isinstance(parent, ast.BinOp):
         return isinstance(parent.op, ast.Add | ast.Sub | ast.MatMult)
-    if isinstance(parent, ast.Call) and not isinstance(node, ast.Constant | ast.Tuple):
+    if isinstance(parent, ast.Attribute) and isinstance(ground.parent.get(parent), ast.Call):
+        return parent.attr in REDUCTIONS  # the x of x.sum()
+    if isinstance(parent, ast.Call) and (dotted_name(parent.func).startswith("math.") or not _is_literal(node)):
         return node in parent.args and ast.unparse(parent.func) not in ("range", "len", "float", "int", "reversed")
     return False
+
+
+def _is_literal(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant | ast.Tuple)
 
 
 # --- the pool ---------------------------------------------------------------------------------------------------------
@@ -78,12 +95,27 @@ def factors_in_reach(ground: Ground, node: ast.AST) -> list[Piece]:
 
 
 def _derived(ground: Ground, node: ast.AST) -> Iterator[Piece]:
-    for piece in ground.pieces(node):
+    pieces = ground.pieces(node)
+    for i, piece in enumerate(pieces):
         yield piece
-        for new, more in _made_of(ground, piece) if not _is_gradient(piece) else ():
+        for new, more in made_of(ground, piece) if not is_gradient(piece) else ():
             worth = _quiet(ground, new, node)
             if worth is not MISSING:
                 yield Piece(new, ast.unparse(new), worth, piece.cost + more, "derived")
+        for other in pieces[:8] if i < 8 else ():  # a number times an array; two locals that nothing uses
+            pair = piece.text in ground.unread and other.text in ground.unread and piece.text < other.text
+            if pair or (isinstance(other.value, float) and is_array(piece.value)):
+                new = binary(piece.node, "*", other.node)
+                worth = _quiet(ground, new, node)
+                yield Piece(new, ast.unparse(new), worth, piece.cost + other.cost + 0.6, "derived")
+    for written in ground.seen.written:
+        worth = _quiet(ground, written, node)
+        if isinstance(worth, float):
+            yield Piece(written, ast.unparse(written), worth, 0.3, "size")
+        if isinstance(written, ast.Constant):  # what the slope of a power of x has
+            for power in (2, 3):
+                made = binary(number(power), "*", written)
+                yield Piece(made, ast.unparse(made), power * worth, 0.4 + 0.05 * power, "size")
     for size in sizes(ground, node):
         yield size
         if ground.numpy and "shape" in size.text:
@@ -91,7 +123,7 @@ def _derived(ground: Ground, node: ast.AST) -> Iterator[Piece]:
             yield Piece(root, ast.unparse(root), np.sqrt(size.value), size.cost + 0.2, "size")
 
 
-def _made_of(ground: Ground, piece: Piece) -> Iterator[tuple[ast.expr, float]]:
+def made_of(ground: Ground, piece: Piece) -> Iterator[tuple[ast.expr, float]]:
     """(expression, cost) of what is commonly made of an array or a number with such values."""
     a, value = piece.node, piece.value
     function = attribute(name(ground.numpy), "") if ground.numpy else None
@@ -102,7 +134,7 @@ def _made_of(ground: Ground, piece: Piece) -> Iterator[tuple[ast.expr, float]]:
     if is_array(value) and value.dtype.kind == "f" and value.size:
         least, most = value.min(), value.max()
         if -1 <= least <= most <= 1:
-            yield binary(number(1), "-", _square(ground, a)), 0.1
+            yield binary(number(1), "-", square(ground, a)), 0.1
         if 0 <= least <= most <= 1:
             yield binary(a, "*", binary(number(1), "-", a)), 0.1
             yield binary(number(1), "-", a), 0.15
@@ -116,16 +148,16 @@ def _made_of(ground: Ground, piece: Piece) -> Iterator[tuple[ast.expr, float]]:
         if not isinstance(value, int):
             yield binary(number(1), "-", a), 0.2
     if isinstance(value, float | np.ndarray):
-        yield _square(ground, a), 0.3
+        yield square(ground, a), 0.3
 
 
-def _is_gradient(piece: Piece) -> bool:
+def is_gradient(piece: Piece) -> bool:
     """By its name: gradients are summed and multiplied by other arrays, seldom by each other."""
     last = piece.text.split(".")[-1]
     return is_array(piece.value) and (last.startswith("grad") or (last[0] == "d" and len(last) > 1))
 
 
-def _square(ground: Ground, a: ast.expr) -> ast.expr:
+def square(ground: Ground, a: ast.expr) -> ast.expr:
     """As the author writes squares."""
     return binary(a, "**", number(2)) if ground.writes_powers else binary(a, "*", a)
 
@@ -158,22 +190,26 @@ def _written(ground: Ground, node: ast.AST) -> Iterator[Piece]:
 def factors(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
     """``value * factor``, ``value / factor``."""
     whole = is_value(ground, node)
-    value = ground.value(node)
+    value = _quiet(ground, node, node)
     if not (whole or _is_operand(ground, node)) or not (is_array(value) or is_number(value)):
         return
     base, shape, parent = 2.0 if whole else 2.2, np.shape(value), ground.parent[node]
     around = ground.around(node)
     product = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.MatMult)  # a number may as well stand outside
     for piece in factors_in_reach(ground, node) if whole else _near(ground, node):
-        if piece.node in around or (isinstance(value, int) and not isinstance(piece.value, int)):
+        in_math = isinstance(node, ast.Constant)
+        if piece.node in around or (isinstance(value, int) and not (isinstance(piece.value, int) or in_math)):
             continue
         other = np.asarray(piece.value)
-        if (product and other.ndim == 0) or not _broadcasts(other.shape, shape) or not (other != 1).any():
+        fits = shape == () or _broadcasts(other.shape, shape)
+        if (product and other.ndim == 0) or not fits or not (other != 1).any():
             continue
-        cost = base + piece.cost + 0.2 * (0 < other.ndim < len(shape)) + 0.3 * _is_gradient(piece)
+        cost = base + piece.cost + 0.2 * (0 < other.ndim < len(shape)) + 0.3 * is_gradient(piece)
+        if not whole and piece.kind == "name" and other.ndim and isinstance(parent, ast.Call):
+            yield _factor(node, replace(piece, node=negative(piece.node), text=f"-{piece.text}"), "*", cost + 0.8)
         yield _factor(node, piece, "*", cost + 0.3 * (piece.kind == "size"))
         divides = other.ndim == 0 or (whole and (piece.kind == "name" or isinstance(piece.node, ast.Call)))
-        divides = divides and not _is_gradient(piece) and not isinstance(value, int)
+        divides = divides and not is_gradient(piece) and not isinstance(value, int)
         if divides and other.dtype.kind != "b" and other.all():
             yield _factor(node, piece, "/", cost + 0.3 * (other.ndim > 0))
     for constant, symbol in () if product or isinstance(value, int) else ((2, "*"), (2, "/"), (3, "*"), (3, "/")):
@@ -186,11 +222,7 @@ def _near(ground: Ground, node: ast.AST) -> list[Piece]:
     """What is put in within a product or a sum: no functions of what is in reach, and nothing long."""
     plainly = (ast.Name, ast.Attribute, ast.BinOp, ast.Compare)
     pool = factors_in_reach(ground, node)
-    return [
-        p
-        for p in pool
-        if p.kind == "size" or (p.kind != "written" and isinstance(p.node, plainly) and not _is_gradient(p))
-    ]
+    return [p for p in pool if p.kind == "size" or (p.kind != "written" and isinstance(p.node, plainly))]
 
 
 def _factor(node: ast.expr, piece: Piece, symbol: str, cost: float) -> Candidate:
@@ -229,7 +261,7 @@ def terms(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
         return
     base, shape = 2.2 if whole else 2.4, np.shape(value)
     in_reach = factors_in_reach(ground, node) if whole else ground.pieces(node)
-    pool = [p for p in in_reach if p.kind in ("name", "written") and (whole or not _is_gradient(p))]
+    pool = [p for p in in_reach if p.kind in ("name", "written") and (whole or not is_gradient(p))]
     around = ground.around(node)
     for piece in (p for p in pool if p.node not in around):
         other = np.asarray(piece.value)
@@ -279,56 +311,3 @@ def _penalties(ground: Ground, node: ast.expr, shape: tuple[int, ...]) -> Iterat
                 new = binary(c.node, "*", w.node)
                 said = f"`+ {c.text} * {w.text}` put in"
                 yield Candidate("term", 2.8 + c.cost + w.cost, said, binary(node, "+", new))
-
-
-def templates(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
-    """Jacobians that mix the elements of a row: softmax's ``p * (d - (d * p).sum(...))``, and a mean taken off."""
-    value = ground.value(node)
-    if not is_value(ground, node) or not is_array(value) or value.ndim == 0:
-        return
-    axes = dict.fromkeys([value.ndim - 1, 0, *range(value.ndim)])
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-        for p, d in _softmax_like(ground, node):
-            for axis in axes:
-                shown = -1 if axis == value.ndim - 1 else axis
-                total = method(binary(d, "*", p), "sum", axis=shown, keepdims=True)
-                new = binary(p, "*", binary(d, "-", total))
-                yield Candidate("template", 2.5 + 0.1 * (shown != -1), f"the whole Jacobian: `{ast.unparse(new)}`", new)
-    if isinstance(node, ast.Constant):
-        return
-    for axis in axes if value.ndim > 1 else []:
-        keep = {"keepdims": True} if axis else {}
-        mean = method(node, "mean", axis=axis, **keep)
-        text = ast.unparse(mean)
-        yield Candidate("template", 2.2 + 0.1 * (axis != 0), f"`- {text}` put in", binary(node, "-", mean))
-        for piece in ground.pieces(node) if isinstance(node, ast.Name) or len(ground.text(node)) <= LONGEST else []:
-            if is_array(piece.value) and piece.value.shape == value.shape and piece.text != ground.text(node):
-                mean = method(binary(node, "*", piece.node), "mean", axis=axis, **keep)
-                along = binary(node, "-", binary(piece.node, "*", mean))
-                said = f"what lies along `{piece.text}` taken off"
-                yield Candidate("template", 2.8 + piece.cost, said, along)
-
-
-def _softmax_like(ground: Ground, node: ast.BinOp) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """(p, d) of ``p * d`` and of ``p * (1 - p) * d``, in any order."""
-    parts: list[ast.expr] = []
-    rest: ast.expr = node
-    while isinstance(rest, ast.BinOp) and isinstance(rest.op, ast.Mult):
-        parts.insert(0, rest.right)
-        rest = rest.left
-    parts.insert(0, rest)
-    for p in parts:
-        complement = f"1 - {ground.text(p)}"
-        others = [d for d in parts if d is not p and ground.text(d) != complement]
-        if len(others) == 1 and is_array(ground.value(p)) and is_array(ground.value(others[0])):
-            yield p, others[0]
-
-
-def complements(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
-    """``x * x`` for ``x`` and the reverse, ``1 - x`` and ``x``."""
-    value = ground.value(node)
-    operand = isinstance(node, ast.Name | ast.Attribute) and isinstance(ground.parent[node], ast.BinOp)
-    if operand and is_array(value) and value.dtype.kind == "f":
-        yield Candidate("operand", 1.6, f"`{ground.text(node)}` squared", _square(ground, node))
-    if isinstance(node, ast.BinOp) and SYMBOLS[type(node.op)] == "**" and isinstance(node.left, ast.Name):
-        yield Candidate("operand", 1.2, f"`{ground.text(node.left)}` not squared", node.left)

@@ -56,13 +56,8 @@ class Ground:
         self._keys: dict[ast.AST, Any] = {}
         self._pieces: dict[Any, list[Piece]] = {}
         self.numpy = self._name_of_numpy()
-        self._in_tests = {
-            n.id
-            for loop in ast.walk(function)
-            if isinstance(loop, ast.While)
-            for n in ast.walk(loop.test)
-            if isinstance(n, ast.Name)
-        }
+        tests = [loop.test for loop in ast.walk(function) if isinstance(loop, ast.While)]
+        self._in_tests = {n.id for test in tests for n in ast.walk(test) if isinstance(n, ast.Name)}
         if isinstance(function, ast.Lambda):
             self._expression(function.body, function, vars(function), "body", None, (function,))
         else:
@@ -274,8 +269,9 @@ class Ground:
         here = self.number[at] if at is not None else 0
         for of, value in self.names(node).items():
             far = 0.01 * min(here - self.bound.get(of, here), 20) + 0.01 * min(len(of), 10)
+            far += 0.2 * of.startswith("_") - 0.4 * (of in self.unread)
             if is_array(value) or is_number(value):
-                yield Piece(name(of), of, value, far + 0.2 * of.startswith("_"))
+                yield Piece(name(of), of, value, far)
             elif isinstance(getattr(value, "__dict__", None), dict) and of in self._owners:
                 for field, v in vars(value).items():
                     if is_array(v) or is_number(v):
@@ -289,7 +285,13 @@ class Ground:
 
     @cached_property
     def _owners(self) -> set[str]:
-        return {d.split(".")[0] for d in self._attributes} - {self.numpy or ""}
+        return {"self"} | {d.split(".")[0] for d in self._attributes} - {self.numpy or ""}
+
+    @cached_property
+    def unread(self) -> set[str]:
+        """What is bound and used nowhere: it was meant to be."""
+        names = [n for n in ast.walk(self.function) if isinstance(n, ast.Name)]
+        return self.bound.keys() - {n.id for n in names if isinstance(n.ctx, ast.Load)} - {"self"}
 
     def worth(self, new: ast.expr, at: ast.AST, given: Mapping[ast.expr, Any] | None = None) -> Any:
         """The value of an expression that stands at ``at``, or MISSING; raises what the code would raise."""

@@ -31,9 +31,9 @@ OTHERS: dict[str, dict[str, float]] = {
     "|": {"&": 1.0},
 }
 TURNED: dict[str, dict[str, float]] = {
-    ">": {">=": 1.0, "<": 1.0, "<=": 1.2, "!=": 1.3},
+    ">": {">=": 1.0, "<": 1.05, "<=": 1.2, "!=": 1.3},
     ">=": {">": 1.0, "<=": 1.0, "<": 1.2},
-    "<": {"<=": 1.0, ">": 1.0, ">=": 1.2},
+    "<": {"<=": 1.0, ">": 0.95, ">=": 1.2},
     "<=": {"<": 1.0, ">=": 1.0, ">": 1.2},
     "==": {"!=": 1.0, ">=": 1.3, "<=": 1.3},
     "!=": {"==": 1.0, ">": 1.2},
@@ -153,7 +153,7 @@ def signs(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
         not isinstance(ground.parent[node], ast.expr)
         or isinstance(ground.parent[node], ast.Call | ast.Tuple | ast.Dict)
     ):
-        yield Candidate("sign", 1.0, f"`-` put in before `{text}`", negative(node))
+        yield Candidate("sign", 1.4, f"`-` put in before `{text}`", negative(node))
 
 
 def transposes(ground: Ground, node: ast.expr) -> Iterator[Candidate]:

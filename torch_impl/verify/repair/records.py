@@ -15,6 +15,7 @@ class Seen:
     scope: Mapping[ast.stmt, Mapping[str, Any]]  # the local variables right before each statement
     called: frozenset[str] = frozenset()  # dotted names of the user's functions that ran: no others may be called
     numpy: str | None = None  # the name of NumPy in the file, where the function itself does not use it
+    written: tuple[ast.expr, ...] = ()  # what other functions make of constants alone
 
 
 @dataclass(frozen=True, eq=False)

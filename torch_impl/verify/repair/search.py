@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch_impl.verify.blame.verdicts import by_distance
@@ -122,13 +123,32 @@ def _with_edit(case: Case, function: Function, todo: list[str], more_than: int) 
 def _ordered(found: Blame) -> list[tuple[float, Function, Edit]]:
     far = by_distance(found)
     called = frozenset(f.functions[0].__name__ for f in (*found.functions, *found.forward))
-    seen = Seen(found.watch.values, found.watch.scope, called)
-    listed = [
-        (edit.cost + FURTHER * min(_far(edit, function, far), 8), function, edit)
-        for function in found.functions
-        for edit in edits(function.node, seen)
-    ]
-    return sorted(listed, key=lambda each: each[0])
+    listed = []
+    for function in found.functions:
+        seen = Seen(found.watch.values, found.watch.scope, called, written=_constants(found, function))
+        for edit in edits(function.node, seen):
+            listed.append((edit.cost + FURTHER * min(_far(edit, function, far), 8), function, edit))
+    # Where nothing is known of the first wrong line, the last ones come first: they are what the steps are made of.
+    known = bool(found.faults)
+    return sorted(listed, key=lambda each: (each[0],) if known else (round(each[0], 1), -each[2].line))
+
+
+def _constants(found: Blame, function: Function) -> tuple[ast.expr, ...]:
+    """What the forward makes of constants alone, where its modules are at hand in this function too."""
+
+    def plain(node: ast.AST) -> bool:
+        if isinstance(node, ast.Name | ast.Constant):
+            return node.id in known if isinstance(node, ast.Name) else isinstance(node.value, int | float)
+        return isinstance(node, ast.BinOp | ast.UnaryOp | ast.Call | ast.Attribute) or not isinstance(node, ast.expr)
+
+    known = {name for name, value in function.functions[0].__globals__.items() if isinstance(value, ModuleType)}
+    written: dict[str, ast.expr] = {}
+    for node in (n for f in (*found.forward, *found.functions) for n in ast.walk(f.node)):
+        alone = isinstance(node, ast.Constant) and type(node.value) is float
+        if alone or (isinstance(node, ast.BinOp | ast.Call | ast.Attribute) and all(plain(n) for n in ast.walk(node))):
+            assert isinstance(node, ast.expr)
+            written.setdefault(ast.unparse(node), node)
+    return tuple(written.values())
 
 
 def _moved(functions: list[Function], file: File, text: str) -> list[Function]:

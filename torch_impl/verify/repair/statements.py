@@ -42,7 +42,7 @@ def _assignments(ground: Ground, statement: ast.Assign | ast.AugAssign) -> Itera
         target: Any = statement.target
         value, symbol = statement.value, SYMBOLS[type(statement.op)]
         yield edit("assignment", f"`=` for `{symbol}=`", 1.0, ast.Assign([target], value))
-        for other in {"+": "-", "-": "+*", "*": "/+", "/": "*", "@": "*"}.get(symbol, ""):
+        for other in {"+": "-*", "-": "+*", "*": "/+", "/": "*", "@": "*"}.get(symbol, ""):
             op = type(binary(value, other, value).op)()
             yield edit("operator", f"`{other}=` for `{symbol}=`", 1.0, ast.AugAssign(target, op, value))
         if isinstance(target, ast.Name):

@@ -4,6 +4,7 @@ Only NumPy's own functions without side effects are called, never the user's.
 """
 
 import ast
+import math
 import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -88,6 +89,8 @@ def evaluate(node: ast.expr, known: Mapping[ast.expr, Any], names: Mapping[str, 
                 return _calculated(UNARY[type(node.op)], value(node.operand))
             case ast.Attribute(value=ast.Name(id=base)) if base == numpy:
                 return getattr(np, node.attr)
+            case ast.Attribute(value=ast.Name(id="math")) if "math" not in names:
+                return getattr(math, node.attr)
             case ast.Attribute():
                 return _attribute(value(node.value), node.attr)
             case ast.Tuple():
@@ -137,6 +140,8 @@ def _called(node: ast.Call, value: Callable[[Any], Any], numpy: str | None, name
     match node.func:
         case ast.Attribute(value=ast.Name(id=base), attr=attr) if base == numpy and attr in PURE:
             function = getattr(np, attr)
+        case ast.Attribute(value=ast.Name(id="math"), attr=attr) if "math" not in names:
+            function = getattr(math, attr)
         case ast.Attribute(value=owner, attr=attr) if attr in METHODS:
             array = value(owner)
             if not is_array(array):
