@@ -50,6 +50,7 @@ class Seen:
     observation: Observation
     steps: list[Step]
     meanings: Meanings
+    gradients: list[Meaning] = field(default_factory=list)  # those that are tried
     watches: dict[frozenset[ast.expr], Watch] = field(default_factory=dict)  # by the expressions that get other values
 
     def run(self, subject: Subject, overrides: Overrides) -> dict[str, Any]:
@@ -74,26 +75,46 @@ def faults(subject: Subject, seen: list[Seen], wrong: list[str], doubtful: set[a
     fixed: list[Overrides] = [{} for _ in seen]
     todo = list(wrong)
     while todo and not limit.over:
-        best: tuple[list[str], Fault, list[Overrides]] | None = None
-        for node in _in_order(seen[0], doubtful - {fault.node for fault in found}):
-            for said, leaf, overrides in _trials(node, seen, todo):
-                if limit.over:
-                    break
-                mended = list(todo)
-                for each, kept, more in zip(seen, fixed, overrides, strict=True):
-                    mended = _mended(subject, each, kept | more, mended, todo)
-                    if not mended:
-                        break
-                if mended and (best is None or len(mended) > len(best[0])):
-                    best = mended, Fault(node, said, tuple(mended), overrides[0], leaf), overrides
-            if best is not None and len(best[0]) == len(todo):
-                break
+        nodes = _in_order(seen[0], doubtful - {fault.node for fault in found})
+        # A factor makes up for a wrong one anywhere before it: what needs none is tried first.
+        best = _best(subject, seen, nodes, todo, fixed, scaled=False, limit=limit)
+        best = best or _best(subject, seen, nodes, todo, fixed, scaled=True, limit=limit)
         if best is None:
             break
-        found.append(best[1])
-        fixed = [kept | more for kept, more in zip(fixed, best[2], strict=True)]
-        todo = [name for name in todo if name not in best[0]]
+        found.append(best[0])
+        fixed = [kept | more for kept, more in zip(fixed, best[1], strict=True)]
+        todo = [name for name in todo if name not in best[0].tensors]
     return found
+
+
+def _best(
+    subject: Subject,
+    seen: list[Seen],
+    nodes: list[ast.stmt],
+    todo: list[str],
+    fixed: list[Overrides],
+    *,
+    scaled: bool,
+    limit: Limit,
+) -> tuple[Fault, list[Overrides]] | None:
+    """The first statement that makes all of ``todo`` right, else the one that makes most of it right."""
+    best: tuple[Fault, list[Overrides]] | None = None
+    for each in seen:
+        each.gradients = each.meanings.scaled if scaled else each.meanings.gradients
+    for node in nodes:
+        for said, leaf, overrides in _trials(node, seen, todo):
+            if limit.over:
+                return best
+            mended = list(todo)
+            for each, kept, more in zip(seen, fixed, overrides, strict=True):
+                mended = _mended(subject, each, kept | more, mended, todo)
+                if not mended:
+                    break
+            if mended and (best is None or len(mended) > len(best[0].tensors)):
+                best = Fault(node, said, tuple(mended), overrides[0], leaf), overrides
+        if best is not None and len(best[0].tensors) == len(todo):
+            break
+    return best
 
 
 def _in_order(seen: Seen, doubtful: set[ast.stmt]) -> list[ast.stmt]:
@@ -122,8 +143,8 @@ def _trials(node: ast.stmt, seen: list[Seen], todo: list[str]) -> Iterator[tuple
         if not all(runs) or runs[0][0].values[name].dtype.kind not in "fi":
             continue
         if all(len(steps) == 1 for steps in runs):
-            for meant in _meant(name, runs[0][0].values[name], seen[0].meanings, wanted):
-                puts = [_of_key(each.meanings, meant) for each in seen]
+            for meant in _meant(name, runs[0][0].values[name], seen[0], wanted):
+                puts = [_of_key(each, meant) for each in seen]
                 if all(p is not None for p in puts):
                     yield meant.said, meant.key[1] in wanted, [{expression: _always(p)} for p in puts if p is not None]
             continue
@@ -138,22 +159,24 @@ def _in_calls(
     name: str, expression: ast.expr, runs: list[list[Step]], seen: list[Seen]
 ) -> Iterator[tuple[str, bool, list[Overrides]]]:
     """A gradient for each of the few times that a helper runs: of places of the forward, from its end."""
-    each_run = [
-        [m for m in _meant(name, step.values[name], seen[0].meanings, set()) if m.key[0] == "∂"] for step in runs[0]
-    ]
+    each_run = [[m for m in _meant(name, step.values[name], seen[0], set()) if m.key[0] == "∂"] for step in runs[0]]
     rows = (row for row in itertools.product(*each_run) if all(a.key[1] > b.key[1] for a, b in itertools.pairwise(row)))
     for row in itertools.islice(rows, MOST_MEANT):
-        found = [[_of_key(each.meanings, meant) for meant in row] for each in seen]
+        found = [[_of_key(each, meant) for meant in row] for each in seen]
         if all(v is not None for values in found for v in values):
-            yield ", then ".join(m.said for m in row), False, [{expression: _each(values)} for values in found]
+            yield (
+                ", then ".join(dict.fromkeys(m.said for m in row)),
+                False,
+                [{expression: _each(values)} for values in found],
+            )
 
 
 def _added_up(
     name: str, expression: ast.expr, runs: list[list[Step]], seen: list[Seen], wanted: set[int]
 ) -> Iterator[tuple[str, bool, list[Overrides]]]:
     """What a sum should be in the end, added in the first round."""
-    for meant in _meant(name, runs[0][-1].values[name], seen[0].meanings, wanted):
-        totals = [_of_key(each.meanings, meant) for each in seen]
+    for meant in _meant(name, runs[0][-1].values[name], seen[0], wanted):
+        totals = [_of_key(each, meant) for each in seen]
         if meant.key[1] in wanted and all(
             t is not None and t.shape == runs[0][-1].values[name].shape for t in totals[:1]
         ):
@@ -165,7 +188,7 @@ def _in_loops(
     name: str, expression: ast.expr, runs: list[list[Step]], seen: list[Seen]
 ) -> Iterator[tuple[str, bool, list[Overrides]]]:
     """A gradient for each time that a statement in a loop runs: those of one line of the forward, forth or back."""
-    families = [_families(each.meanings, steps[0].values[name].shape) for each, steps in zip(seen, runs, strict=True)]
+    families = [_families(each, steps[0].values[name].shape) for each, steps in zip(seen, runs, strict=True)]
     for key, members in families[0].items():
         for step in (1, -1):
             rows = [family.get(key, [])[::step] for family in families]
@@ -174,17 +197,17 @@ def _in_loops(
                 yield said, False, [{expression: _each([m.value for m in row])} for row in rows]
 
 
-def _families(meanings: Meanings, shape: tuple[int, ...]) -> dict[Any, list[Meaning]]:
+def _families(seen: Seen, shape: tuple[int, ...]) -> dict[Any, list[Meaning]]:
     """Gradients of one shape, by the line of the forward and the operation that they belong to, in forward order."""
     found: dict[Any, list[Meaning]] = {}
-    for m in sorted(meanings.gradients, key=lambda m: m.key):
-        node = meanings.tape.nodes[m.key[1]]
+    for m in sorted(seen.gradients, key=lambda m: m.key):
+        node = seen.meanings.tape.nodes[m.key[1]]
         if m.value.shape == shape:
             found.setdefault((m.key[0], node.place, str(node.target), m.key[2:]), []).append(m)
     return {key: members for key, members in found.items() if len(members) > 1}
 
 
-def _meant(target: str, value: Any, meanings: Meanings, wanted: set[int]) -> list[Meaning]:
+def _meant(target: str, value: Any, seen: Seen, wanted: set[int]) -> list[Meaning]:
     """What a value may be meant to be, each once: the gradients of its shape, named places first, then their factors.
 
     First of all comes that of what the target is called after: ∂L/∂h for ``dh``. A returned gradient that is ``wanted``
@@ -193,23 +216,23 @@ def _meant(target: str, value: Any, meanings: Meanings, wanted: set[int]) -> lis
     found: list[Meaning] = []
 
     def order(m: Meaning) -> tuple[bool, ...]:
-        name = meanings.names.get(m.key[1], "")
+        name = seen.meanings.names.get(m.key[1], "")
         return (
             m.key[0] != "∂",
             not (name and target in (f"d{name}", f"d_{name}", f"grad_{name}")),
             not name.isidentifier(),
         )
 
-    gradients = sorted(meanings.gradients, key=order)
-    for m in [*gradients, *meanings.factors_of_it]:
+    gradients = sorted(seen.gradients, key=order)
+    for m in [*gradients, *seen.meanings.factors_of_it]:
         fits = m.value.shape == np.shape(value) or (m.key[0] == "∂" and m.key[1] in wanted)
         if fits and not any(np.array_equal(m.value, k.value) for k in found):
             found.append(m)
     return found[:MOST_MEANT]
 
 
-def _of_key(meanings: Meanings, meant: Meaning) -> Any:
-    every = itertools.chain(meanings.gradients, meanings.factors_of_it)
+def _of_key(seen: Seen, meant: Meaning) -> Any:
+    every = itertools.chain(seen.gradients, seen.meanings.factors_of_it)
     return next((m.value for m in every if m.key == meant.key), None)
 
 

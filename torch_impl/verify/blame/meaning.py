@@ -54,6 +54,7 @@ class Meanings:
         self.sizes = {n for n in observation.sizes.values() if n > 1}
         self.factors = _factors(observation)
         self.gradients = list(self._gradients(observation))
+        self.scaled: list[Meaning] = []
         self.factors_of_it = [*self._slopes(), *self._values()]  # what a gradient is made of
         self._by_norm: dict[int, dict[int, list[Meaning]]] = {}
         for meaning in [*self.gradients, *self.factors_of_it]:
@@ -125,9 +126,9 @@ class Meanings:
         return False
 
     def scaled_by(self, scales: Iterable[str]) -> None:
-        """From now on every gradient is also among ``gradients`` times these factors, named as they are said."""
+        """Make ``scaled`` of the gradients times these factors, named as they are said."""
         factor = {said: value for value, said in self.factors}
-        self.gradients += [
+        self.scaled = [
             Meaning((*m.key, "times", said), f"{said}{m.said}", factor[said] * m.value)
             for said in scales if said in factor
             for m in self.gradients if m.key[0] == "∂"

@@ -42,7 +42,7 @@ class Blame:
     watch: Watch  # with the inputs as given
     steps: dict[ast.stmt, list[Step]] = field(default_factory=dict)
     said: dict[Step, str] = field(default_factory=dict)  # what a step's values are, where they are something known
-    exact: set[Step] = field(default_factory=set)  # those that are so without a factor
+    exact: set[Step] = field(default_factory=set)  # those that are gradients as they stand
     faults: list[Fault] = field(default_factory=list)
     changed: set[Step] = field(default_factory=set)  # those that are other ones once the faults are mended
 
@@ -89,11 +89,12 @@ def blame(subject: Subject, observations: list[Observation], wrong: list[str], l
     watch = Watch(subject.functions)
     subject.run(base, watch)
     found = Blame(subject.functions, subject.forward, watch)
-    seen = _seen(subject, observations, watch)
+    seen, ahead = _seen(subject, observations, watch)
     if seen:
         _name(found, seen)
     doubtful = {node for node, steps in found.steps.items() if not all(s in found.exact for s in steps)}
-    doubtful -= _as_ahead(found) | {n for n, steps in found.steps.items() if all(map(_is_plain, steps))}
+    plain = {n for n, steps in found.steps.items() if all(map(_is_plain, steps))}
+    doubtful -= _as_ahead(found) | ahead | plain
     if seen:
         found.faults = faults(subject, seen, wrong, doubtful, limit)
     found.faults = (
@@ -125,14 +126,19 @@ def _assigns(node: ast.AST) -> bool:
     return isinstance(node, ast.Assign) and not isinstance(node.targets[0], ast.Subscript)
 
 
-def _seen(subject: Subject, observations: list[Observation], watch: Watch) -> list[Seen]:
-    """Observations whose tapes are of one structure, watched, with what a value can be in each; none without a tape."""
+def _seen(subject: Subject, observations: list[Observation], watch: Watch) -> tuple[list[Seen], set[ast.stmt]]:
+    """Observations whose tapes are of one structure, watched, with what a value can be in each; none without a tape.
+
+    With them the statements that the forward pass runs as well: what is wrong there would be seen in its outputs.
+    """
     base = observations[0]
-    if base.tape is None:
-        return []
-    ahead = watch if subject.phase == "forward" else Watch(subject.forward)
-    if ahead is not watch:
+    ahead, shared = watch, set[ast.stmt]()
+    if subject.phase == "backward":
+        ahead = Watch(subject.forward)
         subject.run(base, ahead, "forward")
+        shared = {step.node for step in ahead.steps}
+    if base.tape is None:
+        return [], shared
     names = names_of(base.tape, ahead)
     structure = [str(n.target) for n in base.tape.nodes]
     seen = [Seen(base, watch.steps, Meanings(base, names))]
@@ -145,11 +151,13 @@ def _seen(subject: Subject, observations: list[Observation], watch: Watch) -> li
         subject.run(o, other)
         if len(other.steps) == len(watch.steps):
             seen.append(Seen(o, other.steps, Meanings(o, names)))
-    return seen
+    return seen, shared
 
 
 def _name(found: Blame, seen: list[Seen]) -> None:
     """What each step's values are with every observation."""
+    tape = seen[0].meanings.tape
+    met: dict[Any, ast.AST | None] = {("∂", tape.index[node], ""): None for node in tape.outputs}
     scales: Counter[str] = Counter()  # of gradients: a backward may divide by the batch's size at its end
     for steps in zip(*(each.steps for each in seen), strict=True):
         texts, exact = [], True
@@ -161,7 +169,9 @@ def _name(found: Blame, seen: list[Seen]) -> None:
             ]
             kept = [m for m in first if all(m.key in k for k in keys)]
             best = min(kept, key=_preference, default=None)
-            exact = exact and best is not None and best.key[-1] == "" and best.key[0] != "part"
+            exact = exact and best is not None and best.key[0] == "∂" and best.key[-1] == "" and "sum" not in best.key
+            if best is not None:  # where it was met before, a factor may be left out
+                exact = exact and met.setdefault(best.key, steps[0].node) is steps[0].node
             texts += [best.said] if best is not None else []
             if best is not None and best.key[0] == "∂" and best.key[-1] != "":
                 scales[best.key[-1]] += 1
@@ -195,7 +205,10 @@ def _suspects(
     """The first statement that equals nothing and reaches nothing but what is wrong, seen by moving its value."""
     _, hand = subject.run(o)
     right_ones = {n for n in o.auto if n in hand and n not in wrong and right(o, n, hand[n])}
-    for node in (n for n in found.steps if n in doubtful and not limit.over):
+    known = {step.node for step in found.said}  # as steps on the way are that are right
+    for node in sorted((n for n in found.steps if n in doubtful), key=lambda n: n in known):
+        if limit.over:
+            break
         moved: Overrides = {e: lambda _, v: _moved(v) for _, e in places(node)}
         try:
             _, gradients = subject.run(o, Watch(subject.functions, instead=moved))
@@ -291,7 +304,7 @@ def by_distance(found: Blame) -> dict[ast.AST, int]:
         statements.sort(key=lambda n: n.lineno)
         places_of = [i for i, n in enumerate(statements) if n in {f.node for f in found.faults}]
         for i, statement in enumerate(statements):
-            nearest = min((abs(i - k) for k in places_of), default=3)
+            nearest = min((abs(i - k) for k in places_of), default=10 if found.faults else 3)
             nearest += KNOWN if statement in known and i not in places_of else 0
             for node in ast.walk(statement):
                 far[node] = min(far[node], nearest)

@@ -46,7 +46,8 @@ def wrong_axis(sites: Sites) -> Hypotheses:
 
 def _scaled(sites: Sites) -> Iterator[Scaled]:
     """What is centred, divided by its norm, or both, with the first z that it is made of in that way."""
-    for y in (n for n in sites.calls if sites.values[n].ndim > 1 and not reshapes(n)):
+    calls = () if sites.long else sites.calls  # in an unrolled loop every pair of nodes would be looked at
+    for y in (n for n in calls if sites.values[n].ndim > 1 and not reshapes(n)):
         before, every, value = sites.tape.ancestors(y), tuple(range(sites.values[y].ndim)), sites.values[y]
         of = [z for z in sites.nodes if z in before and sites.values[z].shape == value.shape]
         choices = dict.fromkeys((*((a,) for a in every), every[1:], every[:-1], (0, *every[2:])))

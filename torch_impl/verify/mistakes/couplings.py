@@ -44,8 +44,9 @@ def diagonal_only(sites: Sites) -> Hypotheses:
          "Multiply by γ first, and take the sums of dx̂ = dy γ.")  # fmt: skip
 def scale_outside(sites: Sites) -> Hypotheses:
     """The norm's gradient of dy, times γ."""
+    couplings = _couplings(sites)
     for product in (p for p in sites.products if packet_of(p.node) is aten.mul):
-        for c in (c for c in _couplings(sites) if c.y is product.other):
+        for c in (c for c in couplings if c.y is product.other):
 
             def rule(here: Here, g: torch.Tensor, c: Coupling = c, p: Product = product) -> dict[Node, torch.Tensor]:
                 gamma = here[p.weight]
@@ -72,7 +73,7 @@ def _diagonal(here: Here, c: Coupling) -> torch.Tensor:
 def _couplings(sites: Sites) -> list[Coupling]:
     """What is computed from one array and from sums over its rows, and has its shape."""
     found: dict[tuple[Node, Node], Coupling] = {}
-    for node in sites.calls:
+    for node in () if sites.long else sites.calls:  # in an unrolled loop every pair of nodes would be looked at
         total = node.all_input_nodes[0] if node.target is operator.getitem else node
         if packet_of(total) not in _SUMS:
             continue

@@ -149,9 +149,13 @@ def signs(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
             yield Candidate("sign" if isinstance(node.op, ast.USub) else "mask", 1.0, said, node.operand)
     elif is_array(value) and value.dtype.kind == "b":
         yield Candidate("mask", 1.2, f"`~` put in before `{text}`", ast.UnaryOp(ast.Invert(), node))
-    elif not isinstance(node, ast.Constant | ast.Tuple | ast.Slice) and (
-        not isinstance(ground.parent[node], ast.expr)
-        or isinstance(ground.parent[node], ast.Call | ast.Tuple | ast.Dict)
+    elif (
+        not text.startswith("-")
+        and not isinstance(node, ast.Constant | ast.Tuple | ast.Slice)
+        and (
+            not isinstance(ground.parent[node], ast.expr)
+            or isinstance(ground.parent[node], ast.Call | ast.Tuple | ast.Dict)
+        )
     ):
         yield Candidate("sign", 1.4, f"`-` put in before `{text}`", negative(node))
 
