@@ -164,11 +164,8 @@ def _in_calls(
     for row in itertools.islice(rows, MOST_MEANT):
         found = [[_of_key(each, meant) for meant in row] for each in seen]
         if all(v is not None for values in found for v in values):
-            yield (
-                ", then ".join(dict.fromkeys(m.said for m in row)),
-                False,
-                [{expression: _each(values)} for values in found],
-            )
+            said = ", then ".join(dict.fromkeys(m.said for m in row))
+            yield said, False, [{expression: _each(values)} for values in found]
 
 
 def _added_up(

@@ -192,6 +192,7 @@ def _preference(meaning: Meaning) -> tuple[Any, ...]:
 def _earlier(subject: Subject, found: Blame, o: Observation, doubtful: set[ast.stmt], limit: Limit) -> list[Fault]:
     """Where a returned gradient has only been found to be wrong itself: the first of what it alone is made of."""
     kept: list[Fault] = []
+    doubtful = doubtful - {step.node for step in found.said}
     for fault in found.faults:
         before = set(itertools.takewhile(lambda node, last=fault.node: node is not last, found.steps))
         suspects = _suspects(subject, found, o, [*fault.tensors], doubtful & before, limit) if fault.is_leaf else []
