@@ -14,7 +14,7 @@ import torch
 
 from torch_impl.verify.blame.watch import MOST_COPIED, is_numbers
 from torch_impl.verify.tolerances import MEANS
-from torch_impl.verify.trace.tape import line
+from torch_impl.verify.trace.tape import aten, line, packet_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -103,7 +103,9 @@ class Meanings:
             )
             known.append((node, g.numpy()))
             part = at is not node and not _same(g.numpy(), first)
-            yield Meaning(("part" if part else "∂", self.tape.index[node]), f"{'part of ' * part}∂L/∂{name}", g.numpy())
+            # ∂L/∂(−z) is a flipped sign as well, and proves nothing right.
+            kind = "part" if part or packet_of(node) is aten.neg else "∂"
+            yield Meaning((kind, self.tape.index[node]), f"{'part of ' * part}∂L/∂{name}", g.numpy())
             if part and first.shape == g.shape and not self._comes_from(node, at):  # it is computed twice
                 yield Meaning(("∂", self.tape.index[node], "in all"), f"∂L/∂{name}", first + g.numpy())
         for node, g in arrived.items():

@@ -85,8 +85,12 @@ def repairs(case: Case, found: Blame, limit: Limit) -> tuple[list[Repair], list[
 
 
 def _best(case: Case, found: Blame, todo: list[str], limit: Limit) -> Mended | None:
-    """The first edit that mends everything; else of those that mend something the one that mends most."""
+    """The first edit that mends everything; else of those that mend something the one that mends most.
+
+    Where several faults are known, what mends all that one of them made wrong is enough.
+    """
     best: Mended | None = None
+    several = [set(fault.tensors) for fault in found.faults if fault.tensors] if len(found.faults) > 1 else []
     for tried, (_, function, edit) in enumerate(_ordered(found)):
         if limit.over:
             break
@@ -101,6 +105,8 @@ def _best(case: Case, found: Blame, todo: list[str], limit: Limit) -> Mended | N
             return Mended(function, edit, names)
         if names:
             best = Mended(function, edit, names)
+            if any(tensors <= set(names) for tensors in several):
+                break
     return best
 
 
