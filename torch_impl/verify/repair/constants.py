@@ -24,6 +24,9 @@ def constants(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
         return
     others = {-now: 1.2, now + 1: 1.3, now - 1: 1.3, 2 * now: 1.4, now / 2: 1.4, now / 3: 1.6, 0: 1.5, 1: 1.5}
     done = {now}
+    for written in ground.seen.written:  # a number of the forward's
+        if isinstance(written, ast.Constant) and isinstance(now, float) and written.value not in done:
+            yield Candidate("constant", 1.1, f"`{ast.unparse(written)}` for `{now}`", written)
     for value, cost in others.items():
         tidy: float = int(value) if float(value).is_integer() and isinstance(now, int) else round(value, 12)
         if tidy not in done and (isinstance(now, float) or isinstance(tidy, int) or abs(tidy) == 0.5):

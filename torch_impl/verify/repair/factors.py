@@ -23,6 +23,7 @@ from torch_impl.verify.repair.records import Candidate
 from torch_impl.verify.repair.values import is_array, is_number, plain
 
 LONGEST, MOST = 30, 30  # characters of an expression of the author's that is put in elsewhere; how many of them
+FEW = 3  # different values of an array that was written as numbers: its square may be right by accident
 
 
 def is_value(ground: Ground, node: ast.expr) -> bool:
@@ -147,7 +148,7 @@ def made_of(ground: Ground, piece: Piece) -> Iterator[tuple[ast.expr, float]]:
             yield numpy("sqrt"), 0.2
         if not isinstance(value, int):
             yield binary(number(1), "-", a), 0.2
-    if isinstance(value, float | np.ndarray):
+    if isinstance(value, np.ndarray) and np.unique(value).size > FEW:
         yield square(ground, a), 0.3
 
 
@@ -187,6 +188,11 @@ def _written(ground: Ground, node: ast.AST) -> Iterator[Piece]:
 # --- what is put in ---------------------------------------------------------------------------------------------------
 
 
+def _multiplies(node: ast.expr, text: str) -> bool:
+    """Whether a number stands in an expression already: 0.1 once more may be 0.01 by accident alone."""
+    return any(isinstance(n, ast.Name | ast.Attribute) and ast.unparse(n) == text for n in ast.walk(node))
+
+
 def factors(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
     """``value * factor``, ``value / factor``."""
     whole = is_value(ground, node)
@@ -203,6 +209,8 @@ def factors(ground: Ground, node: ast.expr) -> Iterator[Candidate]:
         other = np.asarray(piece.value)
         fits = shape == () or _broadcasts(other.shape, shape)
         if (product and other.ndim == 0) or not fits or not (other != 1).any():
+            continue
+        if isinstance(piece.value, float) and _multiplies(node, piece.text):
             continue
         cost = base + piece.cost + 0.2 * (0 < other.ndim < len(shape)) + 0.3 * is_gradient(piece)
         if not whole and piece.kind == "name" and other.ndim and isinstance(parent, ast.Call):
