@@ -1,6 +1,7 @@
 """Functions found in their source, run with other code in one thread, and watched: nothing of it stays."""
 
 import ast
+import gc
 import linecache
 import sys
 import threading
@@ -55,6 +56,18 @@ def test_functions_are_found_where_they_are_defined():
     found = Sources().called_in(lambda: (counter.up(1, twice=True), np.linalg.norm(np.ones(3))))
     assert [f.name for f in found if f.name != "<lambda>"] == ["Counter.up", "inner"]  # the lambda is the run itself
     assert {f.file.name for f in found} == {__file__}
+
+
+def test_what_the_garbage_collector_calls_meanwhile_is_not_the_users():
+    def tells(phase, info):
+        pass
+
+    gc.callbacks.append(tells)
+    try:
+        found = Sources().called_in(lambda: (gc.collect(), triple(1)))
+    finally:
+        gc.callbacks.remove(tells)
+    assert [f.name for f in found if f.name != "<lambda>"] == ["inner"]
 
 
 def test_other_code_runs_inside_in_this_thread_alone(up):

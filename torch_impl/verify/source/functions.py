@@ -102,7 +102,7 @@ class Sources:
     def called_in(self, run: Callable[[], Any]) -> list[Function]:
         """The user's functions that ``run`` calls and whose source is to be had, in the order of their first call.
 
-        They are what is neither Python's own, nor NumPy's, SciPy's or torch's, nor this verifier's.
+        They are what is neither Python's own, nor an installed library's, nor this verifier's.
         """
         found: dict[ast.AST, Function] = {}
         for code, functions in _called_in(run).items():
@@ -133,9 +133,10 @@ class Sources:
 
 def _called_in(run: Callable[[], Any]) -> dict[CodeType, tuple[FunctionType, ...]]:
     codes: dict[CodeType, None] = {}
+    callbacks = {getattr(each, "__code__", None) for each in gc.callbacks}  # they may be called at any time
 
     def note(frame: FrameType, event: str, _: Any) -> None:
-        if event == "call" and frame.f_code not in codes and _is_theirs(frame):
+        if event == "call" and frame.f_code not in codes and frame.f_code not in callbacks and _is_theirs(frame):
             codes[frame.f_code] = None
 
     before = sys.getprofile()
@@ -154,7 +155,8 @@ def _called_in(run: Callable[[], Any]) -> dict[CodeType, tuple[FunctionType, ...
 def _is_theirs(frame: FrameType) -> bool:
     module = str(frame.f_globals.get("__name__", ""))
     inside = module == _OURS or module.startswith(f"{_OURS}.")
-    return not inside and module.partition(".")[0] not in _FOUNDATIONS
+    installed = "site-packages" in frame.f_code.co_filename
+    return not inside and not installed and module.partition(".")[0] not in _FOUNDATIONS
 
 
 def _read(name: str, namespace: dict[str, Any]) -> File | None:
