@@ -20,6 +20,7 @@ from experiments.commands.verify import LIMIT
 from experiments.verifiable import fixing, progress_line, write_repairs
 from experiments.verifiable.fixing import lines_of, merged
 from scratch.checkpoint import write_atomically
+from torch_impl.verify import limits
 from torch_impl.verify.limits import limited
 from torch_impl.verify.listing import Repair
 
@@ -477,6 +478,10 @@ def test_bad_options_are_named(arguments, message, mine, capsys):
 
 
 # --- how long, and how far --------------------------------------------------------------------------------------------
+
+
+def test_the_command_looks_as_long_as_the_functions_do(searching):
+    assert limits.SECONDS == LIMIT
 
 
 @pytest.mark.parametrize(("given", "seconds"), [([], LIMIT), (["--limit", "0"], 0), (["--limit", "2.5"], 2.5)])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SECONDS = 20.0  # by default, for all that one call of the verifier looks for
+SECONDS = 20.0  # by default, for each function
 
 
 @dataclass

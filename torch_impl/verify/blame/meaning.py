@@ -51,7 +51,6 @@ class Meanings:
         tape = observation.tape
         assert tape is not None  # without one nothing is known of what lies between
         self.tape, self.names = tape, names
-        self.sizes = {n for n in observation.sizes.values() if n > 1}
         self.factors = _factors(observation)
         self.gradients = list(self._gradients(observation))
         self.scaled: list[Meaning] = []

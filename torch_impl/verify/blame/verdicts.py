@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -293,20 +293,21 @@ def _when(steps: list[Step], right_ones: list[Step]) -> str:
     return f"right at {ago}, wrong from {now} on"
 
 
-def by_distance(found: Blame) -> dict[ast.AST, int]:
-    """How many statements each node of the functions is from the nearest first wrong one: the order of a search.
+def by_distance(found: Blame, function: Function) -> dict[int, int]:
+    """By line, how many statements those of a function are from the nearest first wrong one: the order of a search.
 
-    What is known to be right is as far as it would be with ``KNOWN`` statements more between.
+    What is known to be right is as far as it would be with ``KNOWN`` statements more between. A statement within
+    another one is no farther than that.
     """
     known = {node for node, steps in found.steps.items() if all(s in found.exact for s in steps)}
-    far: dict[ast.AST, int] = defaultdict(lambda: 99)
-    for function in found.functions:
-        statements = [n for n in ast.walk(function.node) if isinstance(n, ast.stmt)]
-        statements.sort(key=lambda n: n.lineno)
-        places_of = [i for i, n in enumerate(statements) if n in {f.node for f in found.faults}]
-        for i, statement in enumerate(statements):
-            nearest = min((abs(i - k) for k in places_of), default=10 if found.faults else 3)
-            nearest += KNOWN if statement in known and i not in places_of else 0
-            for node in ast.walk(statement):
-                far[node] = min(far[node], nearest)
-    return far
+    faults = {fault.node for fault in found.faults}
+    every = [n for n in ast.walk(function.node) if isinstance(n, ast.stmt)]
+    statements = sorted(every, key=lambda n: n.lineno)
+    wrong = [i for i, n in enumerate(statements) if n in faults]
+    far: dict[ast.AST, int] = {}
+    for i, statement in enumerate(statements):
+        nearest = min((abs(i - k) for k in wrong), default=10 if faults else 3)
+        nearest += KNOWN if statement in known and i not in wrong else 0
+        for node in ast.walk(statement):
+            far[node] = min(far.get(node, nearest), nearest)
+    return {n.lineno: far[n] for n in every}

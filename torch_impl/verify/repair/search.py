@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ast
 import contextlib
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch_impl.verify.blame.verdicts import by_distance
 from torch_impl.verify.listing import Repair
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from torch_impl.verify.repair.edits import Edit
 
 OF_STATE = ("assignment", "copy", "statement")  # kinds of edits that may mend what is wrong beside right numbers
-_NONE: list[str] = []
 FURTHER = 0.7  # what a statement more between an edit and the first wrong line costs, in the units of an edit's cost
+MOST_FAR = 8  # statements, from which on an edit is not tried later still
 
 
 class Case(Protocol):
@@ -101,39 +102,43 @@ def _best(case: Case, found: Blame, todo: list[str], limit: Limit) -> Mended | N
             limit.progress(f"{case.name}: looking for an edit that mends it: {so_far}")
         with edit.applied():
             names = _with_edit(case, function, todo, 0 if best is None else len(best.names))
-        if len(names) == len(todo) and names is not _NONE:
-            return Mended(function, edit, names)
-        if names:
+        if names is not None:
             best = Mended(function, edit, names)
-            if any(tensors <= set(names) for tensors in several):
+            if len(names) == len(todo) or any(tensors <= set(names) for tensors in several):
                 break
     return best
 
 
-def _with_edit(case: Case, function: Function, todo: list[str], more_than: int) -> list[str]:
-    """What is right with the tree as it stands, if it is ``more_than`` so many; ``_NONE`` where it mends nothing."""
+def _with_edit(case: Case, function: Function, todo: list[str], more_than: int) -> list[str] | None:
+    """What of ``todo`` is right with the tree as it stands; None where that is not ``more_than`` so many.
+
+    ``todo`` is empty where numbers are right and something else is not: then the whole is right, or it is None.
+    """
     try:
         with replaced({function: function.compiled()}):
             names = case.mended(todo)
             if todo and len(names) <= more_than:
-                return _NONE
+                return None
             ok, wrong = case.judged()
     except Exception:  # an edit may make code raise anything; it is none that mends
-        return _NONE
+        return None
     if ok:
         return list(todo)
     names = [n for n in names if n not in wrong]
-    return names if len(names) > more_than and wrong and set(wrong) <= set(todo) else _NONE
+    return names if len(names) > more_than and wrong and set(wrong) <= set(todo) else None
 
 
 def _ordered(found: Blame) -> list[tuple[float, Function, Edit]]:
-    far = by_distance(found)
     called = frozenset(f.functions[0].__name__ for f in (*found.functions, *found.forward))
     listed = []
     for function in found.functions:
         seen = Seen(found.watch.values, found.watch.scope, called, written=_constants(found, function))
+        far = by_distance(found, function)
+        lines = sorted(far)
         for edit in edits(function.node, seen):
-            listed.append((edit.cost + FURTHER * min(_far(edit, function, far), 8), function, edit))
+            at = bisect_right(lines, edit.line)
+            price = edit.cost + FURTHER * min(far[lines[at - 1]] if at else MOST_FAR, MOST_FAR)
+            listed.append((price, function, edit))
     # Where nothing is known of the first wrong line, the last ones come first: they are what the steps are made of.
     known = bool(found.faults)
     return sorted(listed, key=lambda each: (each[0],) if known else (round(each[0], 1), -each[2].line))
@@ -165,10 +170,3 @@ def _moved(functions: list[Function], file: File, text: str) -> list[Function]:
         replace(f, file=after, path=new[[path[-1] for path in old].index(f.node)]) if f.file is file else f
         for f in functions
     ]
-
-
-def _far(edit: Edit, function: Function, far: Any) -> int:
-    """How many statements an edit is from the nearest first wrong one."""
-    lines = {n.lineno: far[n] for n in ast.walk(function.node) if isinstance(n, ast.stmt)}
-    before = [line for line in lines if line <= edit.line]
-    return lines[max(before)] if before else 9
