@@ -156,9 +156,7 @@ class _RunCase:
     def watched(self, functions: list[Function]) -> Watch:
         watch = Watch(functions)
         with watch.watching():
-            watch.active = True
             self.run()
-            watch.active = False
         return watch
 
 

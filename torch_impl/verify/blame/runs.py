@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,7 @@ from torch_impl.verify.tolerances import SLACK
 from torch_impl.verify.units.unit import own
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from torch_impl.verify.blame.watch import Watch
     from torch_impl.verify.observe.observation import Observation
@@ -52,17 +52,8 @@ class Subject:
             return outputs, copies(o.unit.backward(sendable(o.upstream), inputs, cache))
 
 
-@contextmanager
-def _watching(watch: Watch | None, active: bool) -> Iterator[None]:
-    if watch is None or not active:
-        yield
-        return
-    with watch.watching():
-        watch.active = True
-        try:
-            yield
-        finally:
-            watch.active = False
+def _watching(watch: Watch | None, here: bool) -> AbstractContextManager[None]:
+    return watch.watching() if watch is not None and here else nullcontext()
 
 
 def subject_of(unit: Unit, o: Observation) -> Subject | None:

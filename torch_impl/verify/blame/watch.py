@@ -54,7 +54,6 @@ class Watch:
     runs: dict[ast.AST, int] = field(default_factory=lambda: defaultdict(int))
     # Values to put in the place of what an expression computes, by how often it was computed before.
     instead: Mapping[ast.expr, Callable[[int, Any], Any]] = field(default_factory=dict)
-    active: bool = False
     only_instead: bool = False  # nothing is noted, and only what other values are put in the place of runs otherwise
 
     def __post_init__(self) -> None:
@@ -71,7 +70,7 @@ class Watch:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Inside, the functions are watched as long as ``active`` is true."""
+        """Inside, the functions are watched."""
         self.runs.clear()
         homes = [each.__globals__ for function in self.functions for each in function.functions]
         for home in homes:
@@ -86,28 +85,25 @@ class Watch:
     # --- what the watched functions call ------------------------------------------------------------------------------
 
     def __call__(self, k: int, value: Any) -> Any:
-        if self.active:
-            node = self._nodes[k]
-            self.values[node] = _kept(value)
-            if node in self.instead:
-                count = self.runs[node]
-                self.runs[node] = count + 1
-                return self.instead[node](count, value)
+        node = self._nodes[k]
+        self.values[node] = _kept(value)
+        if node in self.instead:
+            count = self.runs[node]
+            self.runs[node] = count + 1
+            return self.instead[node](count, value)
         return value
 
     def before(self, k: int, scope: dict[str, Any]) -> None:
         self._around[self._nodes[k]] = scope
-        if self.active and self.runs[self._nodes[k]] < MOST_SCOPES:
+        if self.runs[self._nodes[k]] < MOST_SCOPES:
             self.scope[self._nodes[k]] = {name: _kept(value) for name, value in scope.items()}
 
     def after(self, k: int, values: tuple[Any, ...]) -> None:
-        if self.active:
-            node = self._nodes[k]
-            self._note(node, dict(zip(self._targets[node], values, strict=True)))
+        node = self._nodes[k]
+        self._note(node, dict(zip(self._targets[node], values, strict=True)))
 
     def returns(self, k: int, value: Any) -> Any:
-        if self.active:
-            self._note(self._nodes[k], dict(_named_parts(self._nodes[k].value, value)))
+        self._note(self._nodes[k], dict(_named_parts(self._nodes[k].value, value)))
         return value
 
     def _note(self, node: ast.stmt, values: dict[str, Any]) -> None:
