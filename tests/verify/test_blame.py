@@ -186,3 +186,22 @@ def test_ctrl_c_leaves_every_function_as_it_was():
     assert set(vars(inspect.getmodule(interrupted))) == names
     assert inspect.signature(interrupted) == signature
     assert not hasattr(interrupted, "__signature__")
+
+
+def test_a_fault_in_another_file_is_blamed_there(tmp_path, monkeypatch):
+    files = {  # the call lies between the first line of the wrong statement and the line of it that is edited
+        "slopes_of_mine": "def slope(a):\n    return (\n        1\n\n\n        - a\n    )\n",
+        "layer_of_mine": "import numpy as np\nfrom slopes_of_mine import slope\n\ndef backward(dout, a):\n"
+        "    return dout * slope(a)\n\ndef forward(x):\n    a = np.tanh(x)\n    return a, a\n",
+    }
+    for name, text in files.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    import layer_of_mine
+
+    report = verify_function(layer_of_mine.forward, layer_of_mine.backward, drawn(x=(4, 3)))
+    (edit,) = (f.repair for f in report.findings)
+    wrong = {a.function: [x.text.strip() for x in a.lines if x.verdict == "wrong"] for a in report.sections[0].listings}
+    home = "slope" if edit.file.endswith("slopes_of_mine.py") else "backward"
+    assert [function for function, lines in wrong.items() if lines] == [home]
+    assert len(wrong[home]) == 1

@@ -82,15 +82,15 @@ def _searched(report: Report, case: Case, functions: list[Function]) -> Report:
     bounds.progress(f"{case.name}: looking for the first wrong line")
     try:
         found = case.blamed(functions, case.wrong, bounds.part(0.3))
-        made, steps = repairs(case, found, bounds)
+        made, mended = repairs(case, found, bounds)
     finally:
         bounds.progress("")
-    if made:
-        origin = _lines_before(made)
-        found.settle([origin(r.line) for r in made])
+    if mended is not None:
+        old_line = _lines_before(made)
+        found.settle([(r.file, old_line(r.file, r.line)) for r in made])
         if made[-1].mends_all:
             found.changed.clear()
-            found.note_changes(steps, origin)
+            found.note_changes(mended, old_line)
     sections = tuple(replace(s, listings=found.listings()) for s in report.sections)
     notes = report.notes
     if not (made and made[-1].mends_all):
@@ -160,13 +160,15 @@ class _RunCase:
         return watch
 
 
-def _lines_before(made: list[Repair]) -> Callable[[int], int]:
-    """Which line of the text before all repairs a line of the text after them was."""
-    was: dict[int, int] = {}
-    before, after = made[0].before.splitlines(), made[-1].after.splitlines()
-    for _, i, i_end, j, j_end in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
-        was |= {n + 1: min(i + n - j, max(i, i_end - 1)) + 1 for n in range(j, j_end)}
-    return lambda line: was.get(line, line)
+def _lines_before(made: list[Repair]) -> Callable[[str, int], int]:
+    """Which line of a file before all repairs a line of it after them was."""
+    was: dict[tuple[str, int], int] = {}
+    for file in {r.file for r in made}:
+        mine = [r for r in made if r.file == file]
+        before, after = mine[0].before.splitlines(), mine[-1].after.splitlines()
+        for _, i, i_end, j, j_end in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+            was |= {(file, n + 1): min(i + n - j, max(i, i_end - 1)) + 1 for n in range(j, j_end)}
+    return lambda file, line: was.get((file, line), line)
 
 
 def _with_repairs(case: Case, findings: tuple[Finding, ...], found: Blame, made: list[Repair]) -> tuple[Finding, ...]:

@@ -59,24 +59,39 @@ class Blame:
     @property
     def places(self) -> list[tuple[File, int]]:
         """The file and the line of each fault."""
-        homes = {node: function.file for function in self.functions for node in ast.walk(function.node)}
+        homes = _homes(self.functions)
         return [(homes[fault.node], fault.node.lineno) for fault in self.faults if fault.node in homes]
 
-    def note_changes(self, mended: list[Step], old_line: Callable[[int], int] = lambda n: n) -> None:
-        """Keep which steps are other ones in a run in which all is right, whose lines were ``old_line`` before."""
-        after = {(old_line(step.node.lineno), *step.values, step.count): step for step in mended}
+    def note_changes(self, mended: Watch, old_line: Callable[[str, int], int] = lambda _, line: line) -> None:
+        """Keep which steps are other ones in a run in which all is right; ``old_line`` tells what its lines were."""
+        before, now = _homes(self.functions), _homes(mended.functions)
+
+        def key(step: Step, home: str, line: int) -> tuple[Any, ...]:
+            return home, line, *step.values, step.count
+
+        files = {step: now[step.node].name for step in mended.steps}
+        after = {key(s, files[s], old_line(files[s], s.node.lineno)): s for s in mended.steps}
         for step in itertools.chain(*self.steps.values()):
-            other = after.get((step.node.lineno, *step.values, step.count))
+            other = after.get(key(step, before[step.node].name, step.node.lineno))
             if other is None or any(not close(v, other.values[name]) for name, v in step.values.items()):
                 self.changed.add(step)
 
-    def settle(self, lines: Sequence[int]) -> None:
-        """Put the faults where edits have mended them, each at the statement in which its line lies."""
-        should = {fault.node: fault.said for fault in reversed(self.faults)}
+    def settle(self, places: Sequence[tuple[str, int]]) -> None:
+        """Put the faults where edits have mended them: in the statements at these lines of files."""
+        should, homes = {fault.node: fault.said for fault in reversed(self.faults)}, _homes(self.functions)
         nodes = [
-            max((n for n in self.steps if n.lineno <= line), key=lambda n: n.lineno, default=None) for line in lines
-        ]
+            max(
+                (n for n in self.steps if homes[n].name == file and n.lineno <= line),
+                key=lambda n: n.lineno, default=None,
+            )
+            for file, line in places
+        ]  # fmt: skip
         self.faults = [Fault(n, should.get(n, ""), (), {}) for n in dict.fromkeys(nodes) if n is not None]
+
+
+def _homes(functions: Sequence[Function]) -> dict[ast.AST, File]:
+    """The file of every node of some functions."""
+    return {node: function.file for function in functions for node in ast.walk(function.node)}
 
 
 def blame(subject: Subject, observations: list[Observation], wrong: list[str], limit: Limit) -> Blame:
@@ -109,7 +124,7 @@ def blame(subject: Subject, observations: list[Observation], wrong: list[str], l
         mended = Watch(subject.functions, instead=overrides)
         try:
             subject.run(base, mended)
-            found.note_changes(mended.steps)
+            found.note_changes(mended)
         except UserCodeError:  # what is affected is then not known
             pass
     return found

@@ -22,7 +22,7 @@ from torch_impl.verify.source.running import replaced
 
 if TYPE_CHECKING:
     from torch_impl.verify.blame.verdicts import Blame
-    from torch_impl.verify.blame.watch import Step, Watch
+    from torch_impl.verify.blame.watch import Watch
     from torch_impl.verify.limits import Limit
     from torch_impl.verify.repair.edits import Edit
 
@@ -62,8 +62,8 @@ class Mended:
     names: list[str]
 
 
-def repairs(case: Case, found: Blame, limit: Limit) -> tuple[list[Repair], list[Step]]:
-    """The edits that mend the case one after another, and the steps of a run with all of them; none where none does."""
+def repairs(case: Case, found: Blame, limit: Limit) -> tuple[list[Repair], Watch | None]:
+    """The edits that mend the case one after another, and the watch of a run with all; None where none was found."""
     made: list[Repair] = []
     todo, functions = list(case.wrong), found.functions
     with contextlib.ExitStack() as stack:
@@ -81,8 +81,7 @@ def repairs(case: Case, found: Blame, limit: Limit) -> tuple[list[Repair], list[
             if not todo:
                 break
             found = case.blamed(functions, todo, limit.part(0.3))
-        steps = case.watched(functions).steps if made else []
-    return made, steps
+        return made, case.watched(functions) if made else None
 
 
 def _best(case: Case, found: Blame, todo: list[str], limit: Limit) -> Mended | None:
